@@ -1,0 +1,173 @@
+//! The command line: one file per command. A command opens what it needs, does one thing, prints it for a person or as
+//! JSON, and fails with a code, a sentence and a remedy.
+
+pub(crate) mod output;
+
+mod account;
+mod completions;
+mod demo;
+mod device;
+mod export;
+mod import;
+mod profile;
+mod run;
+mod simulate;
+mod url;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError, Places};
+
+/// Zero-touch provisioning agent for SIP desk phones.
+#[derive(Debug, Parser)]
+#[command(name = "offhook", version, propagate_version = true, max_term_width = 100)]
+struct CommandLine {
+    /// Configuration file (default: offhook.toml in the configuration folder, if it exists)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON instead of a table
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve phones: hear PnP, hand out URLs, serve files by HTTP and TFTP
+    Run(run::Args),
+    /// The real agent and a few simulated phones on loopback: the whole job before your eyes
+    Demo(demo::Args),
+    /// A phone's whole life on the wire, against this or any other server
+    Simulate(simulate::Args),
+    /// Bring phones, accounts and function keys from a file
+    Import(import::Args),
+    /// Write the inventory in the form that import reads
+    Export(export::Args),
+    /// The phones of the inventory, and those that wait for approval
+    #[command(subcommand)]
+    Device(device::Args),
+    /// SIP accounts, on phones and in the pool
+    #[command(subcommand)]
+    Account(account::Args),
+    /// The exact path to type into a phone, and where
+    Url(url::Args),
+    /// Vendor profiles: list, check, test, render, identify
+    #[command(subcommand)]
+    Profile(profile::Args),
+    /// Shell completions
+    Completions(completions::Args),
+}
+
+/// What a command needs to know about where it runs.
+pub(crate) struct Context {
+    /// The configuration, read and understood.
+    pub(crate) config: Config,
+    /// Its file, if there is one.
+    pub(crate) config_file: Option<PathBuf>,
+    /// The folders of this installation.
+    pub(crate) places: Places,
+    /// Whether to print JSON.
+    pub(crate) json: bool,
+}
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit code's meaning.
+    pub(crate) exit: Exit,
+    /// A stable word for programs (`not_found`).
+    pub(crate) code: &'static str,
+    /// What happened, naming the thing.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) remedy: String,
+}
+
+/// Exit codes, besides 0 for done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// 1: the answer is no; a check failed.
+    No,
+    /// 2: wrong use.
+    Usage,
+    /// 3: the work failed.
+    Failed,
+}
+
+pub(crate) type Outcome = Result<(), Failure>;
+
+impl Failure {
+    pub(crate) fn no(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { exit: Exit::No, code, message: message.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn usage(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, code, message: message.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn failed(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, code, message: message.into(), remedy: remedy.into() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::usage("config", error.to_string(), "examples/offhook.toml shows every key with its default")
+    }
+}
+
+/// Runs the program; the only place that turns a failure into text and an exit code.
+pub fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    let json = line.json;
+    let failure = match run_command(line) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(failure) => failure,
+    };
+    output::failure(&failure, json);
+    ExitCode::from(match failure.exit {
+        Exit::No => 1,
+        Exit::Usage => 2,
+        Exit::Failed => 3,
+    })
+}
+
+fn run_command(line: CommandLine) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        Failure::failed(
+            "runtime",
+            format!("cannot start the async runtime: {error}"),
+            "check the limits of this user",
+        )
+    })?;
+    let context = context(line.config, line.json)?;
+    runtime.block_on(async {
+        match line.command {
+            Command::Run(args) => run::run(args, context).await,
+            Command::Demo(args) => demo::run(args, context).await,
+            Command::Simulate(args) => simulate::run(args, context).await,
+            Command::Import(args) => import::run(args, &context).await,
+            Command::Export(args) => export::run(args, &context).await,
+            Command::Device(args) => device::run(args, &context).await,
+            Command::Account(args) => account::run(args, &context).await,
+            Command::Url(args) => url::run(args, &context).await,
+            Command::Profile(args) => profile::run(args, &context).await,
+            Command::Completions(args) => completions::run(&args),
+        }
+    })
+}
+
+/// Reads the configuration and settles the folders. With `--config`, that file's folder is the configuration folder.
+fn context(config_file: Option<PathBuf>, json: bool) -> Result<Context, Failure> {
+    let usual = Places::usual(nix::unistd::Uid::effective().is_root(), |name| std::env::var(name).ok());
+    let loaded = config::load(config_file.as_deref(), &usual.config.join("offhook.toml"), std::env::vars())?;
+    let mut places = usual.with_data(loaded.config.agent.data_dir.as_deref());
+    if let Some(folder) = config_file.as_deref().and_then(std::path::Path::parent) {
+        places.config = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
+    }
+    Ok(Context { config: loaded.config, config_file: loaded.file, places, json })
+}
