@@ -87,12 +87,11 @@ impl Posix {
             return Some(Self { standard_minutes, daylight: None });
         }
         let rest = abbreviation(rest)?;
-        let (minutes, rest) = match rest.strip_prefix(',') {
-            Some(rules) => (standard_minutes + 60, rules),
-            None => {
-                let (west, rest) = time(rest)?;
-                (-west, rest.strip_prefix(',')?)
-            }
+        let (minutes, rest) = if let Some(rules) = rest.strip_prefix(',') {
+            (standard_minutes + 60, rules)
+        } else {
+            let (west, rest) = time(rest)?;
+            (-west, rest.strip_prefix(',')?)
         };
         let (start, end) = rest.split_once(',')?;
         let daylight = Daylight { minutes, start: rule(start)?, end: rule(end)? };
