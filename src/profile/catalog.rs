@@ -591,7 +591,7 @@ mod tests {
                 let at = self.below(chars.len());
                 match self.below(5) {
                     0 if !chars.is_empty() => {
-                        chars[at] = ['\0', 'é', '%', '"', ';', '{', '\u{10ffff}'][self.below(7)]
+                        chars[at] = ['\0', 'é', '%', '"', ';', '{', '\u{10ffff}'][self.below(7)];
                     }
                     1 if !chars.is_empty() => drop(chars.remove(at)),
                     2 => chars.insert(at, char::from(u8::try_from(self.below(128)).unwrap())),
