@@ -6,6 +6,8 @@
 //! stop looking after an answer, and several PBXs may share a LAN.
 
 pub mod answer;
+pub mod decide;
 pub mod message;
+pub mod notifier;
 
 mod wire;

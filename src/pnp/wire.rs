@@ -168,8 +168,8 @@ fn blank(c: char) -> bool {
 fn header(line: &str) -> Option<(&str, Cow<'_, str>)> {
     let (name, value) = line.split_once(':')?;
     let name = name.trim_matches(|c: char| blank(c) || c.is_control());
-    let token = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
-    if name.is_empty() || !name.chars().all(token) {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(token) {
         return None;
     }
     Some((expand(name), clean(value)))
@@ -184,12 +184,15 @@ fn expand(name: &str) -> &str {
 
 /// The value without blanks around it; tabs become spaces and other control characters go.
 fn clean(value: &str) -> Cow<'_, str> {
-    let value = value.trim_matches(|c: char| blank(c) || c.is_control());
-    if value.chars().any(char::is_control) {
-        let kept = value.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control());
-        return Cow::Owned(kept.collect());
+    // 0xC2 begins the two bytes of U+0080 to U+009F: control characters, too, but not worth decoding every text for.
+    let harmless = |byte: u8| byte >= b' ' && byte != 0x7f && byte != 0xc2;
+    let value = value.trim_matches(blank);
+    if value.bytes().all(harmless) {
+        return Cow::Borrowed(value);
     }
-    Cow::Borrowed(value)
+    let value = value.trim_matches(|c: char| blank(c) || c.is_control());
+    let kept = value.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control());
+    Cow::Owned(kept.collect())
 }
 
 /// Adds a continuation line; whatever blanks stood around the fold become one space.
@@ -215,14 +218,13 @@ impl<'a> Iterator for Lines<'a> {
         if self.0.is_empty() {
             return None;
         }
-        let Some((line, rest)) = self.0.find(['\r', '\n']).and_then(|end| self.0.split_at_checked(end)) else {
-            return Some(std::mem::take(&mut self.0));
-        };
-        let after_returns = rest.trim_start_matches('\r');
-        self.0 = after_returns
-            .strip_prefix('\n')
-            .or_else(|| rest.strip_prefix('\r'))
-            .unwrap_or(after_returns);
+        let (line, rest) = self.0.split_once('\n').unwrap_or((self.0, ""));
+        let line = line.trim_end_matches('\r');
+        if let Some((before, _)) = line.split_once('\r') {
+            self.0 = self.0.get(before.len() + 1..).unwrap_or_default();
+            return Some(before);
+        }
+        self.0 = rest;
         Some(line)
     }
 }
@@ -301,14 +303,16 @@ mod tests {
     #[test]
     fn every_line_end_is_a_line_end() {
         for end in ["\r\n", "\n", "\r", "\r\r\n"] {
-            let message = ["SUBSCRIBE sip:a@b SIP/2.0", "Via: x", "Event: ua-profile", "", "Event: body"].join(end);
+            let message =
+                ["SUBSCRIBE sip:a@b SIP/2.0", "Via: x", "Event: ua-profile", "", "Event: body"].join(end);
             assert_eq!(value(&message, "event").as_deref(), Some("ua-profile"), "{end:?}");
         }
     }
 
     #[test]
     fn folds_compact_names_and_blanks_before_the_colon_are_repaired() {
-        let message = "SUBSCRIBE  sip:a@b\tSIP/2.0\r\nv : SIP/2.0/UDP h\r\n\t ;rport\r\no\t:ua-profile\r\nL:0\r\n";
+        let message =
+            "SUBSCRIBE  sip:a@b\tSIP/2.0\r\nv : SIP/2.0/UDP h\r\n\t ;rport\r\no\t:ua-profile\r\nL:0\r\n";
         assert_eq!(value(message, "Via").as_deref(), Some("SIP/2.0/UDP h ;rport"));
         assert_eq!(value(message, "Event").as_deref(), Some("ua-profile"));
         assert_eq!(value(message, "Content-Length").as_deref(), Some("0"));
@@ -325,7 +329,8 @@ mod tests {
 
     #[test]
     fn start_lines_are_read() {
-        let check = |line: &str, expected: Option<Start<'_>>| assert_eq!(Start::read(line), expected, "{line}");
+        let check =
+            |line: &str, expected: Option<Start<'_>>| assert_eq!(Start::read(line), expected, "{line}");
         let request = |uri: &'static str| Some(Start::Request { method: "SUBSCRIBE", uri: uri.into() });
         check("SUBSCRIBE sip:a@b SIP/2.0", request("sip:a@b"));
         check("SUBSCRIBE sip:a b@c sip/2.0 ", request("sip:a b@c"));
