@@ -177,7 +177,8 @@ impl Catalog {
                     continue;
                 }
                 // So does a {model}: `snomD785-firmware.htm` is another file, not the one of a model "D785-firmware".
-                let stranger = values.model.as_deref().is_some_and(|printed| profile.model(printed).is_none());
+                let stranger =
+                    values.model.as_deref().is_some_and(|printed| profile.model(printed).is_none());
                 if file.scope == Scope::Model && stranger {
                     continue;
                 }
