@@ -4,7 +4,7 @@
 mod desk;
 mod shelf;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -13,6 +13,7 @@ pub use shelf::Shelf;
 
 use crate::config::{AdoptConfig, AdoptPolicy};
 use crate::device::{Approval, Channel, Device, Identity, Mac};
+use crate::secret::Secret;
 
 /// A phone asks for a file.
 #[derive(Debug, Clone)]
@@ -146,6 +147,12 @@ pub fn admission(
         AdoptPolicy::Auto if known_model => Admission::Adopt,
         AdoptPolicy::Auto | AdoptPolicy::Approve => Admission::Pending,
     }
+}
+
+/// The root of one phone's own URL: `http://HOST:PORT/d/TOKEN/`. As secret as the token in it.
+pub fn own_base(host: IpAddr, port: u16, token: &Secret) -> String {
+    let host = SocketAddr::new(host, port);
+    format!("http://{host}/d/{}/", token.expose())
 }
 
 /// What is known of who asks for a file.

@@ -47,14 +47,20 @@ pub struct Question<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It gets this URL, which will answer.
-    Served {
-        /// Its own URL in its vendor's shape.
-        url: String,
-    },
-    /// It waits for a person.
-    Pending,
+    Served(Offer),
+    /// It waits for a person; with what is said about it.
+    Pending(&'static str),
     /// It gets nothing, for this reason.
     Ignored(&'static str),
+}
+
+/// What a NOTIFY carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The device's own URL in its vendor's shape.
+    pub url: String,
+    /// `application/url`, unless the vendor's phones want another name for it.
+    pub content_type: String,
 }
 
 /// What shall happen.
@@ -102,14 +108,14 @@ pub struct Notice {
 pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     let Question { subscribe, peer, names, identity, .. } = *question;
     match standing {
-        Standing::Pending => vec![Command::Record(seen(question, "pending", true))],
+        Standing::Pending(outcome) => vec![Command::Record(seen(question, outcome, true))],
         Standing::Ignored(reason) => vec![Command::Record(seen(question, reason, false))],
-        Standing::Served { url } => vec![
+        Standing::Served(offer) => vec![
             Command::Record(seen(question, "answered", false)),
             Command::Respond { peer: *peer, bytes: answer::ok(subscribe, peer, names).into() },
             Command::Notify(Notice {
                 peer: *peer,
-                bytes: answer::notify(subscribe, peer, names, url).into(),
+                bytes: answer::notify(subscribe, peer, names, offer).into(),
                 names: *names,
                 call_id: subscribe.call_id.clone(),
                 identity: identity.clone(),
@@ -266,7 +272,7 @@ mod tests {
     }
 
     fn served() -> Standing {
-        Standing::Served { url: URL.to_owned() }
+        Standing::Served(Offer { url: URL.to_owned(), content_type: "application/url".to_owned() })
     }
 
     fn start() -> Instant {
@@ -285,7 +291,7 @@ mod tests {
             assert_eq!((seen.sighting.outcome.as_str(), seen.pending), (outcome, pending));
             assert_eq!((seen.sighting.identity.mac, seen.sighting.at), (Some(mac(1)), Timestamp(1_000)));
         };
-        check(Standing::Pending, "pending", true);
+        check(Standing::Pending("pending"), "pending", true);
         check(Standing::Ignored("blocked"), "blocked", false);
     }
 
