@@ -94,7 +94,7 @@ impl Phone {
 
     /// Multicast plug and play, then the rest of the life while the phone keeps answering repeated NOTIFYs.
     async fn ask(&self, to: SocketAddr, address: Ipv4Addr, diary: &mut Diary<'_>) -> Result<(), Failure> {
-        let mut discovery = Discovery::open(&self.spec, &self.habits, address, to).await?;
+        let mut discovery = Discovery::open(&self.spec, &self.habits, address, to)?;
         let url = discovery.url(diary).await?;
         tokio::select! {
             end = self.provision(&url, address, diary) => end,

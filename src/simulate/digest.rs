@@ -63,19 +63,16 @@ impl Challenge {
         let quality = self.auth.then_some((count.as_str(), request.cnonce));
         let Request { username, password, method, uri, cnonce, .. } = request;
         let response = response(username, &self.realm, password, (method, uri), &self.nonce, quality);
-        let mut text = format!(
-            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\", algorithm=MD5",
+        let quality =
+            if self.auth { format!(", qop=auth, nc={count}, cnonce=\"{cnonce}\"") } else { String::new() };
+        let opaque = self.opaque.as_ref().map(|opaque| format!(", opaque=\"{}\"", quote(opaque)));
+        format!(
+            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\", algorithm=MD5{quality}{}",
             quote(username),
             quote(&self.realm),
-            quote(&self.nonce)
-        );
-        if self.auth {
-            text.push_str(&format!(", qop=auth, nc={count}, cnonce=\"{cnonce}\""));
-        }
-        if let Some(opaque) = &self.opaque {
-            text.push_str(&format!(", opaque=\"{}\"", quote(opaque)));
-        }
-        text
+            quote(&self.nonce),
+            opaque.unwrap_or_default()
+        )
     }
 }
 
@@ -129,6 +126,13 @@ fn read_value(text: &str) -> (String, &str) {
     (value, "")
 }
 
+/// Two lower-case digits for each byte.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = b"0123456789abcdef";
+    let digit = |nibble: u8| digits.get(usize::from(nibble)).copied().map_or('0', char::from);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 fn quote(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
@@ -141,7 +145,7 @@ fn hash(parts: &[&str]) -> String {
         }
         md5.update(part.as_bytes());
     }
-    md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&md5.finalize())
 }
 
 #[cfg(test)]

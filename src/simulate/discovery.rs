@@ -31,7 +31,7 @@ pub(super) struct Discovery {
 
 impl Discovery {
     /// Opens the socket on this address, on the port that phones of this vendor use if it is free.
-    pub(super) async fn open(
+    pub(super) fn open(
         spec: &PhoneSpec,
         habits: &Habits,
         address: Ipv4Addr,
@@ -54,9 +54,8 @@ impl Discovery {
             SocketAddr::V4(local) => local,
             SocketAddr::V6(local) => return Err(cannot(format!("{local} is not IPv4"))),
         };
-        let [a, b, c, d, e, f, g, h] =
-            spec.entropy.bytes::<8>().map_err(|error| cannot(error.to_string()))?;
-        let draws = Draws { tag: u32::from_be_bytes([a, b, c, d]), call: u32::from_be_bytes([e, f, g, h]) };
+        let draw = || spec.entropy.bytes().map(u32::from_be_bytes).map_err(|error| cannot(error.to_string()));
+        let draws = Draws { tag: draw()?, call: draw()? };
         let subscription = Subscription::new(spec.vendor, habits, local, draws);
         let patience = spec.patience.subscribe;
         Ok(Self { socket, subscription, to, patience, buffer: vec![0; DATAGRAM_BYTES_MAX], accepted: None })

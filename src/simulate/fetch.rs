@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
 
+use super::digest::hexadecimal;
 use super::habits::Habits;
 use super::report::{Diary, FileReport, StepKind};
 use super::spec::{PhoneSpec, Transfer};
@@ -80,32 +81,28 @@ impl<'a> Fetcher<'a> {
             Err(_) => Err(format!("no answer within {} s", patience.as_secs_f32())),
         };
         let fetched = outcome.unwrap_or_else(|detail| Fetched { status: 0, detail, body: Vec::new() });
-        self.write_down(&url, &fetched, diary);
+        write_down(&url, &fetched, diary);
         (fetched.status == 200).then_some(fetched.body)
     }
+}
 
-    fn write_down(&self, url: &Url, fetched: &Fetched, diary: &mut Diary<'_>) {
-        let channel = match url.scheme {
-            Scheme::Http => "http",
-            Scheme::Tftp => "tftp",
-        };
-        let got = fetched.status == 200;
-        let mut words = format!("{}: ", url.for_people());
-        match (got, fetched.status) {
-            (true, _) => words.push_str(&format!("200, {} bytes", fetched.body.len())),
-            (false, 0) => words.push_str(&fetched.detail),
-            (false, status) if fetched.detail.is_empty() => words.push_str(&status.to_string()),
-            (false, status) => words.push_str(&format!("{status} {}", fetched.detail)),
-        }
-        diary.note(StepKind::Fetch, words);
-        diary.report.files.push(FileReport {
-            name: url.name().to_owned(),
-            channel,
-            status: fetched.status,
-            detail: fetched.detail.clone(),
-            bytes: fetched.body.len(),
-            sha256: got
-                .then(|| Sha256::digest(&fetched.body).iter().map(|byte| format!("{byte:02x}")).collect()),
-        });
-    }
+fn write_down(url: &Url, fetched: &Fetched, diary: &mut Diary<'_>) {
+    let channel = match url.scheme {
+        Scheme::Http => "http",
+        Scheme::Tftp => "tftp",
+    };
+    let outcome = match fetched.status {
+        200 => format!("200, {} bytes", fetched.body.len()),
+        0 => fetched.detail.clone(),
+        status => format!("{status} {}", fetched.detail).trim_end().to_owned(),
+    };
+    diary.note(StepKind::Fetch, format!("{}: {outcome}", url.for_people()));
+    diary.report.files.push(FileReport {
+        name: url.name().to_owned(),
+        channel,
+        status: fetched.status,
+        detail: fetched.detail.clone(),
+        bytes: fetched.body.len(),
+        sha256: (fetched.status == 200).then(|| hexadecimal(&Sha256::digest(&fetched.body))),
+    });
 }

@@ -28,14 +28,13 @@ pub(super) async fn get(url: &Url, from: Ipv4Addr, user_agent: &str) -> Result<F
             .await
             .map_err(|error| format!("cannot send: {error}"))?;
         let head = read_head(&mut stream).await?;
-        match head.location.as_deref().filter(|_| matches!(head.status, 301 | 302 | 303 | 307 | 308)) {
-            Some(location) => url = url.join(location)?,
-            None => {
-                let body = read_body(&mut stream, &head).await?;
-                let detail = if head.status == 200 { String::new() } else { head.reason };
-                return Ok(Fetched { status: head.status, detail, body });
-            }
-        }
+        let redirect = matches!(head.status, 301 | 302 | 303 | 307 | 308);
+        let Some(location) = head.location.as_deref().filter(|_| redirect) else {
+            let body = read_body(&mut stream, &head).await?;
+            let detail = if head.status == 200 { String::new() } else { head.reason };
+            return Ok(Fetched { status: head.status, detail, body });
+        };
+        url = url.join(location)?;
         if url.scheme != Scheme::Http {
             return Err("redirected to a URL that is not HTTP".to_owned());
         }

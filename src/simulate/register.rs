@@ -246,7 +246,8 @@ fn escape_user(name: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            text.push('%');
+            text.push_str(&super::digest::hexadecimal(&[byte]).to_ascii_uppercase());
         }
     }
     text

@@ -114,7 +114,7 @@ async fn tftp_server(name: &'static str, body: String) -> Scripted<SocketAddr> {
             }
             let bytes = body.as_bytes();
             for (index, block) in
-                bytes.chunks(512).chain((bytes.len() % 512 == 0).then_some(&[][..])).enumerate()
+                bytes.chunks(512).chain(bytes.len().is_multiple_of(512).then_some(&[][..])).enumerate()
             {
                 let number = u16::try_from(index + 1).unwrap().to_be_bytes();
                 transfer.send_to(&[&[0, 3], &number[..], block].concat(), phone).await.unwrap();

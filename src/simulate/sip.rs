@@ -69,13 +69,13 @@ impl Message {
         self.headers.iter().filter(move |(held, _)| held == name).map(|(_, value)| value.as_str())
     }
 
-    /// Number and method of CSeq.
+    /// Number and method of `CSeq`.
     pub(super) fn cseq(&self) -> Option<(u32, &str)> {
         let (number, method) = self.header("cseq")?.split_once(char::is_whitespace)?;
         Some((number.parse().ok()?, method.trim()))
     }
 
-    /// Whether this is a response to the request with this Call-ID and CSeq method.
+    /// Whether this is a response to the request with this Call-ID and `CSeq` method.
     pub(super) fn responds_to(&self, call_id: &str, method: &str) -> Option<u16> {
         let Start::Response { code, .. } = &self.start else { return None };
         let fits = self.header("call-id") == Some(call_id) && self.cseq().is_some_and(|(_, m)| m == method);

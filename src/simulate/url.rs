@@ -114,15 +114,14 @@ pub(super) async fn resolve(host: &str, port: u16) -> Result<SocketAddrV4, Strin
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok(SocketAddrV4::new(address, port));
     }
-    let found = tokio::net::lookup_host((host, port))
+    let mut found = tokio::net::lookup_host((host, port))
         .await
         .map_err(|error| format!("cannot resolve {host}: {error}"))?;
     found
-        .filter_map(|address| match address {
+        .find_map(|address| match address {
             SocketAddr::V4(address) => Some(address),
             SocketAddr::V6(_) => None,
         })
-        .next()
         .ok_or_else(|| format!("{host} has no IPv4 address"))
 }
 

@@ -18,8 +18,7 @@ pub(super) async fn configure(
     settings: &mut Settings,
     diary: &mut Diary<'_>,
 ) -> usize {
-    let named_file = [".cfg", ".boot"].iter().any(|ending| url.name().to_ascii_lowercase().ends_with(ending));
-    if named_file && !url.is_folder() {
+    if matches!(ending(url.name()), Some("cfg" | "boot")) {
         return read_one(fetcher, url, settings, diary).await;
     }
     if !url.is_folder() {
@@ -30,7 +29,7 @@ pub(super) async fn configure(
     let mut read = 0;
     for name in fetcher.names() {
         let Ok(file) = folder.join(&name) else { continue };
-        let boot = name.ends_with(".boot");
+        let boot = is_boot(&name);
         let found = read_one(fetcher, &file, settings, diary).await;
         read += found;
         if boot && found > 0 {
@@ -38,6 +37,14 @@ pub(super) async fn configure(
         }
     }
     read
+}
+
+fn is_boot(name: &str) -> bool {
+    ending(name) == Some("boot")
+}
+
+fn ending(name: &str) -> Option<&str> {
+    name.rsplit_once('.').map(|(_, ending)| ending)
 }
 
 /// Fetches one file and takes it in; a boot file's includes are fetched in its place. A missing file is harmless.
@@ -207,7 +214,7 @@ pub(super) fn given(settings: &Settings) -> Given {
     let is_key = |name: &str| {
         let key =
             ["linekey.", "programablekey.", "expansion_module."].iter().any(|group| name.starts_with(group));
-        key && name.ends_with(".type")
+        key && ending(name) == Some("type")
     };
     let used = |name: &str| settings.text(name, 0).is_some_and(|kind| kind != "0" && kind != "N/A");
     Given {
