@@ -105,6 +105,11 @@ impl Failure {
         Self { exit: Exit::No, code, message: message.into(), remedy: remedy.into() }
     }
 
+    /// The answer is no, and the command has already printed it: nothing more is said.
+    pub(crate) fn told() -> Self {
+        Self::no("no", "", "")
+    }
+
     pub(crate) fn usage(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, code, message: message.into(), remedy: remedy.into() }
     }
@@ -128,7 +133,9 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
-    output::failure(&failure, json);
+    if !failure.message.is_empty() {
+        output::failure(&failure, json);
+    }
     ExitCode::from(match failure.exit {
         Exit::No => 1,
         Exit::Usage => 2,
