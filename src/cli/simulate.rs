@@ -6,8 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
-
 use super::{Context, Failure, Outcome, output};
 use crate::clock::{Clock, Entropy};
 use crate::device::Mac;
@@ -68,21 +66,8 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     }
     let profiles = profiles_folder(&context);
     let specs = specs(&args, profiles.as_ref(), &Entropy::System)?;
-    let mut phones = JoinSet::new();
-    for spec in specs {
-        let name = (args.count > 1).then(|| spec.mac.to_string());
-        let quiet = context.json;
-        phones.spawn(async move {
-            Phone::new(spec)
-                .run(|step| {
-                    if !quiet {
-                        tell(name.as_deref(), &step);
-                    }
-                })
-                .await
-        });
-    }
-    let reports = phones.join_all().await;
+    let lives = specs.into_iter().map(|spec| live(spec, args.count > 1, context.json));
+    let reports = futures_util::future::join_all(lives).await;
     if context.json {
         match reports.as_slice() {
             [report] if args.count == 1 => output::value(report),
@@ -90,6 +75,17 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         }
     }
     verdict(&reports, context.json)
+}
+
+/// One phone's life, told step by step unless it is to be JSON at the end.
+async fn live(spec: PhoneSpec, one_of_many: bool, quiet: bool) -> Report {
+    let name = one_of_many.then(|| spec.mac.to_string());
+    let on_step = |step: Step| {
+        if !quiet {
+            tell(name.as_deref(), &step);
+        }
+    };
+    Phone::new(spec).run(on_step).await
 }
 
 /// One line for a step, with the phone before it where there are several.
@@ -104,16 +100,14 @@ fn verdict(reports: &[Report], json: bool) -> Outcome {
     let down: Vec<&Report> = reports.iter().filter(|report| !report.is_up()).collect();
     let Some(failure) = down.first().and_then(|report| report.failure.as_ref()) else { return Ok(()) };
     let message = match reports {
+        _ if json => String::new(),
         [_] => format!("the phone did not come up: {}", failure.reason),
-        _ => format!(
-            "{} of {} phones did not come up; the first: {}",
-            down.len(),
-            reports.len(),
-            failure.reason
-        ),
+        _ => {
+            let (down, all) = (down.len(), reports.len());
+            format!("{down} of {all} phones did not come up; the first: {}", failure.reason)
+        }
     };
-    let remedy = if json { "" } else { "offhook why MAC tells what the agent saw of it" };
-    Err(Failure::no("not_up", message, remedy))
+    Err(Failure::no("not_up", message, "the steps above end where it went wrong"))
 }
 
 fn specs(args: &Args, profiles: Option<&PathBuf>, entropy: &Entropy) -> Result<Vec<PhoneSpec>, Failure> {

@@ -184,7 +184,9 @@ impl ProfileFile {
         self.models
             .iter()
             .find(|(name, facts)| named(name) || facts.aliases.iter().any(|alias| named(alias)))
-            .map(|(_, facts)| facts.clone())
+            .map(|(_, facts)| facts)
+            .or_else(|| self.models.get("*"))
+            .cloned()
             .unwrap_or_default()
     }
 
@@ -249,14 +251,14 @@ fn known(brand: Brand, dect: bool) -> Known {
             sip_user_agent: "snom{model}/{firmware}",
             subscribe_uri: "sip:MAC%3a{MAC}@224.0.1.75",
             event: r#"ua-profile;profile-type="device";vendor="snom";model="snom{model}";version="{firmware}""#,
-            fetch: &["snom{model}.htm", "snom{model}-{MAC}.htm"],
+            fetch: &["snom{model}.htm", "snom{model}-{MAC}.htm", "snom{model}-firmware.htm"],
         },
         (Brand::Snom, true) => Known {
             firmware: "05.20.0001",
             user_agent: "Mozilla/4.0 (compatible; Snom {model} {firmware} {mac})",
-            sip_user_agent: "Snom-{model}/{firmware} (MAC={MAC}; SER= 00000; HW=1)",
+            sip_user_agent: "snom{model}/{firmware} (MAC={MAC}; SER= 00000; HW=255)",
             subscribe_uri: "sip:MAC%3a{MAC}@224.0.1.75",
-            event: r#"ua-profile;profile-type="device";vendor="snom";model="{model}";version="{firmware}""#,
+            event: r#"ua-profile;profile-type="device";vendor="snom";model="snom{model}";version="{firmware}""#,
             fetch: &["snom{model}.htm", "snom{model}-{MAC}.htm"],
         },
         (Brand::Yealink, false) => Known {
@@ -332,7 +334,7 @@ mod tests {
     #[test]
     fn a_phone_asks_for_its_own_files_in_its_own_case() {
         let snom = habits(Brand::Snom, "D785", None, "00:04:13:ab:cd:ef");
-        assert_eq!(snom.fetch, ["snomD785.htm", "snomD785-000413ABCDEF.htm"]);
+        assert_eq!(snom.fetch, ["snomD785.htm", "snomD785-000413ABCDEF.htm", "snomD785-firmware.htm"]);
         assert_eq!(snom.expand("http://h/{model}/{mac}.xml"), "http://h/snomD785/000413ABCDEF.xml");
         let yealink = habits(Brand::Yealink, "T46U", None, "80:5E:C0:AA:BB:CC");
         assert!(yealink.fetch.ends_with(&["y000000000108.cfg".to_owned(), "805ec0aabbcc.cfg".to_owned()]));
@@ -350,6 +352,8 @@ mod tests {
             fetch = ["{MAC}.xml"]
             [simulate.dect]
             fetch = ["base-{mac}.xml"]
+            [models."*"]
+            family = "desk"
             [models.M900]
             family = "dect"
             firmware = "07.10"

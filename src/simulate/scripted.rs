@@ -211,6 +211,7 @@ async fn a_snom_follows_a_list_of_files() {
         ("00041396D9B4.xml", 200),
         ("lang.xml", 404),
         ("snomD785-00041396D9B4.htm", 404),
+        ("snomD785-firmware.htm", 404),
     ];
     assert_eq!(statuses(&report), asked);
 }
