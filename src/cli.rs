@@ -163,7 +163,10 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Account(args) => account::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
             Command::Profile(args) => profile::run(args, &context).await,
-            Command::Completions(args) => completions::run(&args),
+            Command::Completions(args) => {
+                completions::run(&args);
+                Ok(())
+            }
         }
     })
 }

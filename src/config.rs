@@ -301,7 +301,7 @@ pub struct ReleaseConfig {
 
 impl Default for ReleaseConfig {
     fn default() -> Self {
-        Self { window: Span(Duration::from_secs(600)), require_pin: false }
+        Self { window: Span(Duration::from_mins(10)), require_pin: false }
     }
 }
 

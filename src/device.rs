@@ -42,7 +42,7 @@ impl Mac {
 
     /// Twelve lower-case digits without separators, as most phones name their files.
     pub fn bare(self) -> String {
-        self.0.iter().map(|octet| format!("{octet:02x}")).collect()
+        self.0.map(|octet| format!("{octet:02x}")).concat()
     }
 
     /// Whether a local administrator, not a manufacturer, gave this address.
@@ -88,8 +88,8 @@ impl FromStr for Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let octets = self.0.map(|octet| format!("{octet:02x}"));
+        f.write_str(&octets.join(":"))
     }
 }
 

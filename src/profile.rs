@@ -12,6 +12,8 @@ mod catalog;
 mod check;
 mod error;
 mod escape;
+#[cfg(test)]
+mod fixture;
 mod identify;
 mod model;
 mod origin;
@@ -236,6 +238,12 @@ impl Profile {
         self.models.get(name)
     }
 
+    /// A model's name as the profile spells it, whatever the case it was written in; an alias stays that alias, and an
+    /// unknown name stays as it is.
+    fn spelling<'n>(&'n self, printed: &'n str) -> &'n str {
+        self.models.spelling(printed).unwrap_or(printed)
+    }
+
     /// The vendor's MAC ranges.
     pub fn ranges(&self) -> &[MacRange] {
         &self.ranges
@@ -280,7 +288,7 @@ impl Profile {
         let known = model.and_then(|name| self.model(name));
         PathValues {
             mac,
-            model: known.map(|model| model.name.clone()).or_else(|| model.map(str::to_owned)),
+            model: model.map(|printed| self.spelling(printed).to_owned()),
             common: known.and_then(|model| model.common.clone()),
         }
     }
@@ -304,7 +312,122 @@ fn with_base(text: &str, base: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::secret::Secret;
+
+    fn profile(vendor: &str) -> Arc<Profile> {
+        let (catalog, errors) = Catalog::of_folders(&fixture::vendors());
+        assert_eq!(errors, []);
+        Arc::clone(catalog.get(&Vendor::new(vendor)).unwrap())
+    }
+
+    fn case(vendor: &str, text: &str) -> Case {
+        let head = "model = 'T46U'\nmac = '805ec0aabbcc'\nurl = 'http://192.0.2.1:8480/'\n";
+        Case::read(&Vendor::new(vendor), &format!("{head}{text}")).unwrap()
+    }
+
+    fn rendered(vendor: &str, case: &Case) -> Rendered {
+        let profile = profile(vendor);
+        let (id, _) = profile.files().next().unwrap();
+        profile.render(id, &case.subject()).unwrap()
+    }
+
+    #[test]
+    fn a_device_gets_its_lines_and_only_the_secrets_released() {
+        let case = case("yealink", "[[line]]\nusername = '200'\nregistrar = 'pbx:5070'\ntransport = 'tls'\n");
+        let rendered = rendered("yealink", &case);
+        let expected = |password: &str| {
+            format!(
+                "#!version:1.0.0.1\naccount.1.label = 200\naccount.1.sip_server.1.address = pbx\n\
+                 account.1.sip_server.1.transport_type = 2\n{password}phone_setting.contrast = 6\n\
+                 phone_setting.volume = 8\n"
+            )
+        };
+        assert_eq!(rendered.plain(), expected(""));
+        let only_sip =
+            rendered.fill(|slot| (slot.kind == SecretKind::Sip).then(|| Secret::new("s3cret"))).unwrap();
+        assert_eq!(only_sip.as_str(), expected("account.1.password = s3cret\n"));
+        let kinds: Vec<SecretKind> = rendered.slots().map(|slot| slot.kind).collect();
+        assert_eq!(kinds, [SecretKind::Sip, SecretKind::Webui, SecretKind::Menu, SecretKind::Prov]);
+        assert!(rendered.masked().contains("account.1.password = ********\n"));
+        assert_eq!(rendered.content_type, "text/plain; charset=utf-8");
+    }
+
+    #[test]
+    fn elements_are_escaped_and_their_slots_indented() {
+        let case = case("snom", "[[line]]\nusername = '200'\ndisplay_name = 'A & <B>'\n");
+        let rendered = rendered("snom", &case);
+        let filled = rendered.fill(|_| Some(Secret::new("p<>"))).unwrap();
+        let line = "    <user_realname idx=\"1\">A &amp; &lt;B&gt;</user_realname>\n";
+        let slot = "    <user_pass idx=\"1\">p&lt;&gt;</user_pass>\n";
+        assert!(filled.contains(&format!("{line}{slot}  </phone")), "{}", filled.as_str());
+        assert!(rendered.plain().contains(&format!("{line}  </phone")), "{}", rendered.plain());
+        assert_eq!(rendered.notes().len(), 1, "no registrar is worth a note");
+    }
+
+    #[test]
+    fn layers_lie_over_each_other_and_the_device_is_on_top() {
+        let check = |text: &str, contrast: &str| {
+            let plain = rendered("yealink", &case("yealink", text)).plain();
+            assert!(plain.contains(&format!("contrast = {contrast}\n")), "{plain}");
+        };
+        check("", "6");
+        check("[site.settings]\ncontrast = '7'\n", "7");
+        check("[settings]\ncontrast = 9\n[site.settings]\ncontrast = '7'\n", "9");
+    }
+
+    #[test]
+    fn a_value_cannot_become_a_setting() {
+        let case = case("yealink", "[[line]]\nusername = '200'\nlabel = \"a\\nadmin = 1\"\n");
+        let profile = profile("yealink");
+        let error = profile.render(FileId(0), &case.subject()).unwrap_err();
+        assert!(
+            error.to_string().contains("templates/device.cfg.j2:3: a value holds a control character"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn shared_files_need_no_device_and_own_files_do() {
+        let case = case("yealink", "[site]\ntimezone = 'Europe/Berlin'\n");
+        let profile = profile("yealink");
+        let common = profile.render(FileId(1), &case.shared_subject()).unwrap();
+        assert_eq!(common.plain(), "#!version:1.0.0.1\nlocal_time.time_zone = 60\n");
+        let error = profile.render(FileId(0), &case.shared_subject()).unwrap_err();
+        assert!(matches!(error, RenderError::NoDevice { .. }), "{error}");
+        let nowhere = self::case("yealink", "[site]\ntimezone = 'Mars/Olympus'\n");
+        let error = profile.render(FileId(1), &nowhere.shared_subject()).unwrap_err();
+        assert!(matches!(error, RenderError::Zone(_)), "{error}");
+    }
+
+    #[test]
+    fn the_same_subject_gives_the_same_bytes() {
+        let profile = profile("yealink");
+        let device = profile.sample_device("805ec0aabbcc".parse().unwrap(), Some("T46U"));
+        let site = Site::default();
+        let subject =
+            Subject { device: Some(&device), model: None, site: &site, host: "h", base: "http://h/" };
+        let draw = || profile.render(FileId(0), &subject).unwrap();
+        assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn urls_have_the_vendors_shape() {
+        let mac: Mac = "000413aabbcc".parse().unwrap();
+        let url = |vendor, model| profile(vendor).provisioning_url("http://h:8480/d/t/", mac, model);
+        assert_eq!(url("yealink", None).as_deref(), Some("http://h:8480/d/t/"));
+        assert_eq!(url("snom", Some("d785")).as_deref(), Some("http://h:8480/d/t/snomD785-000413AABBCC.htm"));
+        assert_eq!(url("snom", None), None);
+        assert_eq!(url("gigaset", None), None);
+        assert_eq!(profile("yealink").manual("http://h:1/").value, "http://h:1/");
+        let names: Vec<_> = profile("yealink")
+            .files()
+            .map(|(id, _)| profile("yealink").file_name(id, Some(mac), Some("T53")))
+            .collect();
+        assert_eq!(names, [Some("000413aabbcc.cfg".to_owned()), Some("y000000000095.cfg".to_owned())]);
+    }
 
     #[test]
     fn the_agents_url_is_put_into_texts_for_people() {

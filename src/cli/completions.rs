@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 
-use super::{CommandLine, Outcome};
+use super::CommandLine;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -10,9 +10,8 @@ pub(crate) struct Args {
     shell: clap_complete::Shell,
 }
 
-pub(crate) fn run(args: &Args) -> Outcome {
+pub(crate) fn run(args: &Args) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut CommandLine::command(), "offhook", &mut script);
     super::output::print(&String::from_utf8_lossy(&script));
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `offhook profile`: list, check, test, render and identify by vendor profiles. Needs no running agent.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -84,7 +85,10 @@ pub(crate) struct IdentifyArgs {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     match args {
-        Args::List => list(context),
+        Args::List => {
+            list(context);
+            Ok(())
+        }
         Args::Check(args) => report(&crate::profile::check_all(&origin(args.dir.as_deref())?), context.json),
         Args::Test(args) if args.bless => {
             report(&crate::profile::bless(&origin(args.dir.as_deref())?), context.json)
@@ -133,7 +137,7 @@ struct VendorRow<'a> {
     retention: Retention,
 }
 
-fn list(context: &Context) -> Outcome {
+fn list(context: &Context) {
     let catalog = catalog(context);
     let rows: Vec<VendorRow<'_>> = catalog.profiles().map(|profile| vendor_row(profile)).collect();
     let heads = ["VENDOR", "NAME", "MODELS", "FILES", "REACH", "RETENTION"];
@@ -147,7 +151,6 @@ fn list(context: &Context) -> Outcome {
             row.retention.as_str().to_owned(),
         ]
     });
-    Ok(())
 }
 
 fn vendor_row(profile: &Profile) -> VendorRow<'_> {
@@ -327,27 +330,22 @@ fn identify(args: &IdentifyArgs, context: &Context) -> Outcome {
 }
 
 fn sentence(row: &IdentifiedRow<'_>) -> String {
-    let unknown = "unknown".to_owned();
-    let vendor = row.vendor.map_or(unknown.clone(), ToString::to_string);
-    let text = |value: Option<&str>| value.map_or(unknown.clone(), str::to_owned);
-    let mac = row.mac.map_or(unknown.clone(), |mac| mac.to_string());
+    let text = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
     let mut said = format!(
-        "vendor      {vendor}\nmodel       {}\nfirmware    {}\nmac         {mac}\nconfidence  {}\n",
+        "vendor      {}\nmodel       {}\nfirmware    {}\nmac         {}\nconfidence  {}\n",
+        text(row.vendor.map(Vendor::as_str)),
         text(row.model),
         text(row.firmware),
+        text(row.mac.map(|mac| mac.to_string()).as_deref()),
         row.confidence
     );
     for clue in row.clues {
         let vendor = clue.vendor.as_ref().map_or("no vendor", Vendor::as_str);
-        said.push_str(&format!(
-            "clue        {}: {} ({vendor}, {})\n",
-            clue.source.as_str(),
-            clue.text,
-            clue.confidence
-        ));
+        let (source, text, confidence) = (clue.source.as_str(), &clue.text, clue.confidence);
+        let _ = writeln!(said, "clue        {source}: {text} ({vendor}, {confidence})");
     }
     for contradiction in row.contradictions {
-        said.push_str(&format!("but         {contradiction}\n"));
+        let _ = writeln!(said, "but         {contradiction}");
     }
     said
 }

@@ -327,3 +327,94 @@ impl Findings<'_> {
 fn secret_form(text: &str) -> Result<SecretForm, &'static str> {
     SecretForm::parse(text).ok_or("does not have {value} in it exactly once")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Catalog;
+    use super::super::fixture;
+    use crate::device::Vendor;
+
+    /// What is found in a profile with this text below its head.
+    fn findings(text: &str) -> Vec<String> {
+        let profile = format!("schema = 1\ndisplay_name = 'Acme'\n{text}");
+        let files = fixture::vendor("acme", &[("profile.toml", &profile), ("templates/t", "{{ mac }}\n")]);
+        let (_, errors) = Catalog::of_folders(&[files]);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn check(text: &str, expected: &str) {
+        let found = findings(text);
+        assert!(found.iter().any(|finding| finding.contains(expected)), "{text}: {found:?}");
+    }
+
+    #[test]
+    fn findings_name_file_line_key_and_remedy() {
+        check("oui = ['00156x']\n", "acme/profile.toml:3: oui[0]: '00156x' is no range");
+        check("extends = 'nobody'\n", "acme/profile.toml:3: extends: names no profile (extend a profile");
+        check("pnp = { url = 'folder' }\n", "acme/profile.toml:3: pnp.url: is neither \"directory\" nor");
+        check(
+            "retention = 'forget'\n",
+            "acme/profile.toml:3: unknown variant `forget`, expected `keep` or `replace`",
+        );
+        check(
+            "[[match]]\nsource = 'oui'\npattern = '('\n",
+            "acme/profile.toml:5: match[0].pattern: is no regular",
+        );
+        check("[[match]]\nsource = 'sip'\npattern = ''\n", "acme/profile.toml:4: unknown variant `sip`");
+        check("[models.A]\naliases = ['b']\n[models.B]\n", "models.B: prints 'B', as another model does");
+        check("[defaults]\na = []\n", "a array is no value");
+    }
+
+    #[test]
+    fn files_must_fit_what_they_name() {
+        let file =
+            |more: &str| format!("[[file]]\npath = '{{mac}}.x'\ntemplate = 't'\nformat = 'line'\n{more}");
+        assert_eq!(findings(&file("")), [""; 0]);
+        check(&file("models = ['X']\n"), "acme/profile.toml:7: file[0].models: names 'X'");
+        check(&file("families = ['X']\n"), "file[0].families: names 'X'");
+        check(&file("scope = 'site'\n"), "file[0].scope: is not device, yet the path has the MAC");
+        check(&file("secret_form = 'x'\n"), "file[0].secret_form: does not have {value}");
+        check(&file("secrets = ['wifi']\n"), "unknown variant `wifi`");
+        check(&format!("{}{}", file(""), file("")), "file[1].path: is '{mac}.x', as another file's");
+        check(
+            &file("").replace("'t'", "'u'"),
+            "file[0].template: names 'u', which is not in the templates folder",
+        );
+        check(&file("").replace("{mac}", "{max}"), "file[0].path: has the unknown variable {max}");
+        check(
+            &file("secrets = ['sip']").replace("{mac}.x", "all"),
+            "file[0].secrets: stand in a file that phones share",
+        );
+    }
+
+    #[test]
+    fn another_schema_is_refused() {
+        let files = fixture::vendor("acme", &[("profile.toml", "schema = 2\ndisplay_name = 'Acme'\n")]);
+        let (_, errors) = Catalog::of_folders(&[files]);
+        assert!(errors[0].to_string().contains(":1: schema: is 2, and this program reads 1"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_read_names_its_line() {
+        let profile =
+            "schema = 1\ndisplay_name = 'A'\n[[file]]\npath = '{mac}.x'\ntemplate = 't'\nformat = 'line'\n";
+        let files = fixture::vendor("acme", &[("profile.toml", profile), ("templates/t", "a\n{{ mac\n")]);
+        let (_, errors) = Catalog::of_folders(&[files]);
+        assert!(errors[0].to_string().starts_with("acme/templates/t:"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_profile_extends_one_other() {
+        let own = "schema = 1\ndisplay_name = 'Tiptel'\nextends = 'yealink'\n[models.286]\nlines = 6\n\
+                   [defaults]\nvolume = 3\n";
+        let child = fixture::vendor("tiptel", &[("profile.toml", own)]);
+        let third = fixture::vendor("third", &[("profile.toml", &own.replace("yealink", "tiptel"))]);
+        let (catalog, errors) = Catalog::of_folders(&[child, fixture::lines(), third]);
+        assert!(errors[0].to_string().contains("names a profile that extends another"), "{errors:?}");
+        let profile = catalog.get(&Vendor::new("tiptel")).unwrap();
+        assert_eq!(profile.files().count(), 2);
+        assert_eq!(profile.retention(), crate::profile::Retention::Keep);
+        assert!(profile.model("T46U").is_some() && profile.model("286").is_some());
+        assert!(profile.ranges().is_empty() && profile.recognisers.is_empty(), "recognition is its own");
+    }
+}

@@ -93,8 +93,11 @@ pub(super) fn elect_mac(clues: &[ReadClue]) -> Option<Mac> {
     best(named, |clue| mac_weight(clue.source))?.mac
 }
 
-/// Counts the votes.
-pub(super) fn elect(clues: Vec<ReadClue>) -> Identified {
+/// Counts the votes. `same_model` says whether two printed names are one model of a vendor.
+pub(super) fn elect(
+    clues: Vec<ReadClue>,
+    same_model: impl Fn(Option<&Vendor>, &str, &str) -> bool,
+) -> Identified {
     let mac = elect_mac(&clues);
     let (vendor, mut confidence) = elect_vendor(&clues);
     let mut contradictions = Vec::new();
@@ -124,7 +127,10 @@ pub(super) fn elect(clues: Vec<ReadClue>) -> Identified {
             ));
         }
         if !other {
-            contradictions.extend(against(clue, "model", clue.model.as_ref(), identity.model.as_ref()));
+            let said = clue.model.as_ref().filter(|said| {
+                !identity.model.as_ref().is_some_and(|won| same_model(vendor.as_ref(), said, won))
+            });
+            contradictions.extend(against(clue, "model", said, identity.model.as_ref()));
             contradictions.extend(against(
                 clue,
                 "firmware",

@@ -50,9 +50,9 @@ impl Model {
 /// All models of a vendor.
 #[derive(Debug)]
 pub(super) struct Models {
-    models: Vec<Model>,
-    /// From a name in lower case to its place.
-    names: BTreeMap<String, usize>,
+    all: Vec<Model>,
+    /// From a printed name in lower case to its spelling and its model's place.
+    names: BTreeMap<String, (String, usize)>,
     any: Model,
 }
 
@@ -63,26 +63,32 @@ impl Models {
         defaults: &BTreeMap<String, Text>,
     ) -> Result<Self, (String, String)> {
         let common = tables.get(ANY).cloned().unwrap_or_default();
-        let mut models = Vec::new();
+        let mut all = Vec::new();
         let mut names = BTreeMap::new();
         for (name, table) in tables.iter().filter(|(name, _)| *name != ANY) {
             for printed in std::iter::once(name).chain(&table.aliases) {
-                if names.insert(printed.to_ascii_lowercase(), models.len()).is_some() {
+                if names.insert(printed.to_ascii_lowercase(), (printed.clone(), all.len())).is_some() {
                     return Err((name.clone(), printed.clone()));
                 }
             }
-            models.push(model(name, table, &common, defaults));
+            all.push(model(name, table, &common, defaults));
         }
         let any = model("", &ModelToml::default(), &common, defaults);
-        Ok(Self { models, names, any })
+        Ok(Self { all, names, any })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Model> {
-        self.models.iter()
+        self.all.iter()
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Model> {
-        self.models.get(*self.names.get(&name.trim().to_ascii_lowercase())?)
+        let (_, place) = self.names.get(&name.trim().to_ascii_lowercase())?;
+        self.all.get(*place)
+    }
+
+    /// The name, or the alias, as the profile spells it.
+    pub(super) fn spelling(&self, name: &str) -> Option<&str> {
+        self.names.get(&name.trim().to_ascii_lowercase()).map(|(spelling, _)| spelling.as_str())
     }
 
     /// What holds for a model that the profile does not describe.
@@ -155,6 +161,7 @@ mod tests {
         let models = Models::new(&tables(text), &BTreeMap::new()).unwrap();
         let found = models.get("t21d").unwrap();
         assert_eq!((found.name.as_str(), found.lines, found.line_keys), ("T21P", Some(2), Some(3)));
+        assert_eq!(models.spelling("t21d"), Some("T21D"));
         assert!(models.get("*").is_none() && models.get("T99").is_none());
         assert_eq!(models.any().lines, Some(1));
         assert_eq!(models.iter().count(), 1);

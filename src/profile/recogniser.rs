@@ -111,15 +111,17 @@ pub(super) fn addresses(text: &str) -> impl Iterator<Item = Mac> {
 }
 
 /// The MAC in a SUBSCRIBE's user part, in all the forms that phones write: `MAC%3a00135E874B49`, `MAC0015657322ff`,
-/// `MAC=00304f…`, `MAC:…`. Takes a whole URI too.
+/// `MAC=00304f…`, `MAC:…`. Takes a whole URI too. Without "MAC" before them twelve decimal digits are a telephone number.
 pub(super) fn uri_mac(text: &str) -> Option<Mac> {
     let user = text.split('@').next()?;
     let user =
         strip_prefix_any_case(user, "sip:").or_else(|| strip_prefix_any_case(user, "sips:")).unwrap_or(user);
     let user = user.replace("%3a", ":").replace("%3A", ":").replace("%3d", "=").replace("%3D", "=");
-    let marked = strip_prefix_any_case(&user, "mac").unwrap_or(&user);
-    let end = marked.find(';').unwrap_or(marked.len());
-    marked.get(..end)?.trim_start_matches([':', '=', ' ', '-', '_']).trim_end().parse().ok()
+    let marked = strip_prefix_any_case(&user, "mac");
+    let address =
+        marked.unwrap_or(&user).split(';').next()?.trim_start_matches([':', '=', ' ', '-', '_']).trim_end();
+    let is_number = marked.is_none() && address.chars().all(|c| c.is_ascii_digit());
+    address.parse().ok().filter(|_| !is_number)
 }
 
 /// The parameters of an Event header that say who the phone is (`ua-profile` of RFC 6080).
@@ -183,7 +185,10 @@ mod tests {
         check("sip:MAC%3a00135E874B49@intern.snom.de", Some("00135e874b49"));
         check("sip:MAC%3a00135E874B49", Some("00135e874b49"));
         check("00135E874B49", Some("00135e874b49"));
-        for text in ["", "00000001", "MAC", "MAC%3a000000000000", "512", "MAC%3a00135E874B4", "%"] {
+        check("MAC441234567890;x=y", Some("441234567890"));
+        for text in
+            ["", "00000001", "MAC", "MAC%3a000000000000", "512", "441234567890", "MAC%3a00135E874B4", "%"]
+        {
             check(text, None);
         }
     }

@@ -213,6 +213,7 @@ fn refuse(message: impl Into<String>) -> Error {
 }
 
 /// `secret_param(kind, line, name, attributes="")`: a place for a secret.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 fn secret_param(
     state: &mut State<'_, '_>,
     kind: String,

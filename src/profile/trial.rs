@@ -28,9 +28,18 @@ pub fn bless(origin: &Origin) -> Report {
 
 fn run(origin: &Origin, bless: bool) -> Report {
     let (catalog, errors) = Catalog::of_origin(origin);
-    let mut report = Report { profiles: catalog.profiles().count(), errors, ..Report::default() };
     let (folders, _) = origin.read();
-    for files in &folders {
+    try_all(&catalog, errors, &folders, bless.then_some(origin))
+}
+
+fn try_all(
+    catalog: &Catalog,
+    errors: Vec<ProfileError>,
+    folders: &[VendorFiles],
+    bless: Option<&Origin>,
+) -> Report {
+    let mut report = Report { profiles: catalog.profiles().count(), errors, ..Report::default() };
+    for files in folders {
         let Some(profile) = catalog.profiles().find(|profile| profile.vendor().as_str() == files.vendor)
         else {
             continue;
@@ -43,7 +52,7 @@ fn run(origin: &Origin, bless: bool) -> Report {
             .map(str::to_owned)
             .collect();
         for case in &cases {
-            trial.case(case, bless.then_some(origin));
+            trial.case(case, bless);
         }
         trial.uncovered();
         trial.orphans(&cases);
@@ -210,7 +219,7 @@ fn proof(rendered: &Rendered) -> Vec<String> {
         if released.is_empty() && text != rendered.plain() {
             wrong.push("without secrets it is not its plain self".to_owned());
         }
-        if !is_without_lines(&text, &full) {
+        if !is_full_with_gaps(&text, &full) {
             wrong.push(format!("{with} it differs in more than its secrets"));
         }
         wrong.extend(malformed(rendered.format(), &text).map(|why| format!("{with} it is malformed: {why}")));
@@ -229,8 +238,8 @@ fn filled(rendered: &Rendered, released: &[SecretKind]) -> String {
     rendered.fill(canary).map(|text| text.to_string()).unwrap_or_default()
 }
 
-/// Whether `text` is `full` with something left out and nothing changed: by lines, and within lines by characters.
-fn is_without_lines(text: &str, full: &str) -> bool {
+/// Whether `text` is `full` with something left out, and nothing added or changed.
+fn is_full_with_gaps(text: &str, full: &str) -> bool {
     let mut rest = full.chars();
     text.chars().all(|c| rest.any(|other| other == c))
 }
@@ -279,5 +288,137 @@ fn empty_member(value: &serde_json::Value, is_password: &impl Fn(&str) -> bool) 
         | serde_json::Value::Bool(_)
         | serde_json::Value::Number(_)
         | serde_json::Value::String(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    const PROFILE: &str = "schema = 1\ndisplay_name = 'Acme'\n[[file]]\npath = '{mac}.x'\ntemplate = 't'\n\
+                           format = 'FORMAT'\nsecrets = ['sip']\n";
+    const CASE: &str = "model = 'A'\nmac = '001565000001'\nurl = 'http://h/'\n[[line]]\nusername = '200'\n\
+                        [secrets]\nsip.1 = 's3cret'\n";
+
+    fn tried(format: &str, template: &str, expected: &str) -> Vec<String> {
+        let files = fixture::vendor(
+            "acme",
+            &[
+                ("profile.toml", &PROFILE.replace("FORMAT", format)),
+                ("templates/t", template),
+                ("tests/one.toml", CASE),
+                ("tests/one/001565000001.x", expected),
+            ],
+        );
+        let folders = [files];
+        let (catalog, errors) = Catalog::of_folders(&folders);
+        let report = try_all(&catalog, errors, &folders, None);
+        report.errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn check(format: &str, template: &str, expected: &str, finding: &str) {
+        let found = tried(format, template, expected);
+        match finding {
+            "" => assert_eq!(found, [""; 0], "{template}"),
+            finding => assert!(found.iter().any(|found| found.contains(finding)), "{template}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn a_case_is_compared_byte_for_byte() {
+        let template = "a = 1\n{{ secret_param('sip', 1, 'pw') }}\n";
+        check("line", template, "a = 1\npw = s3cret\n", "");
+        let difference = "acme/tests/one/001565000001.x:2: expected `pw = secret`, made `pw = s3cret`";
+        check("line", template, "a = 1\npw = secret\n", difference);
+        check("line", template, "a = 1\npw = s3cret", ":3: expected the end of the file, made ``");
+    }
+
+    #[test]
+    fn an_empty_password_is_found_in_every_format() {
+        check(
+            "line",
+            "account.password = \n",
+            "account.password = \n",
+            "without secrets account.password is empty",
+        );
+        let xml = "<a><http_pass></http_pass></a>";
+        check("xml", xml, xml, "http_pass is empty");
+        check("json", r#"{"a": [{"password": ""}]}"#, r#"{"a": [{"password": ""}]}"#, "password is empty");
+        let inside = "<a><pw>{{ secret_param('sip', 1, 'pw') }}</pw></a>";
+        check("xml", inside, "<a><pw><pw>s3cret</pw></pw></a>", "without secrets pw is empty");
+    }
+
+    #[test]
+    fn a_broken_file_is_found() {
+        check("xml", "<a>", "<a>", "is malformed");
+        check("json", "{\"a\": 1,}", "{\"a\": 1,}", "is malformed");
+        check(
+            "line",
+            "{{ missing }}",
+            "",
+            "001565000001.x: cannot render acme/templates/t:1: a name is not defined",
+        );
+    }
+
+    #[test]
+    fn files_without_cases_and_cases_without_files_are_found() {
+        let profile = PROFILE.replace("FORMAT", "line");
+        let files = fixture::vendor(
+            "acme",
+            &[
+                (
+                    "profile.toml",
+                    &format!(
+                        "{profile}[[file]]\npath = 'all'\ntemplate = 't'\nformat = 'line'\nmodels = ['B']\n[models.B]\n"
+                    ),
+                ),
+                ("templates/t", "x\n"),
+                ("tests/one.toml", CASE),
+                ("tests/one/other.x", "x\n"),
+                ("tests/two/001565000001.x", "x\n"),
+            ],
+        );
+        let folders = [files];
+        let (catalog, errors) = Catalog::of_folders(&folders);
+        let report = try_all(&catalog, errors, &folders, None);
+        let told: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
+        for finding in [
+            "tests/one/001565000001.x: is missing",
+            "tests/one/other.x: is expected, but the case does not make it",
+            "file all: is made by no case",
+            "tests/two: has no two.toml beside it",
+        ] {
+            assert!(told.iter().any(|told| told.contains(finding)), "{finding}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn blessed_cases_pass() {
+        let folder = tempfile::tempdir().unwrap();
+        let vendor = folder.path().join("acme");
+        for (name, text) in [
+            ("profile.toml", PROFILE.replace("FORMAT", "line").as_str()),
+            ("templates/t", "a = {{ mac }}\n"),
+            ("tests/one.toml", CASE),
+            ("tests/one/stale.x", ""),
+        ] {
+            let file = vendor.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        for origin in [Origin::Folder(folder.path().to_owned()), Origin::Folder(vendor.clone())] {
+            std::fs::write(vendor.join("tests/one/stale.x"), "").unwrap();
+            assert_eq!(test_all(&origin).errors.len(), 2);
+            let report = bless(&origin);
+            assert_eq!(
+                (report.errors.len(), report.blessed.as_slice()),
+                (0, ["acme/tests/one".to_owned()].as_slice())
+            );
+            assert_eq!(test_all(&origin).errors, []);
+            let bytes = std::fs::read(vendor.join("tests/one/001565000001.x")).unwrap();
+            assert_eq!(bytes, b"a = 001565000001\n");
+            std::fs::remove_file(vendor.join("tests/one/001565000001.x")).unwrap();
+        }
     }
 }
