@@ -42,7 +42,8 @@ pub(crate) fn run(name: &str, test: impl FnOnce(&Lab)) {
         return skip(&format!("namespaces: {name}: {reason}"));
     }
     let output = again_inside(name);
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     for line in text.lines().filter(|line| line.starts_with("skipped: ")) {
         skip(line.trim_start_matches("skipped: "));
     }
@@ -68,7 +69,10 @@ pub(crate) fn has(name: &str) -> bool {
 /// Where the program `name` is; the folders of system programs are looked at as well.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
-    path.split(':').chain(["/usr/sbin", "/sbin"]).map(|folder| Path::new(folder).join(name)).find(|p| p.is_file())
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .map(|folder| Path::new(folder).join(name))
+        .find(|p| p.is_file())
 }
 
 fn again_inside(name: &str) -> Output {
@@ -110,7 +114,8 @@ impl Lab {
         tool(&["mount", "-t", "tmpfs", "tmpfs", "/run"]);
         std::fs::create_dir("/run/netns").expect("a fresh /run");
         tool(&["ip", "netns", "add", "sw"]);
-        let folder = tempfile::Builder::new().prefix("offhook-lab-").tempdir_in("/run").expect("a fresh /run");
+        let folder =
+            tempfile::Builder::new().prefix("offhook-lab-").tempdir_in("/run").expect("a fresh /run");
         Self { folder, lans: RefCell::default() }
     }
 
@@ -159,7 +164,20 @@ impl Lab {
     /// A cable from the switch of `lan` to the interface `eth<number>` of `host`.
     fn plug(&self, host: &str, number: usize, lan: &str, mac: Option<&str>) {
         if self.lans.borrow_mut().insert(lan.to_owned()) {
-            tool(&["ip", "-n", "sw", "link", "add", lan, "type", "bridge", "mcast_snooping", "0", "forward_delay", "0"]);
+            tool(&[
+                "ip",
+                "-n",
+                "sw",
+                "link",
+                "add",
+                lan,
+                "type",
+                "bridge",
+                "mcast_snooping",
+                "0",
+                "forward_delay",
+                "0",
+            ]);
             tool(&["ip", "-n", "sw", "link", "set", lan, "up"]);
         }
         let port = format!("{host}{number}");
@@ -182,7 +200,8 @@ pub(crate) fn tool(command: &[&str]) -> String {
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", command[0]));
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}: {}\n{text}", command.join(" "), output.status);
     text
 }

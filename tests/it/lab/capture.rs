@@ -55,7 +55,8 @@ impl Capture {
     /// Begins, in the calling thread's namespace; frames that pass from now on are seen.
     pub(super) fn start() -> Self {
         let every = Protocol::from(i32::from(ETHERNET_ALL.to_be()));
-        let mut socket = Socket::new(Domain::PACKET, Type::RAW, Some(every)).expect("a packet socket in the lab");
+        let mut socket =
+            Socket::new(Domain::PACKET, Type::RAW, Some(every)).expect("a packet socket in the lab");
         socket.set_read_timeout(Some(READ_TIMEOUT)).expect("a timeout that is not zero");
         let _ = socket.set_recv_buffer_size(4 << 20);
         let seen = Arc::<Seen>::default();
@@ -63,7 +64,9 @@ impl Capture {
         std::thread::spawn(move || {
             let mut frame = vec![0; 65_536];
             while !writer.over.load(Ordering::Relaxed) {
-                if let Some(packet) = socket.read(&mut frame).ok().and_then(|length| Packet::read(&frame[..length])) {
+                if let Some(packet) =
+                    socket.read(&mut frame).ok().and_then(|length| Packet::read(&frame[..length]))
+                {
                     writer.packets.lock().unwrap_or_else(PoisonError::into_inner).push(packet);
                     writer.more.notify_all();
                 }
@@ -78,11 +81,17 @@ impl Capture {
     }
 
     /// The first `count` packets that fit, waiting for them.
-    pub(crate) fn expect_count(&self, what: &str, count: usize, fits: impl Fn(&Packet) -> bool) -> Vec<Packet> {
+    pub(crate) fn expect_count(
+        &self,
+        what: &str,
+        count: usize,
+        fits: impl Fn(&Packet) -> bool,
+    ) -> Vec<Packet> {
         let deadline = Instant::now() + PATIENCE;
         let mut packets = self.seen.packets.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let found: Vec<Packet> = packets.iter().filter(|packet| fits(packet)).take(count).cloned().collect();
+            let found: Vec<Packet> =
+                packets.iter().filter(|packet| fits(packet)).take(count).cloned().collect();
             if found.len() == count {
                 return found;
             }

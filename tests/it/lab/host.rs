@@ -52,12 +52,15 @@ impl Host {
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("root of the lab may enter its hosts");
             work()
         };
-        std::thread::scope(|scope| scope.spawn(enter).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        std::thread::scope(|scope| {
+            scope.spawn(enter).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// A UDP socket of this host that waits no longer than the lab's patience.
     pub(crate) fn udp(&self, address: &str) -> UdpSocket {
-        let socket = self.inside(|| UdpSocket::bind(address).unwrap_or_else(|error| panic!("{address}: {error}")));
+        let socket =
+            self.inside(|| UdpSocket::bind(address).unwrap_or_else(|error| panic!("{address}: {error}")));
         socket.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
         socket
     }
@@ -88,8 +91,10 @@ impl Host {
     fn bound(&self, protocol: &str, port: u16) -> bool {
         let listening = if protocol == "tcp" { " 0A " } else { " 07 " };
         let port = format!(":{port:04X} ");
-        let tables = [format!("/proc/thread-self/net/{protocol}"), format!("/proc/thread-self/net/{protocol}6")];
-        let text = self.inside(|| tables.map(|table| std::fs::read_to_string(table).unwrap_or_default()).concat());
+        let tables =
+            [format!("/proc/thread-self/net/{protocol}"), format!("/proc/thread-self/net/{protocol}6")];
+        let text =
+            self.inside(|| tables.map(|table| std::fs::read_to_string(table).unwrap_or_default()).concat());
         text.lines().any(|line| {
             let local = line.split_whitespace().nth(1).unwrap_or_default();
             format!("{local} ").ends_with(&port) && line.contains(listening)
