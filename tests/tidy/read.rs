@@ -68,9 +68,9 @@ fn blanked(text: &str) -> String {
         r"//[^\n]*",
         r"/\*.*?\*/",
         r####"b?r###".*?"###"####,
-        r####"b?r##".*?"##"####,
-        r####"b?r#".*?"#"####,
-        r####"\bb?r".*?""####,
+        r###"b?r##".*?"##"###,
+        r##"b?r#".*?"#"##,
+        r#"\bb?r".*?""#,
         r#""(?:\\.|[^"\\])*""#,
         r"'(?:\\[^\n]{1,8}?|[^'\\\n])'",
     ];
@@ -117,11 +117,15 @@ pub(super) fn files_below(folder: &Path) -> Vec<String> {
 }
 
 pub(super) fn rust_sources(folder: &'static str) -> impl Iterator<Item = Source> {
-    files_below(&root().join(folder)).into_iter().filter(|path| path.ends_with(".rs")).map(move |path| {
+    files_below(&root().join(folder)).into_iter().filter(|path| has_suffix(path, "rs")).map(move |path| {
         let path = format!("{folder}/{path}");
         let text = std::fs::read_to_string(root().join(&path)).unwrap();
         Source { code: blanked(&text), path, text }
     })
+}
+
+fn has_suffix(path: &str, suffix: &str) -> bool {
+    Path::new(path).extension().is_some_and(|own| own == suffix)
 }
 
 pub(super) fn is_text(path: &str) -> bool {
