@@ -1,6 +1,8 @@
 //! Waits for read requests and carries out what [`Transfer`] decides: one task and one socket per transfer.
 //! The socket at the well-known port is only ever drained, so that a storm of first packets is not lost in its buffer.
 
+mod peers;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -14,10 +16,10 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::peers::reach;
 use super::agree::{Reach, agree};
 use super::decide::{Blocks, Command, Input, Outcome, Transfer};
 use super::message::{self, ErrorCode, Message, Mode, Read};
-use super::peers::reach;
 use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::Prefix;
