@@ -15,7 +15,7 @@ use super::range::MacRange;
 use super::recogniser::{
     CLUE_BYTES_MAX, PATTERN_BYTES_MAX, Reading, addresses, event_words, model_name, uri_mac,
 };
-use super::{FileId, Profile};
+use super::{FileId, Profile, Scope};
 use crate::device::{Mac, Source, Vendor};
 
 /// Every profile, ready to recognise and render.
@@ -174,6 +174,12 @@ impl Catalog {
                 let one = sharing.next();
                 // A {common} fits everything; it is a name only when a model has it.
                 if file.path.fixed_bytes() < best || (common.is_some() && one.is_none()) {
+                    continue;
+                }
+                // So does a {model}: `snomD785-firmware.htm` is another file, not the one of a model "D785-firmware".
+                let stranger =
+                    values.model.as_deref().is_some_and(|printed| profile.model(printed).is_none());
+                if file.scope == Scope::Model && stranger {
                     continue;
                 }
                 let model = match (&values.model, one, sharing.next()) {
