@@ -22,6 +22,7 @@ use crate::pnp::answer::{Names, Peer};
 use crate::pnp::decide::{self, Memory, Offer, Question, Seen, Standing};
 use crate::pnp::message::{Message, Subscribe};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
+use crate::pnp::votes::Votes;
 use crate::profile::Clue;
 use crate::provision::{self, Admission};
 use crate::store::StoreError;
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     counters: Arc<Counters>,
     table: Arc<Table>,
     membership: Membership,
+    votes: Votes,
     memory: Memory,
     notifier: Notifier,
     outbox: Vec<(Peer, Bytes)>,
@@ -88,6 +90,7 @@ impl Worker {
             counters,
             table,
             membership,
+            votes: Votes::default(),
             memory: Memory::default(),
             notifier: Notifier::default(),
             outbox: Vec::with_capacity(2 * BATCH),
@@ -219,11 +222,12 @@ impl Worker {
     }
 
     /// The vote of the profiles, for the phone of this MAC.
-    fn identify(&self, case: &Case, mac: Mac) -> Identity {
+    fn identify(&mut self, case: &Case, mac: Mac) -> Identity {
         let mut clues = case.subscribe.clues();
         clues.push(Clue::new(Source::Oui, mac.to_string()));
-        let identified = self.parts.catalog.identify(&clues);
-        Identity { mac: Some(mac), ..identified.identity }
+        let catalog = &self.parts.catalog;
+        let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
+        self.votes.identity(&clues, mac, range_owner, || catalog.identify(&clues).identity)
     }
 
     /// Whether a profile knows this model: only then may a stranger be adopted without a person.
