@@ -301,7 +301,7 @@ impl Worker {
             warn!(device.mac = %device.mac, "Cannot make the URL of {}: {error}", device.mac);
             "its token cannot be opened"
         })?;
-        let base = provision::own_base(*case.peer.ours.ip(), self.parts.http_port, &token);
+        let base = provision::own_base(IpAddr::V4(*case.peer.ours.ip()), self.parts.http_port, &token);
         let model = device.model.as_deref().or(identity.model.as_deref());
         let url =
             profile.provisioning_url(&base, device.mac, model).ok_or("its model takes no URL by PnP")?;
