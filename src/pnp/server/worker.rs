@@ -210,7 +210,7 @@ impl Worker {
             return;
         }
         let identity = self.identify(&case, mac);
-        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity)) {
+        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity, mac)) {
             Admission::Serve => match device {
                 Some(device) => self.serve(&case, &identity, device),
                 None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),
@@ -230,10 +230,10 @@ impl Worker {
         self.votes.identity(&clues, mac, range_owner, || catalog.identify(&clues).identity)
     }
 
-    /// Whether a profile knows this model: only then may a stranger be adopted without a person.
-    fn knows(&self, identity: &Identity) -> bool {
+    /// Whether a profile has a URL for this phone: only then may a stranger take an account without a person.
+    fn knows(&self, identity: &Identity, mac: Mac) -> bool {
         let profile = identity.vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor));
-        profile.zip(identity.model.as_deref()).is_some_and(|(profile, model)| profile.model(model).is_some())
+        profile.is_some_and(|profile| profile.provisioning_url("", mac, identity.model.as_deref()).is_some())
     }
 
     fn adopt(&mut self, case: Case, mac: Mac, identity: Identity) {
