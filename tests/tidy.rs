@@ -56,8 +56,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// A room's server is its shell: it may know the store, the network and the clock as well.
 const SERVER_IMPORTS: &[&str] =
     &["store", "net", "clock", "provision", "profile", "device", "secret", "config"];
-/// A room's other files: parsing and deciding.
-const ROOM_IMPORTS: &[&str] = &["provision", "profile", "release", "device", "secret", "clock", "config"];
+/// A room's other files: parsing and deciding. Of net they use what never waits: prefixes and limits.
+const ROOM_IMPORTS: &[&str] =
+    &["provision", "profile", "release", "device", "secret", "clock", "config", "net"];
 const ROOMS: &[&str] = &["pnp", "dhcp", "tftp", "http", "scan", "push"];
 const ANYTHING: &[&str] = &["*"];
 
@@ -114,7 +115,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "time::sleep(",
-        &["src/net", "src/agent", "src/simulate", "src/store", "src/pnp/server.rs", "src/tftp/server.rs"],
+        &["src/net", "src/agent", "src/simulate", "src/store", "src/pnp/server", "src/tftp/server"],
         "await an event; only shells wait for time",
     ),
 ];
