@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::{Context, Failure, Outcome, open, output};
-use crate::device::{Account, Approval, Device, Key};
+use crate::device::{Account, Approval, Device, Key, Srtp, Transport};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Store, StoreError, Tally};
 
@@ -187,9 +187,9 @@ fn account_cells(account: &Account, label: Option<&str>) -> Vec<Zeroizing<String
         account.display_name.as_deref(),
         label,
         account.registrar.as_deref(),
-        account.transport.map(|transport| transport.as_str()),
+        account.transport.map(Transport::as_str),
         account.outbound_proxy.as_deref(),
-        account.srtp.map(|srtp| srtp.as_str()),
+        account.srtp.map(Srtp::as_str),
     ]
     .map(|cell| Zeroizing::new(cell.unwrap_or_default().to_owned()))
     .to_vec()

@@ -1,5 +1,6 @@
 //! `offhook import`: phones, accounts and function keys from a file; all of it or nothing, and twice is once.
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -97,11 +98,11 @@ fn text(plan: &Plan, dry_run: bool) -> String {
         ("unchanged", plan.unchanged),
     ] {
         if tally != Tally::default() {
-            text.push_str(&format!("{verb}: {}\n", count(tally)));
+            let _ = writeln!(text, "{verb}: {}", count(tally));
         }
     }
     let bad = plan.problems.len();
-    text.push_str(&match (plan.applied, bad) {
+    let end = match (plan.applied, bad) {
         (true, 0) => String::new(),
         (true, _) => format!("{} not applied; the rest is\n", rows(bad)),
         (false, 0) if plan.is_empty() => "nothing to do\n".to_owned(),
@@ -110,7 +111,8 @@ fn text(plan: &Plan, dry_run: bool) -> String {
         (false, _) => {
             format!("{} cannot be applied, so nothing was; --partial applies the rest\n", rows(bad))
         }
-    });
+    };
+    text.push_str(&end);
     text
 }
 
