@@ -33,6 +33,12 @@ pub(crate) async fn store(context: &Context) -> Result<Store, Failure> {
     let url = store_url(context);
     if let Some(file) = store::sqlite_file(&url) {
         own(context, &file)?;
+        let key = context.places.key_file();
+        if !key.exists() && file.parent() == key.parent() {
+            let folder = context.places.config.display();
+            eprintln!("offhook: the key of all passwords will lie beside the database, in {folder}");
+            eprintln!("  set agent.data_dir to another folder, so that a copy of one is not a copy of both");
+        }
     }
     let store = Store::open(&url, vault(context), Clock::System, Entropy::System).await?;
     Ok(store.acting_as(&actor()))
