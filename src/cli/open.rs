@@ -103,8 +103,12 @@ fn silence(stdin: &std::io::Stdin) -> Option<termios::Termios> {
 
 /// Fails, before anything is made, when the inventory is another user's.
 fn own(context: &Context, file: &Path) -> Result<(), Failure> {
-    if file.exists() {
-        return owned(file);
+    match std::fs::metadata(file) {
+        Ok(_) => return owned(file),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return file.parent().map_or(Ok(()), owned);
+        }
+        Err(_) => {}
     }
     let system = PathBuf::from(SYSTEM_DATA);
     let usual = context.config_file.is_none() && context.config.store.url.is_none();
