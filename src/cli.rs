@@ -15,10 +15,12 @@ mod run;
 mod simulate;
 mod url;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigError, Places};
 
@@ -106,6 +108,11 @@ impl Failure {
         Self { exit: Exit::No, code, message: message.into(), remedy: remedy.into() }
     }
 
+    /// The answer is no, and the command has already printed it: nothing more is said.
+    pub(crate) fn told() -> Self {
+        Self::no("no", "", "")
+    }
+
     pub(crate) fn usage(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, code, message: message.into(), remedy: remedy.into() }
     }
@@ -129,7 +136,9 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
-    output::failure(&failure, json);
+    if !failure.message.is_empty() {
+        output::failure(&failure, json);
+    }
     ExitCode::from(match failure.exit {
         Exit::No => 1,
         Exit::Usage => 2,
@@ -146,6 +155,7 @@ fn run_command(line: CommandLine) -> Outcome {
         )
     })?;
     let context = context(line.config, line.json)?;
+    log_to_stderr(matches!(line.command, Command::Run(_)), line.json);
     runtime.block_on(async {
         match line.command {
             Command::Run(args) => run::run(args, context).await,
@@ -163,6 +173,21 @@ fn run_command(line: CommandLine) -> Outcome {
             }
         }
     })
+}
+
+/// Events go to standard error: a running agent's from INFO on, a command's only when something is wrong. `OFFHOOK_LOG`
+/// says otherwise (`debug`, `offhook::pnp=trace`).
+fn log_to_stderr(runs: bool, json: bool) {
+    let usual = if runs { "info" } else { "warn" };
+    let wanted = std::env::var("OFFHOOK_LOG").unwrap_or_else(|_| usual.to_owned());
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(usual));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).init();
+    }
 }
 
 /// Reads the configuration and settles the folders. With `--config`, that file's folder is the configuration folder.
