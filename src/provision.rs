@@ -1,6 +1,7 @@
 //! Decides at the desk: which phone is this, is it served, what did it ask for. Never waits, never reads a clock;
 //! [`Desk`] walks these decisions for a request that arrived.
 
+mod cache;
 mod desk;
 mod shelf;
 
@@ -12,7 +13,8 @@ pub use desk::{Desk, DeskParts};
 pub use shelf::Shelf;
 
 use crate::config::{AdoptConfig, AdoptPolicy};
-use crate::device::{Approval, Channel, Device, Identity, Mac};
+use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting};
+use crate::net::interfaces::{Interface, Table};
 use crate::secret::Secret;
 
 /// A phone asks for a file.
@@ -86,13 +88,18 @@ impl Asked {
         if path.len() > PATH_BYTES_MAX || path.chars().any(char::is_control) || path.contains('\\') {
             return None;
         }
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
+        let segments: Vec<&str> =
+            path.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
         if segments.contains(&"..") {
             return None;
         }
         match segments.as_slice() {
-            [area, vendor, name] if area.eq_ignore_ascii_case("firmware") => Some(Self::named(Area::Firmware, vendor, name)),
-            [area, vendor, name] if area.eq_ignore_ascii_case("lang") => Some(Self::named(Area::Lang, vendor, name)),
+            [area, vendor, name] if area.eq_ignore_ascii_case("firmware") => {
+                Some(Self::named(Area::Firmware, vendor, name))
+            }
+            [area, vendor, name] if area.eq_ignore_ascii_case("lang") => {
+                Some(Self::named(Area::Lang, vendor, name))
+            }
             [d, token, .., name] if d.eq_ignore_ascii_case("d") => {
                 Some(Self::File { token: Some(token.to_ascii_lowercase()), name: (*name).to_owned() })
             }
@@ -149,6 +156,15 @@ pub fn admission(
     }
 }
 
+/// A sighting on its way to the store, and whether it makes the phone wait for approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Who, where, when, and what became of it.
+    pub sighting: Sighting,
+    /// Whether it is to be listed as pending.
+    pub pending: bool,
+}
+
 /// The root of one phone's own URL: `http://HOST:PORT/d/TOKEN/`. As secret as the token in it.
 pub fn own_base(host: IpAddr, port: u16, token: &Secret) -> String {
     let host = SocketAddr::new(host, port);
@@ -164,6 +180,20 @@ pub(crate) enum Proof {
     Silent,
     /// Behind a router: the address proves nothing.
     OffLink,
+}
+
+/// The interface on whose link the peer is: the one the request arrived on, or the one that has the address that was
+/// asked; `None` behind a router.
+pub(crate) fn basis(request: &FileRequest, table: &Table) -> Option<u32> {
+    let (IpAddr::V4(peer), IpAddr::V4(local)) = (request.peer, request.local) else {
+        // Of IPv6 only a link-local peer is known to be on the link.
+        let linked = matches!(request.peer, IpAddr::V6(peer) if peer.is_unicast_link_local());
+        return request.interface.filter(|_| linked);
+    };
+    let ours = |interface: &&Interface| interface.addresses.iter().any(|(address, _)| *address == local);
+    let arrived = request.interface.or_else(|| table.interfaces().iter().find(ours).map(|found| found.index));
+    let (interface, _) = table.on_link(peer, arrived)?;
+    (!table.is_ours(peer)).then_some(interface.index)
 }
 
 /// Whether the peer may have this device's file.
@@ -210,9 +240,12 @@ mod tests {
         assert_eq!(Asked::parse("//provisioning/./snomD785.htm"), file(None, "snomD785.htm"));
         assert_eq!(Asked::parse(&format!("/d/{}/x.cfg", token.to_uppercase())), file(Some(token), "x.cfg"));
         assert_eq!(Asked::parse(&format!("D/{token}/a/x.cfg")), file(Some(token), "x.cfg"));
-        let firmware = Asked::Static { area: Area::Firmware, vendor: "snom".to_owned(), name: "a.bin".to_owned() };
+        let firmware =
+            Asked::Static { area: Area::Firmware, vendor: "snom".to_owned(), name: "a.bin".to_owned() };
         assert_eq!(Asked::parse("/firmware/Snom/a.bin"), Some(firmware));
-        for bad in ["", "/", "/../etc/passwd", "/d/../x", "a\\..\\b", "/x\0.cfg", "/a\r\nb", &"x/".repeat(300)] {
+        for bad in
+            ["", "/", "/../etc/passwd", "/d/../x", "a\\..\\b", "/x\0.cfg", "/a\r\nb", &"x/".repeat(300)]
+        {
             assert_eq!(Asked::parse(bad), None, "{bad:?}");
         }
     }

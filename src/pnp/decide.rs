@@ -11,6 +11,7 @@ use super::message::Subscribe;
 use crate::clock::Timestamp;
 use crate::device::{Channel, Identity, Mac, Sighting};
 use crate::net::limit::Limiter;
+use crate::provision::Heard;
 
 /// How long an answer is kept for a SUBSCRIBE that comes again: 64 × T1, until the phone's own transaction has ended
 /// (RFC 3261 Timer J and Timer F).
@@ -67,7 +68,7 @@ pub struct Offer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Write down that the phone was seen.
-    Record(Seen),
+    Record(Heard),
     /// Send the answer to its SUBSCRIBE.
     Respond {
         /// To whom, through which interface and from which address.
@@ -77,15 +78,6 @@ pub enum Command {
     },
     /// Send a NOTIFY until it is answered.
     Notify(Notice),
-}
-
-/// A sighting, and whether it makes the phone wait for approval.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Who, where, when, and what became of it.
-    pub sighting: Sighting,
-    /// Whether it is to be listed as pending.
-    pub pending: bool,
 }
 
 /// A NOTIFY with what is needed to repeat it, to know its answer, and to report what became of it.
@@ -124,7 +116,7 @@ pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     }
 }
 
-fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Seen {
+fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Heard {
     let sighting = Sighting {
         identity: question.identity.clone(),
         addr: IpAddr::V4(*question.peer.phone.ip()),
@@ -132,7 +124,7 @@ fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Seen {
         at: question.at,
         outcome: outcome.to_owned(),
     };
-    Seen { sighting, pending }
+    Heard { sighting, pending }
 }
 
 /// What was answered lately, and how often: everything that a single SUBSCRIBE does not tell.

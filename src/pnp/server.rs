@@ -27,7 +27,6 @@ use tracing::{debug, warn};
 
 use self::ear::Ear;
 use self::worker::Worker;
-use super::decide::Seen;
 use super::message::DATAGRAM_BYTES_MAX;
 use crate::clock::{Clock, Entropy, EntropyError};
 use crate::config::{AdoptConfig, PnpConfig, PnpReceive};
@@ -36,6 +35,7 @@ use crate::net::neighbours::Neighbours;
 use crate::net::packet;
 use crate::net::udp::{Datagram, UdpEndpoint};
 use crate::profile::Catalog;
+use crate::provision::Heard;
 use crate::store::Store;
 
 /// Datagrams between the sockets and the decisions, about 1 KB each: a fleet of 10,000 that boots at once, and some of
@@ -72,7 +72,7 @@ pub struct PnpParts {
     pub entropy: Entropy,
     /// Where sightings go, to be written in batches. When nobody takes them, they are dropped and counted: a phone is
     /// never kept waiting for the database.
-    pub sightings: mpsc::Sender<Seen>,
+    pub sightings: mpsc::Sender<Heard>,
 }
 
 /// What has happened since the start.
@@ -316,7 +316,7 @@ mod tests {
         group: SocketAddrV4,
         reply_port: u16,
         counters: Arc<Counters>,
-        sightings: mpsc::Receiver<Seen>,
+        sightings: mpsc::Receiver<Heard>,
         cancel: CancellationToken,
         _folder: tempfile::TempDir,
     }

@@ -104,7 +104,8 @@ impl Shelf {
     /// Reads the folders again when the list is old. Entries that did not change keep their content.
     fn refresh(&self) {
         let now = self.clock.instant();
-        let fresh = |list: &List| list.read_at.is_some_and(|at| now.saturating_duration_since(at) < LIST_AGE_MAX);
+        let fresh =
+            |list: &List| list.read_at.is_some_and(|at| now.saturating_duration_since(at) < LIST_AGE_MAX);
         if fresh(&self.list.read().unwrap_or_else(PoisonError::into_inner)) {
             return;
         }
@@ -131,7 +132,10 @@ impl Shelf {
 impl Entry {
     fn content(&self) -> Option<Bytes> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
-        content.kept.clone().or_else(|| content.shared.upgrade().map(|shared| Bytes::from_owner(Shared(shared))))
+        content
+            .kept
+            .clone()
+            .or_else(|| content.shared.upgrade().map(|shared| Bytes::from_owner(Shared(shared))))
     }
 }
 
@@ -148,11 +152,18 @@ fn read_area(area: Area, folder: &Path, before: &Entries, entries: &mut Entries)
             if !facts.is_file() {
                 continue;
             }
-            let modified_ns = facts.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+            let modified_ns =
+                facts.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
             let key = (area, vendor_name.clone(), file.file_name().to_string_lossy().to_ascii_lowercase());
-            let same = before.get(&key).filter(|old| (old.bytes, old.modified_ns) == (facts.len(), modified_ns));
+            let same =
+                before.get(&key).filter(|old| (old.bytes, old.modified_ns) == (facts.len(), modified_ns));
             let entry = same.cloned().unwrap_or_else(|| {
-                Arc::new(Entry { path: file.path(), bytes: facts.len(), modified_ns, content: RwLock::default() })
+                Arc::new(Entry {
+                    path: file.path(),
+                    bytes: facts.len(),
+                    modified_ns,
+                    content: RwLock::default(),
+                })
             });
             entries.insert(key, entry);
         }

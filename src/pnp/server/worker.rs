@@ -19,11 +19,11 @@ use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, 
 use crate::net::interfaces::Table;
 use crate::net::udp::{UdpEndpoint, Via};
 use crate::pnp::answer::{Names, Peer};
-use crate::pnp::decide::{self, Memory, Offer, Question, Seen, Standing};
+use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
 use crate::profile::Clue;
-use crate::provision::{self, Admission};
+use crate::provision::{self, Admission, Heard};
 use crate::store::StoreError;
 
 /// Datagrams taken in before their answers are sent.
@@ -376,10 +376,10 @@ impl Worker {
             at: self.parts.clock.now(),
             outcome,
         };
-        self.record(Seen { sighting, pending: false });
+        self.record(Heard { sighting, pending: false });
     }
 
-    fn record(&self, seen: Seen) {
+    fn record(&self, seen: Heard) {
         if self.parts.sightings.try_send(seen).is_err() {
             count(&self.counters.unrecorded);
             debug!("A sighting was dropped: too many wait to be written");
