@@ -1,7 +1,7 @@
 //! `offhook import`: phones, accounts and function keys from a file; all of it or nothing, and twice is once.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
 use crate::accounts::{Problem, Sheet, read_csv_file};
