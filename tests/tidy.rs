@@ -42,6 +42,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // The simulated phone shares the profiles' data and no code of the servers, so that it can fail a broken one.
     ("src/simulate", &["profile", "device", "secret", "clock"]),
     ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),
+    // The store's tests write sheets as people do.
+    ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
     ("src/store", &["device", "secret", "clock", "release"]),
     ("src/provision", &["store", "profile", "release", "device", "secret", "clock", "config", "net"]),
     ("src/profile", &["device", "secret", "config"]),

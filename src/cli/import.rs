@@ -1,11 +1,11 @@
 //! `offhook import`: phones, accounts and function keys from a file; all of it or nothing, and twice is once.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
-use crate::accounts::{Problem, Sheet, read_csv_file};
-use crate::store::{Change, FieldChange, ImportOptions, Plan, Tally, Verb};
+use crate::accounts::read_csv_file;
+use crate::store::{Change, FieldChange, ImportOptions, Plan, Problem, Sheet, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
