@@ -71,6 +71,13 @@ pub(super) struct Xml {
 }
 
 impl Xml {
+    /// Takes the settings in; returns what was remarked.
+    #[cfg(test)]
+    pub(super) fn taken_into(self, settings: &mut Settings) -> Vec<String> {
+        self.apply(settings);
+        self.remarks
+    }
+
     fn apply(&self, settings: &mut Settings) {
         for (name, index, value) in &self.values {
             settings.set(name, *index, value.expose());
@@ -171,7 +178,9 @@ fn account(settings: &Settings, line: u16) -> Option<Account> {
         .text("user_outbound", server)
         .or_else(|| settings.text("user_outbound", line))
         .map(with_transport);
-    let transport = outbound.and_then(|(_, transport)| transport).or(transport).unwrap_or_default();
+    let in_list = settings.text("srv_sip_transport", server).and_then(|text| text.parse().ok());
+    let transport =
+        outbound.and_then(|(_, transport)| transport).or(transport).or(in_list).unwrap_or_default();
     let usual_port = if transport == Transport::Tls { 5061 } else { 5060 };
     Some(Account {
         line: line.max(1),
