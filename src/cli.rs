@@ -1,6 +1,7 @@
 //! The command line: one file per command. A command opens what it needs, does one thing, prints it for a person or as
 //! JSON, and fails with a code, a sentence and a remedy.
 
+pub(crate) mod open;
 pub(crate) mod output;
 
 mod account;

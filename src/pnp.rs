@@ -9,5 +9,6 @@ pub mod answer;
 pub mod decide;
 pub mod message;
 pub mod notifier;
+pub mod server;
 
 mod wire;

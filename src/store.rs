@@ -44,7 +44,7 @@ pub use sighting::Seen;
 pub use vault::{Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy};
-use crate::device::Device;
+use crate::device::{Account, Device};
 use crate::secret::{Secret, SecretKind};
 use error::failed;
 use fresh::{BOOTSTRAP, Mint, account_place, device_place};
@@ -133,10 +133,15 @@ impl Store {
             return Ok(sealed.map(|sealed| keys.open(&place, None, sealed)).transpose()?);
         }
         let number = line.unwrap_or(1);
-        let Some(line) = device.lines.iter().find(|line| line.number == number) else { return Ok(None) };
-        let account = &line.account;
+        let line = device.lines.iter().find(|line| line.number == number);
+        line.map_or(Ok(None), |line| self.account_password(&line.account))
+    }
+
+    /// Opens the password of an account, wherever it is.
+    pub fn account_password(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
         let Some(sealed) = &account.password else { return Ok(None) };
-        Ok(Some(keys.open(&account_place(account.id), Some(account.password_version), sealed)?))
+        let place = account_place(account.id);
+        Ok(Some(self.keys().open(&place, Some(account.password_version), sealed)?))
     }
 
     /// The token of the URL that a NOTIFY or a person hands out.

@@ -54,7 +54,8 @@ pub(crate) fn table(heads: &[&str], lines: &[Vec<String>]) -> String {
 }
 
 /// Prints a failure: what happened and what to do, on standard error; as JSON on standard output when asked.
-/// Nothing without a message: then the command has printed its answer, and only the exit code says no.
+///
+/// Without a message, the command has said it all before.
 pub(crate) fn failure(failure: &Failure, json: bool) {
     if failure.message.is_empty() {
         return;

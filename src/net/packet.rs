@@ -29,6 +29,7 @@ pub struct GroupTap {
     /// card that anybody is interested.
     membership: UdpSocket,
     group: SocketAddrV4,
+    is_clamped: bool,
 }
 
 impl GroupTap {
@@ -41,11 +42,17 @@ impl GroupTap {
         if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
             socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
         }
+        let is_clamped = socket.recv_buffer_size()? / 2 < RECEIVE_BUFFER_BYTES;
         let membership = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         membership.set_nonblocking(true)?;
         #[expect(deprecated, reason = "sound for a socket that this value owns and never lends out")]
         let socket = AsyncFd::new(socket)?;
-        Ok(Self { socket, membership: UdpSocket::from_std(membership)?, group })
+        Ok(Self { socket, membership: UdpSocket::from_std(membership)?, group, is_clamped })
+    }
+
+    /// Whether the kernel granted less receive buffer than a storm needs.
+    pub fn is_clamped(&self) -> bool {
+        self.is_clamped
     }
 
     /// Hears the group on this interface.

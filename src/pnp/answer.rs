@@ -8,6 +8,7 @@ use rsip::headers::UntypedHeader;
 use rsip::{Header, HostWithPort, Method, Scheme, StatusCode, Uri, Version};
 use sha2::{Digest, Sha256};
 
+use super::decide::Offer;
 use super::message::Subscribe;
 use super::wire;
 
@@ -133,8 +134,9 @@ pub fn ok(subscribe: &Subscribe, peer: &Peer, names: &Names) -> Vec<u8> {
 
 /// The NOTIFY: the dialog that the SUBSCRIBE began, seen from our side (RFC 3261 section 12.2.1.1, RFC 6665 section
 /// 4.2.2), with one URL and nothing else in its body, and the end of the subscription.
-pub fn notify(subscribe: &Subscribe, peer: &Peer, names: &Names, url: &str) -> Vec<u8> {
-    let body: String = url.chars().filter(|c| !c.is_control()).collect();
+pub fn notify(subscribe: &Subscribe, peer: &Peer, names: &Names, offer: &Offer) -> Vec<u8> {
+    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    let body = plain(&offer.url);
     let via = format!("SIP/2.0/UDP {};branch={};rport", peer.ours, names.branch);
     let headers: [Header; 12] = [
         rsip::headers::Via::new(via).into(),
@@ -147,7 +149,7 @@ pub fn notify(subscribe: &Subscribe, peer: &Peer, names: &Names, url: &str) -> V
         rsip::headers::Event::new(subscribe.event.raw.as_str()).into(),
         rsip::headers::SubscriptionState::new("terminated;reason=timeout").into(),
         rsip::headers::UserAgent::new(product()).into(),
-        rsip::headers::ContentType::new("application/url").into(),
+        rsip::headers::ContentType::new(plain(&offer.content_type)).into(),
         rsip::headers::ContentLength::new(body.len().to_string()).into(),
     ];
     let start = format_args!("{} {} {}", Method::Notify, request_uri(subscribe, peer), Version::V2);
@@ -273,13 +275,17 @@ mod tests {
         Peer { phone: phone.parse().unwrap(), ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 }
     }
 
+    fn offer(url: &str) -> Offer {
+        Offer { url: url.to_owned(), content_type: "application/url".to_owned() }
+    }
+
     /// Both messages for PLAIN with one text replaced by another, asked from 192.0.2.7:5062.
     fn answers(old: &str, new: &str) -> (String, String) {
         let subscribe = Subscribe::parse(PLAIN.replace(old, new).as_bytes()).unwrap();
         let peer = peer("192.0.2.7:5062");
         let names = Names::new(&[7; 16], peer.phone, &subscribe);
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        (text(ok(&subscribe, &peer, &names)), text(notify(&subscribe, &peer, &names, URL)))
+        (text(ok(&subscribe, &peer, &names)), text(notify(&subscribe, &peer, &names, &offer(URL))))
     }
 
     fn captures() -> Vec<(String, Vec<u8>)> {
@@ -315,7 +321,7 @@ mod tests {
             assert_eq!(ok.cseq_header().unwrap().seq().unwrap(), subscribe.cseq, "{name}");
             assert_eq!(ok.cseq_header().unwrap().method().unwrap(), Method::Subscribe, "{name}");
 
-            let notify = Request::try_from(notify(&subscribe, &peer, &names, URL)).unwrap();
+            let notify = Request::try_from(notify(&subscribe, &peer, &names, &offer(URL))).unwrap();
             assert_eq!(notify.method, Method::Notify, "{name}");
             assert_eq!(Some(notify.uri.to_string()), subscribe.contact, "{name}");
             assert_eq!(notify.to_header().unwrap().value(), subscribe.from, "{name}");
@@ -387,7 +393,7 @@ mod tests {
         let subscribe = Subscribe::parse(PLAIN.as_bytes()).unwrap();
         let peer = peer("192.0.2.7:5062");
         let names = Names::new(&[7; 16], peer.phone, &subscribe);
-        let message = super::notify(&subscribe, &peer, &names, "http://192.0.2.1/\r\nEvil: yes");
+        let message = super::notify(&subscribe, &peer, &names, &offer("http://192.0.2.1/\r\nEvil: yes"));
         assert!(String::from_utf8(message).unwrap().ends_with("\r\n\r\nhttp://192.0.2.1/Evil: yes"));
     }
 
@@ -494,7 +500,8 @@ mod tests {
                 let Ok(subscribe) = Subscribe::parse(&message) else { continue };
                 understood += 1;
                 let _ = subscribe.claimed_mac();
-                let (ok, notify) = (ok(&subscribe, &peer, &names), notify(&subscribe, &peer, &names, URL));
+                let (ok, notify) =
+                    (ok(&subscribe, &peer, &names), notify(&subscribe, &peer, &names, &offer(URL)));
                 // Looking at every byte takes longer than writing it; every eighth message will do.
                 if round % 8 == 0 {
                     assert_well_formed(&ok, subscribe.vias.len() + 8, "");

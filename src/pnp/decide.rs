@@ -11,6 +11,7 @@ use super::message::Subscribe;
 use crate::clock::Timestamp;
 use crate::device::{Channel, Identity, Mac, Sighting};
 use crate::net::limit::Limiter;
+use crate::provision::Heard;
 
 /// How long an answer is kept for a SUBSCRIBE that comes again: 64 × T1, until the phone's own transaction has ended
 /// (RFC 3261 Timer J and Timer F).
@@ -47,21 +48,27 @@ pub struct Question<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It gets this URL, which will answer.
-    Served {
-        /// Its own URL in its vendor's shape.
-        url: String,
-    },
-    /// It waits for a person.
-    Pending,
+    Served(Offer),
+    /// It waits for a person; with what is said about it.
+    Pending(&'static str),
     /// It gets nothing, for this reason.
     Ignored(&'static str),
+}
+
+/// What a NOTIFY carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The device's own URL in its vendor's shape.
+    pub url: String,
+    /// `application/url`, unless the vendor's phones want another name for it.
+    pub content_type: String,
 }
 
 /// What shall happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Write down that the phone was seen.
-    Record(Seen),
+    Record(Heard),
     /// Send the answer to its SUBSCRIBE.
     Respond {
         /// To whom, through which interface and from which address.
@@ -71,15 +78,6 @@ pub enum Command {
     },
     /// Send a NOTIFY until it is answered.
     Notify(Notice),
-}
-
-/// A sighting, and whether it makes the phone wait for approval.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Who, where, when, and what became of it.
-    pub sighting: Sighting,
-    /// Whether it is to be listed as pending.
-    pub pending: bool,
 }
 
 /// A NOTIFY with what is needed to repeat it, to know its answer, and to report what became of it.
@@ -102,14 +100,14 @@ pub struct Notice {
 pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     let Question { subscribe, peer, names, identity, .. } = *question;
     match standing {
-        Standing::Pending => vec![Command::Record(seen(question, "pending", true))],
+        Standing::Pending(outcome) => vec![Command::Record(seen(question, outcome, true))],
         Standing::Ignored(reason) => vec![Command::Record(seen(question, reason, false))],
-        Standing::Served { url } => vec![
+        Standing::Served(offer) => vec![
             Command::Record(seen(question, "answered", false)),
             Command::Respond { peer: *peer, bytes: answer::ok(subscribe, peer, names).into() },
             Command::Notify(Notice {
                 peer: *peer,
-                bytes: answer::notify(subscribe, peer, names, url).into(),
+                bytes: answer::notify(subscribe, peer, names, offer).into(),
                 names: *names,
                 call_id: subscribe.call_id.clone(),
                 identity: identity.clone(),
@@ -118,7 +116,7 @@ pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     }
 }
 
-fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Seen {
+fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Heard {
     let sighting = Sighting {
         identity: question.identity.clone(),
         addr: IpAddr::V4(*question.peer.phone.ip()),
@@ -126,7 +124,7 @@ fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Seen {
         at: question.at,
         outcome: outcome.to_owned(),
     };
-    Seen { sighting, pending }
+    Heard { sighting, pending }
 }
 
 /// What was answered lately, and how often: everything that a single SUBSCRIBE does not tell.
@@ -266,7 +264,7 @@ mod tests {
     }
 
     fn served() -> Standing {
-        Standing::Served { url: URL.to_owned() }
+        Standing::Served(Offer { url: URL.to_owned(), content_type: "application/url".to_owned() })
     }
 
     fn start() -> Instant {
@@ -285,7 +283,7 @@ mod tests {
             assert_eq!((seen.sighting.outcome.as_str(), seen.pending), (outcome, pending));
             assert_eq!((seen.sighting.identity.mac, seen.sighting.at), (Some(mac(1)), Timestamp(1_000)));
         };
-        check(Standing::Pending, "pending", true);
+        check(Standing::Pending("pending"), "pending", true);
         check(Standing::Ignored("blocked"), "blocked", false);
     }
 

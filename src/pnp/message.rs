@@ -426,12 +426,10 @@ mod tests {
         let Captures { subscribe, other } = captures();
         let listed = subscribe.into_iter().map(|row| row.file).chain(other.into_iter().map(|row| row.file));
         let listed: std::collections::BTreeSet<String> = listed.collect();
-        let there =
-            std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-        assert_eq!(
-            there.filter(|name| name.ends_with(".sip")).collect::<std::collections::BTreeSet<_>>(),
-            listed
-        );
+        let files = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().path());
+        let sip = files.filter(|path| path.extension().is_some_and(|extension| extension == "sip"));
+        let there = sip.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+        assert_eq!(there.collect::<std::collections::BTreeSet<_>>(), listed);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sha2::{Digest as _, Sha256};
 
+use super::error::StoreError;
 use crate::device::{Account, Device, Mac, Way};
 
 /// Which of a device's two tokens a URL held.
@@ -100,6 +101,11 @@ impl Inventory {
     pub fn accounts(&self) -> Vec<Holding> {
         let state = self.read();
         state.accounts.values().map(|labelled| state.holding(labelled)).collect()
+    }
+
+    /// The account of this name: `NAME`, or `NAME@REGISTRAR` where several registrars have one.
+    pub fn find_account(&self, name: &str) -> Result<Holding, StoreError> {
+        self.read().find(name)
     }
 
     /// How many accounts wait in the pool.

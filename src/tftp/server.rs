@@ -1,0 +1,491 @@
+//! Waits for read requests and carries out what [`Transfer`] decides: one task and one socket per transfer.
+//! The socket at the well-known port is only ever drained, so that a storm of first packets is not lost in its buffer.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use nix::sys::resource::{Resource, getrlimit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::agree::{Reach, agree};
+use super::decide::{Blocks, Command, Input, Outcome, Transfer};
+use super::message::{self, ErrorCode, Message, Mode, Read};
+use super::peers::reach;
+use crate::clock::Clock;
+use crate::device::Channel;
+use crate::net::Prefix;
+use crate::net::interfaces::Interfaces;
+use crate::net::limit::Limiter;
+use crate::net::udp::{Datagram, UdpEndpoint, Via};
+use crate::provision::{Answer, Desk, FileBody, FileRequest};
+
+/// A request is a name and a few options; RFC 2347 allows 512 octets.
+const REQUEST_BYTES_MAX: usize = 1024;
+/// Requests that wait to be looked at: 10,000 phones of one site, and their impatient second tries.
+const REQUESTS_WAITING_MAX: usize = 16_384;
+/// Transfers at once, each with a socket; less where the process may open fewer files.
+const TRANSFERS_MAX: usize = 4096;
+/// Transfers at once with one address: a storm of phones behind one router.
+const TRANSFERS_PER_ADDRESS_MAX: usize = 1024;
+/// Transfers with one address that have not proved it by an acknowledgement; further ones wait for their turn.
+const UNPROVEN_PER_ADDRESS_MAX: usize = 8;
+/// How long a request waits for its turn; the phone has asked again by then.
+const TURN_WAIT: Duration = Duration::from_secs(5);
+/// How long running transfers may go on once the agent stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// Answers to packets that belong to no transfer, per second and address.
+const STRAY_ANSWERS_PER_SECOND: u32 = 10;
+/// Addresses that are remembered for that.
+const STRAY_ADDRESSES_MAX: usize = 1024;
+/// The most segments the kernel sends with one call, and the most octets.
+const SEGMENTS_MAX: usize = 64;
+const SEGMENTED_BYTES_MAX: usize = 65_507;
+/// The largest datagram payload that leaves as one Ethernet frame, and so can be a segment.
+const SEGMENT_BYTES_MAX: usize = 1472;
+
+/// The TFTP service.
+#[derive(Debug)]
+pub struct TftpServer {
+    endpoints: Vec<Arc<UdpEndpoint>>,
+    shared: Arc<Shared>,
+}
+
+/// What every transfer needs.
+struct Shared {
+    desk: Desk,
+    networks: Vec<Prefix>,
+    interfaces: Interfaces,
+    clock: Clock,
+    strays: Mutex<Limiter<IpAddr>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("networks", &self.networks).finish_non_exhaustive()
+    }
+}
+
+impl TftpServer {
+    /// Binds the address; `[::]` is bound for both families. `networks` are answered beside the hosts on our links.
+    pub fn bind(
+        listen: SocketAddr,
+        networks: Vec<Prefix>,
+        interfaces: Interfaces,
+        desk: Desk,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let first = UdpEndpoint::bind(listen)?;
+        let port = first.local_addr()?.port();
+        let mut endpoints = vec![Arc::new(first)];
+        if listen.ip() == IpAddr::from([0u16; 8]) {
+            endpoints.push(Arc::new(UdpEndpoint::bind(SocketAddr::from(([0, 0, 0, 0], port)))?));
+        }
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.is_clamped()) {
+            info!(
+                "The kernel grants TFTP {} KiB of receive buffer; raise net.core.rmem_max to 16777216 for storms",
+                endpoint.receive_buffer_bytes() / 1024
+            );
+        }
+        let every = Duration::from_secs(1) / STRAY_ANSWERS_PER_SECOND;
+        let strays = Mutex::new(Limiter::new(STRAY_ANSWERS_PER_SECOND, every, STRAY_ADDRESSES_MAX));
+        Ok(Self { endpoints, shared: Arc::new(Shared { desk, networks, interfaces, clock, strays }) })
+    }
+
+    /// The address and port requests come to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.endpoints
+            .first()
+            .map_or_else(|| Err(io::ErrorKind::NotConnected.into()), |first| first.local_addr())
+    }
+
+    /// Serves until `cancel`; then running transfers may finish within a grace.
+    pub async fn run(self, cancel: CancellationToken) {
+        let (queue, mut arrivals) = mpsc::channel(REQUESTS_WAITING_MAX);
+        let mut readers = JoinSet::new();
+        for endpoint in self.endpoints {
+            readers.spawn(drain(endpoint, queue.clone()));
+        }
+        let mut dispatcher = Dispatcher::new(self.shared);
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                Some(ended) = dispatcher.tasks.join_next_with_id() => {
+                    dispatcher.forget(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                }
+                Some(arrival) = arrivals.recv() => dispatcher.dispatch(arrival),
+            }
+        }
+        readers.abort_all();
+        let finish = async { while dispatcher.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
+            warn!("Stopped TFTP in the middle of {} transfers", dispatcher.running.len());
+        }
+    }
+}
+
+/// A datagram at the well-known port.
+struct Arrival {
+    endpoint: Arc<UdpEndpoint>,
+    datagram: Datagram,
+    bytes: Box<[u8]>,
+}
+
+/// Takes datagrams off the socket as fast as they come; nothing is decided here.
+async fn drain(endpoint: Arc<UdpEndpoint>, queue: mpsc::Sender<Arrival>) {
+    let mut buffer = [0; REQUEST_BYTES_MAX];
+    loop {
+        match endpoint.recv(&mut buffer).await {
+            Ok(datagram) => {
+                let bytes = buffer.get(..datagram.len).unwrap_or_default().into();
+                if queue.try_send(Arrival { endpoint: Arc::clone(&endpoint), datagram, bytes }).is_err() {
+                    debug!("Dropped a TFTP request of {}: too many wait", datagram.from);
+                }
+            }
+            Err(error) => {
+                warn!("Cannot receive TFTP requests: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Which transfers run, with whom.
+struct Dispatcher {
+    shared: Arc<Shared>,
+    transfers_max: usize,
+    tasks: JoinSet<()>,
+    running: HashMap<SocketAddr, Running>,
+    peers: HashMap<Id, SocketAddr>,
+    addresses: HashMap<IpAddr, Address>,
+}
+
+struct Running {
+    filename: Option<String>,
+    task: AbortHandle,
+    asked_again: Arc<Notify>,
+}
+
+struct Address {
+    running: usize,
+    unproven: Arc<Semaphore>,
+}
+
+impl Dispatcher {
+    fn new(shared: Arc<Shared>) -> Self {
+        let files = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
+        Self {
+            shared,
+            transfers_max: TRANSFERS_MAX.min(files / 4),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            peers: HashMap::new(),
+            addresses: HashMap::new(),
+        }
+    }
+
+    fn dispatch(&mut self, arrival: Arrival) {
+        let Datagram { from, local, interface, .. } = arrival.datagram;
+        let peer = without_flow(from);
+        let table = self.shared.interfaces.current();
+        let Some(reach) = reach(peer.ip(), local, interface, &table, &self.shared.networks) else {
+            debug!("Ignored a TFTP packet of {peer}: neither on our links nor in tftp.networks");
+            return;
+        };
+        let read = match Message::try_from(&*arrival.bytes) {
+            Ok(Message::Read(read)) => Some(read),
+            Ok(Message::Write) => None,
+            Ok(Message::Acknowledgement(_) | Message::Error(_)) => return,
+            Err(malformed) => {
+                debug!("Ignored a TFTP packet of {peer}: {malformed}");
+                return;
+            }
+        };
+        if let Some(running) = self.running.get(&peer) {
+            if read.as_ref().is_some_and(|read| read.filename == running.filename) {
+                running.asked_again.notify_one();
+                return;
+            }
+            // The same port asks for another file: it has forgotten the first.
+            running.task.abort();
+        }
+        self.start(Session { shared: Arc::clone(&self.shared), peer, reach, arrival, read });
+    }
+
+    fn start(&mut self, session: Session) {
+        let peer = session.peer;
+        let fresh = || Address { running: 0, unproven: Arc::new(Semaphore::new(UNPROVEN_PER_ADDRESS_MAX)) };
+        let address = self.addresses.entry(peer.ip()).or_insert_with(fresh);
+        if self.tasks.len() >= self.transfers_max || address.running >= TRANSFERS_PER_ADDRESS_MAX {
+            debug!("Dropped a TFTP request of {peer}: too many transfers run");
+            return;
+        }
+        address.running += 1;
+        let asked_again = Arc::new(Notify::new());
+        let filename = session.read.as_ref().and_then(|read| read.filename.clone());
+        let work = session.run(Arc::clone(&address.unproven), Arc::clone(&asked_again));
+        let task = self.tasks.spawn(work);
+        self.peers.insert(task.id(), peer);
+        self.running.insert(peer, Running { filename, task, asked_again });
+    }
+
+    /// A task has ended, whichever way.
+    fn forget(&mut self, id: Id) {
+        let Some(peer) = self.peers.remove(&id) else { return };
+        if self.running.get(&peer).is_some_and(|running| running.task.id() == id) {
+            self.running.remove(&peer);
+        }
+        if let Some(address) = self.addresses.get_mut(&peer.ip()) {
+            address.running = address.running.saturating_sub(1);
+            if address.running == 0 {
+                self.addresses.remove(&peer.ip());
+            }
+        }
+    }
+}
+
+/// One request and what becomes of it.
+struct Session {
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+    reach: Reach,
+    arrival: Arrival,
+    /// `None` for a request to write.
+    read: Option<Read>,
+}
+
+impl Session {
+    async fn run(self, unproven: Arc<Semaphore>, asked_again: Arc<Notify>) {
+        let turn = tokio::time::timeout(TURN_WAIT, unproven.acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else { return };
+        let outcome = match self.answer().await {
+            Ok((request, body)) => self.transfer(&request, body, turn, &asked_again).await,
+            Err((code, text)) => self.refuse(code, text).await,
+        };
+        if let Err(error) = outcome {
+            debug!("Cannot answer the TFTP request of {}: {error}", self.peer);
+        }
+    }
+
+    /// The file, or what the ERROR packet says. A stranger, a foreign file and an attempt to climb out of the root
+    /// cannot be told apart.
+    async fn answer(&self) -> Result<(FileRequest, FileBody), (ErrorCode, &'static str)> {
+        let not_found = (ErrorCode::NotFound, "File not found");
+        let Some(read) = &self.read else {
+            return Err((ErrorCode::AccessViolation, "This server is read-only"));
+        };
+        if read.mode != Mode::Octet {
+            return Err((ErrorCode::IllegalOperation, "Only octet (binary) mode is served"));
+        }
+        let plausible = |name: &&String| !name.chars().any(char::is_control) && !climbs(name);
+        let path = read.filename.as_ref().filter(plausible).ok_or(not_found)?;
+        let Datagram { local, interface, .. } = self.arrival.datagram;
+        let request = FileRequest {
+            path: path.clone(),
+            user_agent: None,
+            peer: self.peer.ip(),
+            local,
+            interface: Some(interface),
+            channel: Channel::Tftp,
+        };
+        match self.shared.desk.answer(&request).await {
+            Answer::File(body) => Ok((request, body)),
+            Answer::NotFound => Err(not_found),
+            Answer::Forbidden => Err((ErrorCode::AccessViolation, "Access violation")),
+            Answer::Unavailable => Err((ErrorCode::NotDefined, "Not available now, ask again later")),
+        }
+    }
+
+    async fn refuse(&self, code: ErrorCode, text: &str) -> io::Result<()> {
+        let datagram = message::error(code, text);
+        self.arrival.endpoint.send(&datagram, self.peer, Some(self.via())).await.map(drop)
+    }
+
+    /// Answers leave from the address that was asked, on the interface it was asked on.
+    fn via(&self) -> Via {
+        let Datagram { local, interface, .. } = self.arrival.datagram;
+        Via { interface, source: Some(local) }
+    }
+
+    async fn transfer(
+        &self,
+        request: &FileRequest,
+        body: FileBody,
+        turn: OwnedSemaphorePermit,
+        asked_again: &Notify,
+    ) -> io::Result<()> {
+        let options = self.read.as_ref().map(|read| read.options).unwrap_or_default();
+        let now = self.shared.clock.instant();
+        let wire = Wire {
+            socket: UdpEndpoint::bind(own_address(&self.arrival.datagram))?,
+            peer: self.peer,
+            via: self.via(),
+            shared: &self.shared,
+        };
+        // A client that asked again while the file was being made has lost nothing yet.
+        let _ = asked_again.notified().now_or_never();
+        let mut transfer = Transfer::new(body.bytes, agree(&options, self.reach), now);
+        let outcome = wire.carry_out(&mut transfer, turn, asked_again).await;
+        debug!("TFTP transfer of {} bytes to {}: {outcome:?}", transfer.size(), self.peer);
+        if outcome == Outcome::Delivered {
+            let bytes = u64::try_from(transfer.size()).unwrap_or(u64::MAX);
+            self.shared.desk.delivered(request, bytes);
+        }
+        Ok(())
+    }
+}
+
+/// A transfer's own socket: its port is the server's transfer identifier, drawn by the kernel at random.
+struct Wire<'a> {
+    socket: UdpEndpoint,
+    peer: SocketAddr,
+    via: Via,
+    shared: &'a Shared,
+}
+
+impl Wire<'_> {
+    async fn carry_out(
+        &self,
+        transfer: &mut Transfer,
+        turn: OwnedSemaphorePermit,
+        asked_again: &Notify,
+    ) -> Outcome {
+        let mut turn = Some(turn);
+        let mut datagrams = Vec::new();
+        let mut buffer = [0; REQUEST_BYTES_MAX];
+        let mut armed = self.shared.clock.instant();
+        let mut alarm = Box::pin(tokio::time::sleep_until(armed.into()));
+        loop {
+            while let Some(command) = transfer.next_command() {
+                match command {
+                    Command::Opened => turn = None,
+                    Command::SendOptions => self.send(&transfer.options()).await,
+                    Command::SendBlocks(blocks) => self.send_blocks(transfer, blocks, &mut datagrams).await,
+                    Command::Finish(outcome) => return outcome,
+                }
+            }
+            let Some(deadline) = transfer.poll_timeout() else { return Outcome::Silent };
+            // The timer is moved only when it would ring too late: in lockstep every packet sets a new deadline.
+            if deadline < armed || self.shared.clock.instant() >= armed {
+                armed = deadline;
+                alarm.as_mut().reset(armed.into());
+            }
+            tokio::select! {
+                biased;
+                received = self.socket.recv(&mut buffer) => {
+                    let message = buffer.get(..received.as_ref().map_or(0, |datagram| datagram.len));
+                    if let Some(input) = self.read(received, message.unwrap_or_default()).await {
+                        transfer.handle(input, self.shared.clock.instant());
+                    }
+                }
+                () = asked_again.notified() => {
+                    transfer.handle(Input::AskedAgain, self.shared.clock.instant());
+                }
+                () = &mut alarm => {
+                    let now = self.shared.clock.instant();
+                    transfer.handle_timeout(now);
+                    if turn.is_some() && transfer.is_waiting_in_vain() {
+                        turn = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a datagram at the transfer's port means. One of another peer gets ERROR 5 and disturbs nothing
+    /// (RFC 1350: "an error packet should be sent to the source of the incorrect packet").
+    async fn read(&self, received: io::Result<Datagram>, bytes: &[u8]) -> Option<Input> {
+        let from = match received {
+            Ok(datagram) => without_flow(datagram.from),
+            Err(error) => {
+                debug!("Cannot receive from {}: {error}", self.peer);
+                return Some(Input::Aborted);
+            }
+        };
+        if from != self.peer {
+            if self.may_answer_stray(from.ip()) {
+                let datagram = message::error(ErrorCode::UnknownTransfer, "Unknown transfer ID");
+                let _ = self.socket.send(&datagram, from, Some(self.via)).await;
+            }
+            return None;
+        }
+        match Message::try_from(bytes).ok()? {
+            Message::Acknowledgement(block) => Some(Input::Acknowledged(block)),
+            Message::Error(_) => Some(Input::Aborted),
+            Message::Read(_) | Message::Write => None,
+        }
+    }
+
+    fn may_answer_stray(&self, from: IpAddr) -> bool {
+        let now = self.shared.clock.instant();
+        self.shared.strays.lock().unwrap_or_else(PoisonError::into_inner).allows(from, now)
+    }
+
+    /// A datagram that cannot be sent is one that was lost: the timer sends it again, or gives up.
+    async fn send(&self, datagram: &[u8]) {
+        if let Err(error) = self.socket.send(datagram, self.peer, Some(self.via)).await {
+            debug!("Cannot send to {}: {error}", self.peer);
+        }
+    }
+
+    /// A window leaves with as few calls as the kernel's segmentation allows, or block by block where it does not.
+    async fn send_blocks(&self, transfer: &Transfer, blocks: Blocks, datagrams: &mut Vec<u8>) {
+        let together = transfer.datagram_bytes();
+        let segments = if together > SEGMENT_BYTES_MAX { 1 } else { SEGMENTED_BYTES_MAX / together };
+        let mut left = blocks;
+        while left.count > 0 {
+            let count = left.count.min(u16::try_from(segments.min(SEGMENTS_MAX)).unwrap_or(1));
+            let batch = Blocks { count, ..left };
+            left = Blocks { first: left.first + u64::from(count), count: left.count - count };
+            datagrams.clear();
+            transfer.write(batch, datagrams);
+            match u16::try_from(together) {
+                Ok(segment) if count > 1 => self.send_segments(datagrams, segment).await,
+                _ => self.send(datagrams).await,
+            }
+        }
+    }
+
+    async fn send_segments(&self, datagrams: &[u8], segment: u16) {
+        if self.socket.send_segments(datagrams, segment, self.peer, Some(self.via)).await.is_ok() {
+            return;
+        }
+        // No segmentation on this path (a smaller MTU, or a driver without it).
+        for datagram in datagrams.chunks(usize::from(segment)) {
+            self.send(datagram).await;
+        }
+    }
+}
+
+/// Whether the name tries to leave the root. No name of ours does, and none ever becomes a path; so this only spares
+/// the desk the question.
+fn climbs(name: &str) -> bool {
+    name.split(['/', '\\']).any(|part| part == "..")
+}
+
+/// The address that was asked, with a port that the kernel chooses.
+fn own_address(datagram: &Datagram) -> SocketAddr {
+    match datagram.local {
+        IpAddr::V6(local) if local.is_unicast_link_local() => {
+            SocketAddr::V6(SocketAddrV6::new(local, 0, 0, datagram.interface))
+        }
+        local => SocketAddr::new(local, 0),
+    }
+}
+
+/// The peer as a key: IPv6's flow label may differ from packet to packet.
+fn without_flow(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V6(peer) => {
+            SocketAddr::V6(SocketAddrV6::new(*peer.ip(), peer.port(), 0, peer.scope_id()))
+        }
+        SocketAddr::V4(peer) => SocketAddr::V4(peer),
+    }
+}
