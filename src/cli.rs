@@ -15,10 +15,12 @@ mod run;
 mod simulate;
 mod url;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigError, Places};
 
@@ -153,6 +155,7 @@ fn run_command(line: CommandLine) -> Outcome {
         )
     })?;
     let context = context(line.config, line.json)?;
+    log_to_stderr(matches!(line.command, Command::Run(_)), line.json);
     runtime.block_on(async {
         match line.command {
             Command::Run(args) => run::run(args, context).await,
@@ -170,6 +173,21 @@ fn run_command(line: CommandLine) -> Outcome {
             }
         }
     })
+}
+
+/// Events go to standard error: a running agent's from INFO on, a command's only when something is wrong. `OFFHOOK_LOG`
+/// says otherwise (`debug`, `offhook::pnp=trace`).
+fn log_to_stderr(runs: bool, json: bool) {
+    let usual = if runs { "info" } else { "warn" };
+    let wanted = std::env::var("OFFHOOK_LOG").unwrap_or_else(|_| usual.to_owned());
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(usual));
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if json {
+        log.json().init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).init();
+    }
 }
 
 /// Reads the configuration and settles the folders. With `--config`, that file's folder is the configuration folder.

@@ -1,6 +1,6 @@
 //! Files for phones by TFTP, read-only.
 //!
-//! `message` reads and writes packets, `peers` says who is answered at all, `agree` grants options, `decide` is the
+//! `message` reads and writes packets, `agree` grants options, `decide` is the
 //! sans-I/O [`decide::Transfer`] with its timing in `patience`, and `server` moves the packets.
 //!
 //! The transfer is our own and not that of the async-tftp crate, which stays in the project as the reference peer of
@@ -13,5 +13,4 @@ pub mod agree;
 pub mod decide;
 pub mod message;
 pub mod patience;
-pub mod peers;
 pub mod server;

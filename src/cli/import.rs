@@ -28,6 +28,20 @@ pub(crate) struct Args {
     prune: bool,
 }
 
+/// What `offhook run --accounts FILE` does before it starts.
+pub(crate) async fn file(file: &Path, context: &Context) -> Outcome {
+    let files = vec![file.to_owned()];
+    let args = Args { files, from: "csv".to_owned(), dry_run: false, partial: false, prune: false };
+    let outcome = run(args, context).await;
+    outcome.map_err(|failure| match failure.exit {
+        // The bad rows are told already; here they are the reason why nothing starts.
+        Exit::No => {
+            Failure::no(failure.code, format!("{} was not imported", file.display()), "correct its bad rows")
+        }
+        Exit::Usage | Exit::Failed => failure,
+    })
+}
+
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     if args.from != "csv" {
         return Err(Failure::usage(

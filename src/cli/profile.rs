@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::{Context, Failure, Outcome, output};
 use crate::device::{Device, Mac, Source, Vendor};
+use crate::pnp::message::Subscribe;
 use crate::profile::{
     Catalog, Clue, FileId, Origin, Profile, ProfileError, Reach, ReadClue, Report, Retention, Scope, Site,
-    Subject,
+    Subject, bless, check_all, test_all,
 };
 
 /// The address of a sample phone: locally administered, so it is nobody's.
@@ -89,11 +90,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             list(context);
             Ok(())
         }
-        Args::Check(args) => report(&crate::profile::check_all(&origin(args.dir.as_deref())?), context.json),
-        Args::Test(args) if args.bless => {
-            report(&crate::profile::bless(&origin(args.dir.as_deref())?), context.json)
-        }
-        Args::Test(args) => report(&crate::profile::test_all(&origin(args.dir.as_deref())?), context.json),
+        Args::Check(args) => report(&check_all(&origin(args.dir.as_deref())?), context.json),
+        Args::Test(args) if args.bless => report(&bless(&origin(args.dir.as_deref())?), context.json),
+        Args::Test(args) => report(&test_all(&origin(args.dir.as_deref())?), context.json),
         Args::Render(args) => render(&args, context),
         Args::Identify(args) => identify(&args, context),
     }
@@ -165,6 +164,10 @@ fn vendor_row(profile: &Profile) -> VendorRow<'_> {
 }
 
 fn report(report: &Report, json: bool) -> Outcome {
+    if report.profiles == 0 && report.errors.is_empty() {
+        let remedy = "name a folder with vendor folders in it, each with a profile.toml";
+        return Err(Failure::no("not_found", "there is no profile", remedy));
+    }
     if json {
         output::value(report);
     } else {
@@ -206,22 +209,49 @@ struct RenderedRow {
 fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let catalog = catalog(context);
     let site = site(context);
-    let (Some(mac), Some(vendor)) = (args.mac.or(Mac::new(SAMPLE_OCTETS)), &args.vendor) else {
-        return Err(Failure::failed(
-            "no_inventory",
-            "this command does not read the inventory",
-            "name --vendor and --model instead",
+    let device = match (args.mac, &args.vendor) {
+        (Some(mac), None) => device(mac, context)?,
+        (mac, vendor) => sample(&catalog, mac, vendor.as_deref().unwrap_or_default(), args.model.as_deref())?,
+    };
+    let Some(vendor) = &device.vendor else {
+        return Err(Failure::no(
+            "no_vendor",
+            format!("the vendor of {} is not known yet", device.mac),
+            "offhook import can name it, or wait until the phone is seen",
         ));
     };
-    let vendor = Vendor::new(vendor);
-    let Some(profile) = catalog.get(&vendor) else {
-        let known: Vec<&str> = catalog.profiles().map(|profile| profile.vendor().as_str()).collect();
-        return Err(Failure::no("not_found", format!("there is no profile for {vendor}"), known.join(", ")));
-    };
-    let sample = profile.sample_device(mac, args.model.as_deref());
-    print_files(profile, &sample, &site, args.file.as_deref(), context)
+    let profile = profile_of(&catalog, vendor)?;
+    print_files(profile, &device, &site, args.file.as_deref(), context)
 }
 
+/// The phone of the inventory.
+fn device(mac: Mac, _context: &Context) -> Result<Device, Failure> {
+    Err(Failure::failed(
+        "no_inventory",
+        format!("the inventory, where {mac} would be, is not read by this command"),
+        "name --vendor and --model as well",
+    ))
+}
+
+/// A phone that exists nowhere.
+fn sample(catalog: &Catalog, mac: Option<Mac>, vendor: &str, model: Option<&str>) -> Result<Device, Failure> {
+    let profile = profile_of(catalog, &Vendor::new(vendor))?;
+    let mac =
+        mac.or(Mac::new(SAMPLE_OCTETS)).ok_or_else(|| Failure::usage("mac", "no address", "name a MAC"))?;
+    Ok(profile.sample_device(mac, model))
+}
+
+fn profile_of<'c>(catalog: &'c Catalog, vendor: &Vendor) -> Result<&'c Profile, Failure> {
+    let known = || catalog.profiles().map(|profile| profile.vendor().as_str()).collect::<Vec<_>>().join(", ");
+    let missing = || {
+        Failure::no(
+            "not_found",
+            format!("there is no profile for {vendor}"),
+            format!("there are {}", known()),
+        )
+    };
+    catalog.get(vendor).map(AsRef::as_ref).ok_or_else(missing)
+}
 /// Shows a device's files with secrets masked.
 pub(crate) fn print_files(
     profile: &Profile,
@@ -374,6 +404,12 @@ fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
             "name a readable file",
         )
     })?;
-    let _ = bytes;
-    Err(Failure::failed("no_parser", "this program cannot read SUBSCRIBEs", ""))
+    let subscribe = Subscribe::parse(&bytes).map_err(|error| {
+        Failure::no(
+            "not_a_subscribe",
+            format!("{}: {error}", file.display()),
+            "give one SUBSCRIBE as it came, header by header",
+        )
+    })?;
+    Ok(subscribe.clues())
 }

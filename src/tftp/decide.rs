@@ -354,7 +354,7 @@ mod tests {
         let now = start();
         let mut t = transfer(3000, Options { tsize: true, ..options(1024, 2) }, now);
         assert_eq!(commands(&mut t), [SendOptions]);
-        assert_eq!(t.options(), b"\0\x06blksize\01024\0tsize\x003000\0windowsize\x002\0");
+        assert_eq!(t.options(), b"\0\x06blksize\x001024\0tsize\x003000\0windowsize\x002\0");
         check("a block that was never sent", &mut t, Acknowledged(1), now, &[]);
         check("the options", &mut t, Acknowledged(0), now, &[Opened, blocks(1, 2)]);
         check("the options again", &mut t, Acknowledged(0), now, &[]);

@@ -215,10 +215,10 @@ mod tests {
             }
         };
         let none = Options::default();
-        assert_eq!(of(b"blksize\07\0"), none, "under RFC 2348's least");
-        assert_eq!(of(b"blksize\099999999999\0").blksize, Some(65_464));
-        assert_eq!(of(b"blksize\0 512 \0blksize\01024\0").blksize, Some(512), "the first counts");
-        assert_eq!(of(b"blksize\0-1\0timeout\0soon\0windowsize\00\0"), none);
+        assert_eq!(of(b"blksize\x007\0"), none, "under RFC 2348's least");
+        assert_eq!(of(b"blksize\x0099999999999\0").blksize, Some(65_464));
+        assert_eq!(of(b"blksize\0 512 \0blksize\x001024\0").blksize, Some(512), "the first counts");
+        assert_eq!(of(b"blksize\0-1\0timeout\0soon\0windowsize\x000\0"), none);
         assert_eq!(of(b"timeout\x000\0"), none);
         assert_eq!(of(b"timeout\x00256\0"), none);
         assert_eq!(of(b"multicast\0\0blksize"), none, "unknown, and without a value");
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn answers_are_written_as_the_rfc_draws_them() {
         let agreed = Options { blksize: Some(1468), tsize: true, timeout: None, windowsize: Some(4) };
-        let expected = b"\0\x06blksize\01468\0tsize\x00700\0windowsize\x004\0";
+        let expected = b"\0\x06blksize\x001468\0tsize\x00700\0windowsize\x004\0";
         assert_eq!(option_acknowledgement(&agreed, 700), expected);
         assert_eq!(error(ErrorCode::NotFound, "File not found"), b"\0\x05\0\x01File not found\0");
         let mut datagram = Vec::new();
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_million_mutated_packets_are_read_without_a_panic() {
         let whole =
-            b"\0\x01001565f4f9e1.cfg\0octet\0blksize\01428\0tsize\x000\0timeout\x005\0windowsize\x0016\0";
+            b"\0\x01001565f4f9e1.cfg\0octet\0blksize\x001428\0tsize\x000\0timeout\x005\0windowsize\x0016\0";
         let entropy = Entropy::seeded(20_261_122);
         for _ in 0..31_250 {
             let noise = entropy.bytes::<96>().unwrap();

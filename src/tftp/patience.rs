@@ -21,7 +21,7 @@ pub const RETRANSMISSIONS_MAX: u8 = 5;
 /// seconds; one that negotiated a longer timer gets that instead.
 const LATE_PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(10)];
 /// A negotiated timer is honoured up to this: an idle transfer holds a socket.
-const TIMEOUT_MAX: Duration = Duration::from_secs(60);
+const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 
 /// The estimate of one transfer.
 #[derive(Debug, Clone, Copy, Default)]

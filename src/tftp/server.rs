@@ -1,6 +1,8 @@
 //! Waits for read requests and carries out what [`Transfer`] decides: one task and one socket per transfer.
 //! The socket at the well-known port is only ever drained, so that a storm of first packets is not lost in its buffer.
 
+mod peers;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -14,10 +16,10 @@ use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::peers::reach;
 use super::agree::{Reach, agree};
 use super::decide::{Blocks, Command, Input, Outcome, Transfer};
 use super::message::{self, ErrorCode, Message, Mode, Read};
-use super::peers::reach;
 use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::Prefix;
@@ -54,7 +56,9 @@ const SEGMENT_BYTES_MAX: usize = 1472;
 #[derive(Debug)]
 pub struct TftpServer {
     endpoints: Vec<Arc<UdpEndpoint>>,
-    shared: Arc<Shared>,
+    networks: Vec<Prefix>,
+    interfaces: Interfaces,
+    clock: Clock,
 }
 
 /// What every transfer needs.
@@ -78,7 +82,6 @@ impl TftpServer {
         listen: SocketAddr,
         networks: Vec<Prefix>,
         interfaces: Interfaces,
-        desk: Desk,
         clock: Clock,
     ) -> io::Result<Self> {
         let first = UdpEndpoint::bind(listen)?;
@@ -93,9 +96,7 @@ impl TftpServer {
                 endpoint.receive_buffer_bytes() / 1024
             );
         }
-        let every = Duration::from_secs(1) / STRAY_ANSWERS_PER_SECOND;
-        let strays = Mutex::new(Limiter::new(STRAY_ANSWERS_PER_SECOND, every, STRAY_ADDRESSES_MAX));
-        Ok(Self { endpoints, shared: Arc::new(Shared { desk, networks, interfaces, clock, strays }) })
+        Ok(Self { endpoints, networks, interfaces, clock })
     }
 
     /// The address and port requests come to.
@@ -106,13 +107,16 @@ impl TftpServer {
     }
 
     /// Serves until `cancel`; then running transfers may finish within a grace.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub async fn run(self, desk: Desk, cancel: CancellationToken) {
+        let Self { endpoints, networks, interfaces, clock } = self;
+        let every = Duration::from_secs(1) / STRAY_ANSWERS_PER_SECOND;
+        let strays = Mutex::new(Limiter::new(STRAY_ANSWERS_PER_SECOND, every, STRAY_ADDRESSES_MAX));
         let (queue, mut arrivals) = mpsc::channel(REQUESTS_WAITING_MAX);
         let mut readers = JoinSet::new();
-        for endpoint in self.endpoints {
+        for endpoint in endpoints {
             readers.spawn(drain(endpoint, queue.clone()));
         }
-        let mut dispatcher = Dispatcher::new(self.shared);
+        let mut dispatcher = Dispatcher::new(Arc::new(Shared { desk, networks, interfaces, clock, strays }));
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,

@@ -207,7 +207,12 @@ impl Worker {
             return;
         }
         let identity = self.identify(&case, mac);
-        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity)) {
+        if self.parts.observe {
+            self.answer(&case, &identity, &Standing::Ignored("only observed"));
+            return;
+        }
+        let known = provision::is_known(&identity, &self.parts.catalog);
+        match provision::admission(&identity, device, &self.parts.adopt, known) {
             Admission::Serve => match device {
                 Some(device) => self.serve(&case, &identity, device),
                 None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),
@@ -224,12 +229,6 @@ impl Worker {
         clues.push(Clue::new(Source::Oui, mac.to_string()));
         let identified = self.parts.catalog.identify(&clues);
         Identity { mac: Some(mac), ..identified.identity }
-    }
-
-    /// Whether a profile knows this model: only then may a stranger be adopted without a person.
-    fn knows(&self, identity: &Identity) -> bool {
-        let profile = identity.vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor));
-        profile.zip(identity.model.as_deref()).is_some_and(|(profile, model)| profile.model(model).is_some())
     }
 
     fn adopt(&mut self, case: Case, mac: Mac, identity: Identity) {
@@ -297,7 +296,7 @@ impl Worker {
             warn!(device.mac = %device.mac, "Cannot make the URL of {}: {error}", device.mac);
             "its token cannot be opened"
         })?;
-        let base = provision::own_base(IpAddr::V4(*case.peer.ours.ip()), self.parts.http_port, &token);
+        let base = self.parts.root.own_url(IpAddr::V4(*case.peer.ours.ip()), &token);
         let model = device.model.as_deref().or(identity.model.as_deref());
         let url =
             profile.provisioning_url(&base, device.mac, model).ok_or("its model takes no URL by PnP")?;

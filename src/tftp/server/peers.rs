@@ -3,15 +3,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::agree::Reach;
 use crate::net::Prefix;
 use crate::net::interfaces::Table;
+use crate::tftp::agree::Reach;
 
 /// How far the peer is, or `None` when it gets no answer:
 /// 1. what was sent to a group or broadcast address is nobody's request (RFC 1123, 4.2.3.1);
 /// 2. this host itself, and a peer in the subnet of one of our addresses, is on-link;
 /// 3. a peer in one of the listed networks is served, as one behind a router.
-pub fn reach(
+pub(super) fn reach(
     peer: IpAddr,
     local: IpAddr,
     interface: u32,

@@ -1,0 +1,397 @@
+//! Accepts the phones' connections and moves the bytes that [`super::decide`] gives. Every step of a connection has an
+//! end: hyper's own timer counts a quiet connection as an unfinished head and does not see a reader that has stopped.
+
+mod crowd;
+mod wire;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use self::crowd::{Crowd, Place};
+use self::wire::Wire;
+use super::decide::{self, Verb, not_found, refused_method, reply};
+use super::pace::{Kind, Pace};
+use crate::clock::Clock;
+use crate::device::Channel;
+use crate::net::interfaces::Interfaces;
+use crate::net::sys::unacknowledged_bytes;
+use crate::provision::{Answer, Desk, FileRequest};
+
+/// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
+/// costs a phone one second; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 16_384;
+/// Connections at once, of all addresses: 10,000 phones and some more. Beyond, the kernel's queue holds them. Less
+/// where the process may open fewer files.
+const CONNECTIONS_MAX: usize = 12_288;
+/// Connections of one address that are served or wait for their turn; further ones are closed at once. A quarter of
+/// all, so that no single host can take every place.
+const CONNECTIONS_PER_ADDRESS_PRESENT_MAX: usize = CONNECTIONS_MAX / 4;
+/// How long a connection waits for its turn beside others of its address.
+const TURN_WAIT: Duration = Duration::from_secs(10);
+/// Octets of a request's head; phones send a few hundred.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// What the kernel holds of a response beyond what is under way: small, so that a slow reader is seen to read.
+const UNSENT_BYTES_MAX: u32 = 32 * 1024;
+/// How long the acknowledgement of the last octets of a closed connection is waited for.
+const LAST_ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_secs(2);
+/// After an error of accept that will not pass at once (no more descriptors, no memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long running responses may go on once the agent stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// The phones' HTTP service.
+#[derive(Debug)]
+pub struct HttpServer {
+    listener: TcpListener,
+    interfaces: Interfaces,
+    clock: Clock,
+    crowd: Arc<Crowd>,
+}
+
+struct Shared {
+    desk: Desk,
+    interfaces: Interfaces,
+    clock: Clock,
+    stopping: CancellationToken,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl HttpServer {
+    /// Binds the address; `[::]` hears both families. Of one address, `connections_per_address` connections are
+    /// served at once.
+    pub fn bind(
+        listen: SocketAddr,
+        connections_per_address: usize,
+        interfaces: Interfaces,
+        clock: Clock,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        if listen.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        // Both are inherited by the connections.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+        socket.bind(&listen.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(Self {
+            listener: TcpListener::from_std(socket.into())?,
+            interfaces,
+            clock,
+            crowd: Arc::new(Crowd::new(connections_per_address, CONNECTIONS_PER_ADDRESS_PRESENT_MAX)),
+        })
+    }
+
+    /// The address and port connections come to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `cancel`; then responses under way may finish within a grace.
+    pub async fn run(self, desk: Desk, cancel: CancellationToken) {
+        let Self { listener, interfaces, clock, crowd } = self;
+        let shared = Arc::new(Shared { desk, interfaces, clock, stopping: CancellationToken::new() });
+        let files = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX.min(files / 2).max(1)));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                () = cancel.cancelled() => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            match accepted {
+                Ok((permit, stream, peer)) => {
+                    let Some(place) = crowd.enter(peer.ip().to_canonical()) else {
+                        debug!("Closed a connection of {peer}: its address has too many");
+                        continue;
+                    };
+                    let connection = Connection::new(Arc::clone(&shared), stream, peer, place);
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        connection.serve().await;
+                    });
+                }
+                Err(error) => pause(&error, &shared.clock).await,
+            }
+        }
+        drop(listener);
+        shared.stopping.cancel();
+        let finish = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
+            warn!("Stopped HTTP in the middle of {} responses", connections.len());
+        }
+    }
+}
+
+/// A connection that was gone before it was accepted is nobody's trouble; without descriptors or memory, trying
+/// again at once would only burn time that others need to give some back.
+async fn pause(error: &io::Error, clock: &Clock) {
+    let scarce = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    if error.raw_os_error().is_some_and(|code| scarce.contains(&code)) {
+        warn!("Cannot accept connections: {error}; raise LimitNOFILE of the service");
+        sleep_until((clock.instant() + ACCEPT_PAUSE).into()).await;
+    }
+}
+
+/// The next connection, once there is room for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    let permit = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((permit, stream, peer))
+}
+
+/// One connection and what is known of it.
+struct Connection {
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    peer: IpAddr,
+    local: IpAddr,
+    interface: Option<u32>,
+    place: Place,
+    progress: Mutex<Progress>,
+}
+
+/// Where the connection stands.
+struct Progress {
+    pace: Pace,
+    /// Whether the body of the present response has been taken to be sent.
+    body_taken: bool,
+    /// The file that is on its way, or out and not known to have arrived.
+    delivery: Option<(FileRequest, u64)>,
+}
+
+impl Connection {
+    fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) -> Arc<Self> {
+        let peer = peer.ip().to_canonical();
+        let local = stream.local_addr().map_or(peer, |local| local.ip().to_canonical());
+        let table = shared.interfaces.current();
+        let interface = table.interfaces().iter().find_map(|interface| {
+            let ours = interface.addresses.iter().any(|(address, _)| IpAddr::V4(*address) == local);
+            ours.then_some(interface.index)
+        });
+        let now = shared.clock.instant();
+        let progress = Mutex::new(Progress { pace: Pace::new(now), body_taken: false, delivery: None });
+        Arc::new(Self { shared, stream, peer, local, interface, place, progress })
+    }
+
+    async fn serve(self: Arc<Self>) {
+        let turn = tokio::time::timeout(TURN_WAIT, self.place.turn()).await;
+        let Ok(Some(turn)) = turn else {
+            debug!("Closed a connection of {}: its address has too many", self.peer);
+            return;
+        };
+        self.progress().pace = Pace::new(self.now());
+        self.converse().await;
+        drop(turn);
+        self.settle().await;
+    }
+
+    /// Requests and responses, until one side has enough.
+    async fn converse(self: &Arc<Self>) {
+        let service = service_fn(|request| Arc::clone(self).answer(request));
+        let mut hyper = pin!(
+            http1::Builder::new()
+                .header_read_timeout(None)
+                .ignore_invalid_headers(true)
+                .half_close(true)
+                .max_buf_size(HEAD_BYTES_MAX)
+                .serve_connection(TokioIo::new(Wire(Arc::clone(self))), service)
+        );
+        let mut alarm = pin!(sleep_until(self.deadline().into()));
+        let mut stopping = pin!(self.shared.stopping.cancelled());
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut hyper => {
+                    if let Err(error) = ended {
+                        debug!("Connection of {}: {error}", self.peer);
+                    }
+                    return;
+                }
+                () = &mut stopping, if !told => {
+                    told = true;
+                    hyper.as_mut().graceful_shutdown();
+                }
+                // The timer is not moved at every step; when it rings, the deadline may be a later one.
+                () = &mut alarm => {
+                    let deadline = self.deadline();
+                    if deadline <= self.now() {
+                        return self.close_late();
+                    }
+                    alarm.as_mut().reset(deadline.into());
+                }
+            }
+        }
+    }
+
+    /// The peer has used up its time. What it does not take is not kept for it.
+    fn close_late(&self) {
+        let mut progress = self.progress();
+        if progress.pace.is_responding() {
+            progress.delivery = None;
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+        debug!("Closed a connection of {}: it took too long", self.peer);
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Outgoing>, Infallible> {
+        self.settle_earlier();
+        let mut response = match Verb::of(request.method()) {
+            Some(verb) => self.answer_for(verb, &request).await,
+            None => refused_method(),
+        };
+        if self.place.is_wanted() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let is_static = response.headers().get(hyper::header::ACCEPT_RANGES).is_some_and(|r| r == "bytes");
+        let mut progress = self.progress();
+        progress.pace.answered(if is_static { Kind::Static } else { Kind::Own }, self.now());
+        progress.body_taken = response.body().is_empty();
+        drop(progress);
+        Ok(response.map(|bytes| Outgoing { bytes, connection: self }))
+    }
+
+    async fn answer_for(&self, verb: Verb, request: &Request<Incoming>) -> Response<Bytes> {
+        let Some(path) = decide::name(request.uri().path()) else { return not_found() };
+        let file = FileRequest {
+            path,
+            user_agent: decide::user_agent(request.headers()),
+            peer: self.peer,
+            local: self.local,
+            interface: self.interface,
+            channel: Channel::Http,
+        };
+        let answer = self.shared.desk.answer(&file).await;
+        let is_file = matches!(answer, Answer::File(_));
+        let response = reply(verb, request.headers(), answer);
+        if is_file && verb == Verb::Get && response.status() == StatusCode::OK {
+            let bytes = u64::try_from(response.body().len()).unwrap_or(u64::MAX);
+            self.progress().delivery = Some((file, bytes));
+        }
+        response
+    }
+
+    /// A new request proves that the response before it has arrived.
+    fn settle_earlier(&self) {
+        let mut progress = self.progress();
+        progress.pace.asked(self.now());
+        let arrived = progress.delivery.take();
+        drop(progress);
+        if let Some((file, bytes)) = arrived {
+            self.shared.desk.delivered(&file, bytes);
+        }
+    }
+
+    /// The connection is over: whether its last file has arrived, the kernel knows by the acknowledgements, which may
+    /// still be on their way.
+    async fn settle(&self) {
+        let Some((file, bytes)) = self.take_sent() else { return };
+        if !self.is_acknowledged() {
+            let _ = tokio::time::timeout(LAST_ACKNOWLEDGEMENT_WAIT, self.peer_closed()).await;
+        }
+        if self.is_acknowledged() {
+            self.shared.desk.delivered(&file, bytes);
+        }
+    }
+
+    /// The last file, if the kernel has taken all of it.
+    fn take_sent(&self) -> Option<(FileRequest, u64)> {
+        let mut progress = self.progress();
+        let delivery = progress.delivery.take();
+        delivery.filter(|_| !progress.pace.is_responding())
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        unacknowledged_bytes(self.stream.as_fd()).is_ok_and(|octets| octets == 0)
+    }
+
+    /// Waits for the peer's end of the connection; whatever it still says is thrown away.
+    async fn peer_closed(&self) {
+        let mut rest = [0; 512];
+        while self.stream.readable().await.is_ok() {
+            match self.stream.try_read(&mut rest) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.shared.clock.instant()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.progress().pace.deadline()
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A response's body, which tells its connection when it has been taken.
+struct Outgoing {
+    bytes: Bytes,
+    connection: Arc<Connection>,
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.bytes.is_empty() {
+            return Poll::Ready(None);
+        }
+        self.connection.progress().body_taken = true;
+        Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.bytes)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
+    }
+}
