@@ -66,17 +66,17 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
 
 /// Lets every phone of the cast live its life, all at once, against the agent at these addresses.
 async fn play(stage: &Stage, addresses: Addresses, json: bool) -> Result<Vec<Life>, Failure> {
-    let (Some(http), Some((group, port))) = (addresses.http, addresses.pnp) else {
+    let (Some(http), Some(pnp)) = (addresses.http, addresses.pnp) else {
         let message = "the agent of the demonstration has no HTTP or no PnP service";
         return Err(Failure::failed("service", message, "see the lines above for what it lacked"));
     };
-    say(json, &stage.opening(http, group, port));
+    say(json, &stage.opening(http, pnp));
     let width = stage.cast.iter().map(|part| part.name.chars().count()).max().unwrap_or_default();
     let lives = stage.cast.iter().map(|part| {
         let against = if part.typed {
             Target::Url(format!("http://{http}/"))
         } else {
-            Target::Multicast { group, port }
+            Target::Multicast { group: *pnp.ip(), port: pnp.port() }
         };
         let spec = PhoneSpec { against, ..part.spec.clone() };
         live_told(spec, move |step: &Step| {

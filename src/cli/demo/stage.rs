@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, remove_dir_all};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -97,10 +97,10 @@ impl Stage {
     }
 
     /// What is about to be seen.
-    pub(super) fn opening(&self, http: SocketAddr, group: Ipv4Addr, port: u16) -> String {
+    pub(super) fn opening(&self, http: SocketAddr, pnp: SocketAddrV4) -> String {
         let known = self.cast.len().saturating_sub(STRANGERS.len());
         format!(
-            "A real agent runs on loopback: it hears {group}:{port} and serves http://{http}/.\n\
+            "A real agent runs on loopback: it hears {pnp} and serves http://{http}/.\n\
              It knows {known} of the following phones from examples/accounts.csv; {} are strangers, who get accounts of\n\
              the pool (adopt.policy = \"auto\"). They all register at a toy registrar, {}.\n\
              Demonstration only: which MAC is behind which address is declared here, not proved by the network as it\n\
