@@ -5,15 +5,20 @@
 mod stage;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::stage::Stage;
+use self::stage::{Part, Stage};
 use super::simulate::{Life, live_told, verdict};
 use super::{Context, Failure, Outcome, output};
 use crate::agent::{Addresses, Agent, AgentOptions};
 use crate::simulate::{PhoneSpec, Step, Target};
+
+/// The agent writes a batch of sightings well within this time.
+const RECORDED_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -49,6 +54,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         None => Ok(()),
         Some(Err(failure)) => Err(failure),
         Some(Ok(lives)) => {
+            let _ = tokio::time::timeout(RECORDED_WITHIN, recorded(&stage)).await;
             show(&stage, &agent, &lives, context.json);
             if !args.once {
                 say(
@@ -90,6 +96,16 @@ async fn play(stage: &Stage, addresses: Addresses, json: bool) -> Result<Vec<Lif
     Ok(futures_util::future::join_all(lives).await)
 }
 
+/// Waits until the agent's store knows how every phone of the cast came in: it writes what it saw in batches.
+async fn recorded(stage: &Stage) {
+    let knows = |part: &Part| {
+        stage.store.inventory().device(part.spec.mac).is_some_and(|device| device.way.is_some())
+    };
+    while !stage.cast.iter().all(knows) {
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+}
+
 /// One row of the table at the end.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
@@ -117,7 +133,7 @@ fn show(stage: &Stage, agent: &Agent, lives: &[Life], json: bool) {
         .iter()
         .zip(lives)
         .map(|(part, life)| {
-            let device = agent.store().inventory().device(part.spec.mac);
+            let device = stage.store.inventory().device(part.spec.mac);
             let way = device.and_then(|device| device.way).map(crate::device::Way::as_str);
             Row { name: &part.name, way, life }
         })
