@@ -9,4 +9,11 @@
     reason = "a test says what is wrong by failing, and measures real time"
 )]
 
+mod agent;
+mod files;
 mod lab;
+mod network;
+mod pbx;
+mod phone;
+mod scenarios;
+mod sipp;
