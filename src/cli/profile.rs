@@ -1,12 +1,14 @@
 //! `offhook profile`: list, check, test, render and identify by vendor profiles. Needs no running agent.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Context, Failure, Outcome, output};
+use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Device, Mac, Source, Vendor};
+use crate::net::interfaces::Table;
 use crate::pnp::message::Subscribe;
 use crate::profile::{
     Catalog, Clue, FileId, Origin, Profile, ProfileError, Reach, ReadClue, Report, Retention, Scope, Site,
@@ -56,6 +58,9 @@ pub(crate) struct RenderArgs {
     /// Its model
     #[arg(long, requires = "vendor")]
     model: Option<String>,
+    /// This host as the phone sees it (default: the address on the link where the phone was last seen)
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// Only the file of this name
     #[arg(long, value_name = "NAME")]
     file: Option<String>,
@@ -93,7 +98,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Args::Check(args) => report(&check_all(&origin(args.dir.as_deref())?), context.json),
         Args::Test(args) if args.bless => report(&bless(&origin(args.dir.as_deref())?), context.json),
         Args::Test(args) => report(&test_all(&origin(args.dir.as_deref())?), context.json),
-        Args::Render(args) => render(&args, context),
+        Args::Render(args) => render(&args, context).await,
         Args::Identify(args) => identify(&args, context),
     }
 }
@@ -112,18 +117,11 @@ fn origin(dir: Option<&Path>) -> Result<Origin, Failure> {
 
 /// The catalog of this installation; broken profiles are told on standard error and left out.
 fn catalog(context: &Context) -> Catalog {
-    let (catalog, errors) = Catalog::load(profiles_dir(context).as_deref());
+    let (catalog, errors) = Catalog::load(context.config.profiles.dir.as_deref());
     for error in errors {
         eprintln!("offhook: left out: {error}");
     }
     catalog
-}
-
-/// `profiles.dir`, relative to the configuration file.
-fn profiles_dir(context: &Context) -> Option<PathBuf> {
-    let dir = context.config.profiles.dir.as_ref()?;
-    let beside = context.config_file.as_deref().and_then(Path::parent);
-    Some(beside.map_or_else(|| dir.clone(), |folder| folder.join(dir)))
 }
 
 #[derive(Serialize)]
@@ -206,12 +204,14 @@ struct RenderedRow {
     text: String,
 }
 
-fn render(args: &RenderArgs, context: &Context) -> Outcome {
+async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let catalog = catalog(context);
-    let site = site(context);
-    let device = match (args.mac, &args.vendor) {
-        (Some(mac), None) => device(mac, context)?,
-        (mac, vendor) => sample(&catalog, mac, vendor.as_deref().unwrap_or_default(), args.model.as_deref())?,
+    let (device, seen_at) = match (args.mac, &args.vendor) {
+        (Some(mac), None) => known_device(mac, context).await?,
+        (mac, vendor) => {
+            let vendor = vendor.as_deref().unwrap_or_default();
+            (sample(&catalog, mac, vendor, args.model.as_deref())?, None)
+        }
     };
     let Some(vendor) = &device.vendor else {
         return Err(Failure::no(
@@ -221,16 +221,24 @@ fn render(args: &RenderArgs, context: &Context) -> Outcome {
         ));
     };
     let profile = profile_of(&catalog, vendor)?;
-    print_files(profile, &device, &site, args.file.as_deref(), context)
+    let host = args.host.clone().unwrap_or_else(|| host_towards(seen_at, context));
+    let port = context.config.http.listen.address().map_or(80, |address| address.port());
+    let base = format!("http://{host}:{port}/");
+    let site = site(context);
+    let subject = Subject { device: Some(&device), model: None, site: &site, host: &host, base: &base };
+    print_files(profile, &subject, args.file.as_deref(), context.json)
 }
 
-/// The phone of the inventory.
-fn device(mac: Mac, _context: &Context) -> Result<Device, Failure> {
-    Err(Failure::failed(
-        "no_inventory",
-        format!("the inventory, where {mac} would be, is not read by this command"),
-        "name --vendor and --model as well",
-    ))
+/// The phone of the inventory, and where it was last seen.
+async fn known_device(mac: Mac, context: &Context) -> Result<(Device, Option<Ipv4Addr>), Failure> {
+    let store = open::store(context).await?;
+    let Some(device) = store.inventory().device(mac) else {
+        let remedy = "offhook device list shows those that are; --vendor and --model render a sample";
+        return Err(Failure::no("not_found", format!("{mac} is not in the inventory"), remedy));
+    };
+    let seen = store.sightings(Some(mac)).await?;
+    let address = seen.first().and_then(|seen| seen.address.parse().ok());
+    Ok((Device::clone(&device), address))
 }
 
 /// A phone that exists nowhere.
@@ -252,30 +260,31 @@ fn profile_of<'c>(catalog: &'c Catalog, vendor: &Vendor) -> Result<&'c Profile, 
     };
     catalog.get(vendor).map(AsRef::as_ref).ok_or_else(missing)
 }
-/// Shows a device's files with secrets masked.
-pub(crate) fn print_files(
-    profile: &Profile,
-    device: &Device,
-    site: &Site,
-    only: Option<&str>,
-    context: &Context,
-) -> Outcome {
-    let host = "192.0.2.1";
-    let base = "http://192.0.2.1:8480/";
-    let subject = Subject { device: Some(device), model: device.model.as_deref(), site, host, base };
+
+/// Our address on the phone's link; else the first of any link, else one that stands for it (RFC 5737).
+fn host_towards(phone: Option<Ipv4Addr>, context: &Context) -> String {
+    let table = Table::read(&context.config.agent.interfaces).unwrap_or_default();
+    let linked = phone.and_then(|phone| table.on_link(phone, None)).map(|(_, ours)| ours);
+    let outward = table.interfaces().iter().filter(|interface| interface.up && !interface.loopback);
+    let first = || outward.flat_map(|interface| &interface.addresses).map(|(address, _)| *address).next();
+    linked.or_else(first).unwrap_or(Ipv4Addr::new(192, 0, 2, 1)).to_string()
+}
+
+/// Shows the files of a device with secrets masked.
+fn print_files(profile: &Profile, subject: &Subject<'_>, only: Option<&str>, json: bool) -> Outcome {
     let mut rows = Vec::new();
-    for (name, id) in named_files(profile, device, only) {
-        rows.push(rendered_row(profile, id, name, &subject)?);
+    for (name, id) in named_files(profile, subject, only) {
+        rows.push(rendered_row(profile, id, name, subject)?);
     }
     if rows.is_empty() {
-        let model = device.model.as_deref().unwrap_or("this model");
+        let model = subject.model().unwrap_or("this phone");
         return Err(Failure::no(
             "not_found",
             format!("{model} asks for no such file"),
             "offhook profile list shows the file names of each vendor",
         ));
     }
-    if context.json {
+    if json {
         output::value(&rows);
         return Ok(());
     }
@@ -292,11 +301,9 @@ pub(crate) fn print_files(
     Ok(())
 }
 
-fn named_files(profile: &Profile, device: &Device, only: Option<&str>) -> Vec<(String, FileId)> {
-    let model = device.model.as_deref();
-    let named = profile
-        .files_for(model)
-        .filter_map(|(id, _)| Some((profile.file_name(id, Some(device.mac), model)?, id)));
+fn named_files(profile: &Profile, subject: &Subject<'_>, only: Option<&str>) -> Vec<(String, FileId)> {
+    let (mac, model) = (subject.mac(), subject.model());
+    let named = profile.files_for(model).filter_map(|(id, _)| Some((profile.file_name(id, mac, model)?, id)));
     named.filter(|(name, _)| only.is_none_or(|only| only.eq_ignore_ascii_case(name))).collect()
 }
 
@@ -307,9 +314,14 @@ fn rendered_row(
     subject: &Subject<'_>,
 ) -> Result<RenderedRow, Failure> {
     let device = subject.device.filter(|_| profile.file(id).scope() == Scope::Device);
-    let rendered = profile.render(id, &Subject { device, ..*subject }).map_err(|error| {
-        Failure::no("render", format!("{name}: {error}"), "offhook profile check looks at all files at once")
-    })?;
+    let rendered =
+        profile.render(id, &Subject { device, model: subject.model(), ..*subject }).map_err(|error| {
+            Failure::no(
+                "render",
+                format!("{name}: {error}"),
+                "offhook profile check looks at all files at once",
+            )
+        })?;
     let mut secrets: Vec<String> = rendered.slots().map(|slot| slot.kind.to_string()).collect();
     secrets.dedup();
     Ok(RenderedRow {

@@ -531,7 +531,7 @@ mod tests {
             b"\0\0\0",
             b"OPTIONS sip:a SIP/2.0\r\n\r\n",
             &[0xff; 8000],
-            &[b'x'; 20_000],
+            &vec![b'x'; 20_000],
         ] {
             phone.socket.send_to(junk, phone.group).await.unwrap();
         }

@@ -176,9 +176,12 @@ impl Catalog {
                 if file.path.fixed_bytes() < best || (common.is_some() && one.is_none()) {
                     continue;
                 }
-                // So does a {model}: `snomD785-firmware.htm` is another file, not the one of a model "D785-firmware".
-                let stranger =
-                    values.model.as_deref().is_some_and(|printed| profile.model(printed).is_none());
+                // So does a {model}: `snomD785-firmware.htm` is another file, not the one of a model "D785-firmware". An
+                // unknown model is one word.
+                let stranger = values
+                    .model
+                    .as_deref()
+                    .is_some_and(|printed| printed.contains(['-', '.']) && profile.model(printed).is_none());
                 if file.scope == Scope::Model && stranger {
                     continue;
                 }
@@ -238,7 +241,9 @@ impl Catalog {
         // A phone that is known by its words may write its address where the pattern does not look.
         if read.iter().any(|clue| clue.mac.is_none()) {
             let stray = addresses(text).find(|mac| self.range_owner(*mac).is_some());
-            read.iter_mut().for_each(|clue| clue.mac = clue.mac.or(stray));
+            for clue in &mut read {
+                clue.mac = clue.mac.or(stray);
+            }
         }
         read
     }
@@ -523,6 +528,8 @@ mod tests {
         };
         assert_eq!(found("snomD785-000413AABBCC.htm"), ["snom snom{model}-{MAC}.htm D785"]);
         assert_eq!(found("SNOMd785.HTM"), ["snom snom{model}.htm D785"]);
+        assert_eq!(found("snomD999.htm"), ["snom snom{model}.htm D999"]);
+        assert_eq!(found("snomD785-firmware.htm"), [""; 0]);
         assert_eq!(found("snomD720.htm"), ["snom snom{model}.htm D720"]);
         assert_eq!(found("805EC0AABBCC.cfg"), ["yealink {mac}.cfg -"]);
         assert_eq!(found("Y000000000034.CFG"), ["yealink {common} T21P"]);
