@@ -180,6 +180,7 @@ mod tests {
     use super::*;
     use crate::clock::Entropy;
 
+    #[expect(clippy::unnecessary_wraps, reason = "the rows compare with what the parser returns")]
     fn request(filename: &str, mode: Mode, options: Options) -> Result<Message, Malformed> {
         Ok(Message::Read(Read { filename: Some(filename.to_owned()), mode, options }))
     }
