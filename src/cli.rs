@@ -1,6 +1,7 @@
 //! The command line: one file per command. A command opens what it needs, does one thing, prints it for a person or as
 //! JSON, and fails with a code, a sentence and a remedy.
 
+pub(crate) mod open;
 pub(crate) mod output;
 
 mod account;
@@ -105,6 +106,11 @@ impl Failure {
         Self { exit: Exit::No, code, message: message.into(), remedy: remedy.into() }
     }
 
+    /// The answer is no, and the command has already printed it: nothing more is said.
+    pub(crate) fn told() -> Self {
+        Self::no("no", "", "")
+    }
+
     pub(crate) fn usage(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, code, message: message.into(), remedy: remedy.into() }
     }
@@ -128,7 +134,9 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
-    output::failure(&failure, json);
+    if !failure.message.is_empty() {
+        output::failure(&failure, json);
+    }
     ExitCode::from(match failure.exit {
         Exit::No => 1,
         Exit::Usage => 2,

@@ -4,6 +4,7 @@
 pub mod interfaces;
 pub mod limit;
 pub mod neighbours;
+pub mod packet;
 pub mod sys;
 pub mod udp;
 

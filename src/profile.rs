@@ -1,1 +1,444 @@
-//! stub
+//! Vendor profiles: how a vendor's phones are recognised, which files they ask for, and what stands in them. Data, not
+//! code: a folder with `profile.toml`, templates and cases. Never waits; reads files only when a catalog is loaded
+//! (`origin.rs`), and never the network, the store or the clock.
+//!
+//! A request walks through here like this: [`Catalog::identify`] votes on what a phone says of itself,
+//! [`Catalog::requested`] names the profile's file behind a file name, [`Profile::render`] draws it, and
+//! [`Rendered::fill`] puts in the secrets that the desk releases.
+
+mod build;
+mod case;
+mod catalog;
+mod check;
+mod error;
+mod escape;
+#[cfg(test)]
+mod fixture;
+mod identify;
+mod model;
+mod origin;
+mod path;
+mod range;
+mod recogniser;
+mod rendered;
+mod schema;
+mod subject;
+mod template;
+mod trial;
+mod zone;
+
+pub use case::Case;
+pub use catalog::{Catalog, Requested};
+pub use check::{Report, check_all};
+pub use error::ProfileError;
+pub use escape::ControlCharacter;
+pub use identify::{Clue, Identified, ReadClue};
+pub use model::Model;
+pub use origin::Origin;
+pub use path::{PathError, PathPattern, PathValues};
+pub use range::{MacRange, RangeError};
+pub use rendered::{RenderError, Rendered, Slot};
+pub use schema::{Dhcp, Format, Reach, Retention, Scope};
+pub use subject::{Site, Subject};
+pub use trial::{bless, test_all};
+pub use zone::{Zone, ZoneError, ZoneRule};
+
+use model::Models;
+use recogniser::Recogniser;
+use rendered::{SecretForm, SlotRules};
+use template::{TemplateError, Templates};
+
+use crate::device::{Mac, Vendor};
+use crate::secret::SecretKind;
+
+/// Everything known of a vendor's phones. Immutable; shared as `Arc<Profile>`.
+#[derive(Debug)]
+pub struct Profile {
+    vendor: Vendor,
+    display_name: String,
+    retention: Retention,
+    reach: Reach,
+    pnp: Option<PnpUrl>,
+    pnp_content_type: String,
+    dhcp: Option<Dhcp>,
+    manual: Option<Manual>,
+    ranges: Vec<MacRange>,
+    recognisers: Vec<Recogniser>,
+    files: Vec<ProfileFile>,
+    models: Models,
+    templates: Templates,
+    /// What a profile that extends this one builds upon.
+    parts: build::Parts,
+}
+
+/// Which file of a profile; only meaningful together with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(u16);
+
+/// A file that a vendor's phones ask for.
+#[derive(Debug, Clone)]
+pub struct ProfileFile {
+    path: PathPattern,
+    template: String,
+    format: Format,
+    content_type: String,
+    secrets: Vec<SecretKind>,
+    form: SecretForm,
+    models: Vec<String>,
+    families: Vec<String>,
+    scope: Scope,
+}
+
+impl ProfileFile {
+    /// Its name, as a pattern.
+    pub fn path(&self) -> &PathPattern {
+        &self.path
+    }
+
+    /// How it is written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The media type to send it as.
+    pub fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// The kinds of secrets that may stand in it; a file without any never sees one.
+    pub fn secrets(&self) -> &[SecretKind] {
+        &self.secrets
+    }
+
+    /// For whom it is the same.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+}
+
+/// Where a person types the URL into the phone, and what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Manual {
+    /// The menu (`Settings > Auto Provision > Server URL`); empty where the profile names none.
+    pub place: String,
+    /// The text to type.
+    pub value: String,
+}
+
+/// The shape of the URL that a NOTIFY carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum PnpUrl {
+    /// The phone appends its own file names.
+    Directory,
+    /// The phone fetches exactly this.
+    File(PathPattern),
+}
+
+impl Profile {
+    /// The folder's name.
+    pub fn vendor(&self) -> &Vendor {
+        &self.vendor
+    }
+
+    /// The name for people.
+    pub fn display_name(&self) -> &str {
+        &self.display_name
+    }
+
+    /// What the phones do with a setting that their file does not name.
+    pub fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    /// By which ways the phones can be reached.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// What the phones read from DHCP.
+    pub fn dhcp(&self) -> Option<&Dhcp> {
+        self.dhcp.as_ref()
+    }
+
+    /// The media type of a NOTIFY's body.
+    pub fn pnp_content_type(&self) -> &str {
+        &self.pnp_content_type
+    }
+
+    /// The URL to hand a phone, in the vendor's shape: a directory, or one file's URL. `None`: the phones follow no
+    /// URL, or the model is needed for it and unknown.
+    pub fn provisioning_url(&self, base: &str, mac: Mac, model: Option<&str>) -> Option<String> {
+        let slash = if base.ends_with('/') { "" } else { "/" };
+        match self.pnp.as_ref()? {
+            PnpUrl::Directory => Some(format!("{base}{slash}")),
+            PnpUrl::File(pattern) => {
+                let name = pattern.render(&self.path_values(Some(mac), model))?;
+                Some(format!("{base}{slash}{name}"))
+            }
+        }
+    }
+
+    /// Where a person types the URL, and what.
+    pub fn manual(&self, base: &str) -> Manual {
+        match &self.manual {
+            Some(manual) => Manual { place: manual.place.clone(), value: with_base(&manual.value, base) },
+            None => Manual { place: String::new(), value: base.to_owned() },
+        }
+    }
+
+    /// What DHCP has to say to these phones (option 66 or the vendor's own).
+    pub fn dhcp_value(&self, base: &str) -> String {
+        let value = self.dhcp.as_ref().and_then(|dhcp| dhcp.value.as_deref());
+        value.map_or_else(|| base.to_owned(), |value| with_base(value, base))
+    }
+
+    /// The file of this number.
+    ///
+    /// # Panics
+    /// Never for a number that this profile gave out.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a FileId is made from this profile's own list, which never changes"
+    )]
+    pub fn file(&self, id: FileId) -> &ProfileFile {
+        &self.files[usize::from(id.0)]
+    }
+
+    /// Every file that the phones may ask for.
+    pub fn files(&self) -> impl Iterator<Item = (FileId, &ProfileFile)> {
+        (0u16..).map(FileId).zip(&self.files)
+    }
+
+    /// The files that phones of this model ask for.
+    pub fn files_for(&self, model: Option<&str>) -> impl Iterator<Item = (FileId, &ProfileFile)> {
+        let known = model.and_then(|name| self.model(name));
+        self.files().filter(move |(_, file)| {
+            let named = file.models.is_empty() && file.families.is_empty();
+            named
+                || known.is_some_and(|model| {
+                    let family = model.family.as_ref();
+                    file.models.contains(&model.name)
+                        || family.is_some_and(|family| file.families.contains(family))
+                })
+        })
+    }
+
+    /// The name under which a phone asks for this file; `None` when it depends on what is not known.
+    pub fn file_name(&self, id: FileId, mac: Option<Mac>, model: Option<&str>) -> Option<String> {
+        self.file(id).path.render(&self.path_values(mac, model))
+    }
+
+    /// The models that the profile describes.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        self.models.iter()
+    }
+
+    /// The model of this name as the phone prints it, in any case, or by an alias.
+    pub fn model(&self, name: &str) -> Option<&Model> {
+        self.models.get(name)
+    }
+
+    /// A model's name as the profile spells it, whatever the case it was written in; an alias stays that alias, and an
+    /// unknown name stays as it is.
+    fn spelling<'n>(&'n self, printed: &'n str) -> &'n str {
+        self.models.spelling(printed).unwrap_or(printed)
+    }
+
+    /// The vendor's MAC ranges.
+    pub fn ranges(&self) -> &[MacRange] {
+        &self.ranges
+    }
+
+    /// Draws a file for a subject; the same subject gives the same bytes.
+    pub fn render(&self, id: FileId, subject: &Subject<'_>) -> Result<Rendered, RenderError> {
+        let file = self.file(id);
+        let name = file.path.to_string();
+        if file.scope == Scope::Device && subject.device.is_none() {
+            return Err(RenderError::NoDevice { file: name });
+        }
+        let asked = subject.model();
+        let known = asked.and_then(|name| self.model(name));
+        let model = known.unwrap_or(self.models.any());
+        let ground = subject::Ground {
+            vendor: self.vendor.as_str(),
+            model: known.map(|model| model.name.as_str()).or(asked),
+            facts: model.facts(),
+            settings: model.settings(),
+        };
+        let context = subject::context(subject, &ground)?;
+        let mut drawing =
+            self.templates.draw(&file.template, file.format, context).map_err(|error| self.failed(error))?;
+        drawing.trace.notes.extend(subject::notes(subject));
+        let rules = SlotRules {
+            file: &name,
+            format: file.format,
+            content_type: &file.content_type,
+            kinds: &file.secrets,
+            form: &file.form,
+        };
+        Rendered::cut(drawing, &rules)
+    }
+
+    fn failed(&self, error: TemplateError) -> RenderError {
+        let TemplateError { template, line, message } = error;
+        RenderError::Template { vendor: self.vendor.to_string(), template, line, message }
+    }
+
+    fn path_values(&self, mac: Option<Mac>, model: Option<&str>) -> PathValues {
+        let known = model.and_then(|name| self.model(name));
+        PathValues {
+            mac,
+            model: model.map(|printed| self.spelling(printed).to_owned()),
+            common: known.and_then(|model| model.common.clone()),
+        }
+    }
+
+    /// The words by which the vendor calls itself in front of a model.
+    fn names(&self) -> [&str; 2] {
+        [&self.display_name, self.vendor.as_str()]
+    }
+}
+
+/// Puts the agent's URL into a text for people or DHCP: `{base}`, `{host}` and `{port}`; other braces are the phone's.
+fn with_base(text: &str, base: &str) -> String {
+    let authority =
+        base.split_once("://").map_or(base, |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if port.chars().all(|c| c.is_ascii_digit()) => (host, port),
+        _ => (authority, if base.starts_with("https:") { "443" } else { "80" }),
+    };
+    text.replace("{base}", base).replace("{host}", host).replace("{port}", port)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    fn profile(vendor: &str) -> Arc<Profile> {
+        let (catalog, errors) = Catalog::of_folders(&fixture::vendors());
+        assert_eq!(errors, []);
+        Arc::clone(catalog.get(&Vendor::new(vendor)).unwrap())
+    }
+
+    fn case(vendor: &str, text: &str) -> Case {
+        let head = "model = 'T46U'\nmac = '805ec0aabbcc'\nurl = 'http://192.0.2.1:8480/'\n";
+        Case::read(&Vendor::new(vendor), &format!("{head}{text}")).unwrap()
+    }
+
+    fn rendered(vendor: &str, case: &Case) -> Rendered {
+        let profile = profile(vendor);
+        let (id, _) = profile.files().next().unwrap();
+        profile.render(id, &case.subject()).unwrap()
+    }
+
+    #[test]
+    fn a_device_gets_its_lines_and_only_the_secrets_released() {
+        let case = case("yealink", "[[line]]\nusername = '200'\nregistrar = 'pbx:5070'\ntransport = 'tls'\n");
+        let rendered = rendered("yealink", &case);
+        let expected = |password: &str| {
+            format!(
+                "#!version:1.0.0.1\naccount.1.label = 200\naccount.1.sip_server.1.address = pbx\n\
+                 account.1.sip_server.1.transport_type = 2\n{password}phone_setting.contrast = 6\n\
+                 phone_setting.volume = 8\n"
+            )
+        };
+        assert_eq!(rendered.plain(), expected(""));
+        let only_sip =
+            rendered.fill(|slot| (slot.kind == SecretKind::Sip).then(|| Secret::new("s3cret"))).unwrap();
+        assert_eq!(only_sip.as_str(), expected("account.1.password = s3cret\n"));
+        let kinds: Vec<SecretKind> = rendered.slots().map(|slot| slot.kind).collect();
+        assert_eq!(kinds, [SecretKind::Sip, SecretKind::Webui, SecretKind::Menu, SecretKind::Prov]);
+        assert!(rendered.masked().contains("account.1.password = ********\n"));
+        assert_eq!(rendered.content_type, "text/plain; charset=utf-8");
+    }
+
+    #[test]
+    fn elements_are_escaped_and_their_slots_indented() {
+        let case = case("snom", "[[line]]\nusername = '200'\ndisplay_name = 'A & <B>'\n");
+        let rendered = rendered("snom", &case);
+        let filled = rendered.fill(|_| Some(Secret::new("p<>"))).unwrap();
+        let line = "    <user_realname idx=\"1\">A &amp; &lt;B&gt;</user_realname>\n";
+        let slot = "    <user_pass idx=\"1\">p&lt;&gt;</user_pass>\n";
+        assert!(filled.contains(&format!("{line}{slot}  </phone")), "{}", filled.as_str());
+        assert!(rendered.plain().contains(&format!("{line}  </phone")), "{}", rendered.plain());
+        assert_eq!(rendered.notes().len(), 1, "no registrar is worth a note");
+    }
+
+    #[test]
+    fn layers_lie_over_each_other_and_the_device_is_on_top() {
+        let check = |text: &str, contrast: &str| {
+            let plain = rendered("yealink", &case("yealink", text)).plain();
+            assert!(plain.contains(&format!("contrast = {contrast}\n")), "{plain}");
+        };
+        check("", "6");
+        check("[site.settings]\ncontrast = '7'\n", "7");
+        check("[settings]\ncontrast = 9\n[site.settings]\ncontrast = '7'\n", "9");
+    }
+
+    #[test]
+    fn a_value_cannot_become_a_setting() {
+        let case = case("yealink", "[[line]]\nusername = '200'\nlabel = \"a\\nadmin = 1\"\n");
+        let profile = profile("yealink");
+        let error = profile.render(FileId(0), &case.subject()).unwrap_err();
+        assert!(
+            error.to_string().contains("templates/device.cfg.j2:3: a value holds a control character"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn shared_files_need_no_device_and_own_files_do() {
+        let case = case("yealink", "[site]\ntimezone = 'Europe/Berlin'\n");
+        let profile = profile("yealink");
+        let common = profile.render(FileId(1), &case.shared_subject()).unwrap();
+        assert_eq!(common.plain(), "#!version:1.0.0.1\nlocal_time.time_zone = 60\n");
+        let error = profile.render(FileId(0), &case.shared_subject()).unwrap_err();
+        assert!(matches!(error, RenderError::NoDevice { .. }), "{error}");
+        let nowhere = self::case("yealink", "[site]\ntimezone = 'Mars/Olympus'\n");
+        let error = profile.render(FileId(1), &nowhere.shared_subject()).unwrap_err();
+        assert!(matches!(error, RenderError::Zone(_)), "{error}");
+    }
+
+    #[test]
+    fn the_same_subject_gives_the_same_bytes() {
+        let profile = profile("yealink");
+        let device = profile.sample_device("805ec0aabbcc".parse().unwrap(), Some("T46U"));
+        let site = Site::default();
+        let subject =
+            Subject { device: Some(&device), model: None, site: &site, host: "h", base: "http://h/" };
+        let draw = || profile.render(FileId(0), &subject).unwrap();
+        assert_eq!(draw(), draw());
+    }
+
+    #[test]
+    fn urls_have_the_vendors_shape() {
+        let mac: Mac = "000413aabbcc".parse().unwrap();
+        let url = |vendor, model| profile(vendor).provisioning_url("http://h:8480/d/t/", mac, model);
+        assert_eq!(url("yealink", None).as_deref(), Some("http://h:8480/d/t/"));
+        assert_eq!(url("snom", Some("d785")).as_deref(), Some("http://h:8480/d/t/snomD785-000413AABBCC.htm"));
+        assert_eq!(url("snom", None), None);
+        assert_eq!(url("gigaset", None), None);
+        assert_eq!(profile("yealink").manual("http://h:1/").value, "http://h:1/");
+        let names: Vec<_> = profile("yealink")
+            .files()
+            .map(|(id, _)| profile("yealink").file_name(id, Some(mac), Some("T53")))
+            .collect();
+        assert_eq!(names, [Some("000413aabbcc.cfg".to_owned()), Some("y000000000095.cfg".to_owned())]);
+    }
+
+    #[test]
+    fn the_agents_url_is_put_into_texts_for_people() {
+        let check = |text: &str, base: &str, expected: &str| assert_eq!(with_base(text, base), expected);
+        check("{base}", "http://192.0.2.1:8480/", "http://192.0.2.1:8480/");
+        check(
+            "http://{host}:{port}/{mac}.htm",
+            "http://192.0.2.1:8480/d/x/",
+            "http://192.0.2.1:8480/{mac}.htm",
+        );
+        check("{host} {port}", "https://pbx/", "pbx 443");
+        check("{host} {port}", "http://[2001:db8::1]:80/", "[2001:db8::1] 80");
+    }
+}

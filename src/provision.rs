@@ -1,1 +1,286 @@
-//! stub
+//! Decides at the desk: which phone is this, is it served, what did it ask for. Never waits, never reads a clock;
+//! [`Desk`] walks these decisions for a request that arrived.
+
+mod cache;
+mod desk;
+mod shelf;
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+pub use desk::{Desk, DeskParts};
+pub use shelf::Shelf;
+
+use crate::config::{AdoptConfig, AdoptPolicy};
+use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting};
+use crate::net::interfaces::{Interface, Table};
+use crate::secret::Secret;
+
+/// A phone asks for a file.
+#[derive(Debug, Clone)]
+pub struct FileRequest {
+    /// As it was asked, percent-decoded, without a query; may begin with `/`, hold folders and a token.
+    pub path: String,
+    /// The User-Agent header, where there is one.
+    pub user_agent: Option<String>,
+    /// Who asks.
+    pub peer: IpAddr,
+    /// Which of our addresses was asked: the one the phone can reach.
+    pub local: IpAddr,
+    /// The interface it arrived on, where the service knows.
+    pub interface: Option<u32>,
+    /// By which service.
+    pub channel: Channel,
+}
+
+/// What a phone gets. Everybody who may not have a file gets the same `NotFound`, whatever the reason.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// These bytes.
+    File(FileBody),
+    /// 404, ERROR 1: there is no such file for this peer.
+    NotFound,
+    /// 403, ERROR 2: it is the phone itself, and nothing may be handed out to it now.
+    Forbidden,
+    /// 503, ERROR 0: it may have the file, and we cannot make it now.
+    Unavailable,
+}
+
+/// A file's bytes and what is said about them.
+#[derive(Debug, Clone)]
+pub struct FileBody {
+    /// The whole file.
+    pub bytes: Bytes,
+    /// The Content-Type.
+    pub content_type: String,
+    /// The entity tag, quoted.
+    pub etag: String,
+    /// Whether parts may be asked for: static files only, so that a phone's file is always whole.
+    pub ranges: bool,
+}
+
+/// A path taken apart. A name from the network is compared with names we know; it never becomes a path on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// `/firmware/VENDOR/NAME`, `/lang/VENDOR/NAME`
+    Static { area: Area, vendor: String, name: String },
+    /// `/d/TOKEN/…/NAME`, or `/…/NAME` without a token.
+    File { token: Option<String>, name: String },
+}
+
+/// The kinds of static files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Area {
+    Firmware,
+    Lang,
+}
+
+/// Longer names are nobody's.
+const PATH_BYTES_MAX: usize = 512;
+
+impl Asked {
+    /// Takes a path apart; `None` for what no phone of ours asks: traversal, control characters, an empty name.
+    ///
+    /// Folders before a file's name are allowed and ignored, because people type them into phones and phones keep
+    /// them (`/provisioning/snomD785-….htm`).
+    pub(crate) fn parse(path: &str) -> Option<Self> {
+        if path.len() > PATH_BYTES_MAX || path.chars().any(char::is_control) || path.contains('\\') {
+            return None;
+        }
+        let segments: Vec<&str> =
+            path.split('/').filter(|segment| !segment.is_empty() && *segment != ".").collect();
+        if segments.contains(&"..") {
+            return None;
+        }
+        match segments.as_slice() {
+            [area, vendor, name] if area.eq_ignore_ascii_case("firmware") => {
+                Some(Self::named(Area::Firmware, vendor, name))
+            }
+            [area, vendor, name] if area.eq_ignore_ascii_case("lang") => {
+                Some(Self::named(Area::Lang, vendor, name))
+            }
+            [d, token, .., name] if d.eq_ignore_ascii_case("d") => {
+                Some(Self::File { token: Some(token.to_ascii_lowercase()), name: (*name).to_owned() })
+            }
+            [.., name] => Some(Self::File { token: None, name: (*name).to_owned() }),
+            [] => None,
+        }
+    }
+
+    fn named(area: Area, vendor: &str, name: &str) -> Self {
+        Self::Static { area, vendor: vendor.to_ascii_lowercase(), name: name.to_owned() }
+    }
+}
+
+/// What becomes of a phone that was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is one of ours.
+    Serve,
+    /// It is listed for a person to decide; until then it gets nothing.
+    Pending,
+    /// It may take the next free account of the pool.
+    Adopt,
+    /// It gets nothing, and this is why.
+    Ignore(&'static str),
+}
+
+/// Decides whether a phone is served.
+///
+/// 1. A device of the inventory is served when approved, waits while pending, and is ignored when blocked.
+/// 2. A stranger without a MAC, on the deny list, or missing from a non-empty allow list is ignored.
+/// 3. Any other stranger follows the policy; `auto` adopts only a model that a profile knows.
+pub fn admission(
+    identity: &Identity,
+    device: Option<&Device>,
+    adopt: &AdoptConfig,
+    known_model: bool,
+) -> Admission {
+    match device.map(|device| device.approval) {
+        Some(Approval::Approved) => return Admission::Serve,
+        Some(Approval::Blocked) => return Admission::Ignore("blocked"),
+        Some(Approval::Pending) | None => {}
+    }
+    let Some(mac) = identity.mac else { return Admission::Ignore("no MAC address in it") };
+    if adopt.deny.iter().any(|prefix| prefix.covers(mac)) {
+        return Admission::Ignore("on adopt.deny");
+    }
+    if !adopt.allow.is_empty() && !adopt.allow.iter().any(|prefix| prefix.covers(mac)) {
+        return Admission::Ignore("not on adopt.allow");
+    }
+    match adopt.policy {
+        AdoptPolicy::Known => Admission::Ignore("not in the inventory"),
+        AdoptPolicy::Auto if known_model => Admission::Adopt,
+        AdoptPolicy::Auto | AdoptPolicy::Approve => Admission::Pending,
+    }
+}
+
+/// A sighting on its way to the store, and whether it makes the phone wait for approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Who, where, when, and what became of it.
+    pub sighting: Sighting,
+    /// Whether it is to be listed as pending.
+    pub pending: bool,
+}
+
+/// The root of one phone's own URL: `http://HOST:PORT/d/TOKEN/`. As secret as the token in it.
+pub fn own_base(host: IpAddr, port: u16, token: &Secret) -> String {
+    let host = SocketAddr::new(host, port);
+    format!("http://{host}/d/{}/", token.expose())
+}
+
+/// What is known of who asks for a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// On our link, and the neighbour table names this MAC.
+    Neighbour(Mac),
+    /// On our link, and nobody answers there.
+    Silent,
+    /// Behind a router: the address proves nothing.
+    OffLink,
+}
+
+/// The interface on whose link the peer is: the one the request arrived on, or the one that has the address that was
+/// asked; `None` behind a router.
+pub(crate) fn basis(request: &FileRequest, table: &Table) -> Option<u32> {
+    let (IpAddr::V4(peer), IpAddr::V4(local)) = (request.peer, request.local) else {
+        // Of IPv6 only a link-local peer is known to be on the link.
+        let linked = matches!(request.peer, IpAddr::V6(peer) if peer.is_unicast_link_local());
+        return request.interface.filter(|_| linked);
+    };
+    let ours = |interface: &&Interface| interface.addresses.iter().any(|(address, _)| *address == local);
+    let arrived = request.interface.or_else(|| table.interfaces().iter().find(ours).map(|found| found.index));
+    let (interface, _) = table.on_link(peer, arrived)?;
+    (!table.is_ours(peer)).then_some(interface.index)
+}
+
+/// Whether the peer may have this device's file.
+///
+/// 1. On-link with the device's MAC: everything.
+/// 2. On-link with another MAC: nothing, token or not; it is somebody else.
+/// 3. Otherwise the device's own URL token opens files without secrets; with secrets the phone itself is told that
+///    nothing may be handed out, because passwords leave only to a proven neighbour.
+pub(crate) fn permission(mac: Mac, proof: Proof, has_token: bool, has_secrets: bool) -> Permission {
+    match proof {
+        Proof::Neighbour(neighbour) if neighbour == mac => Permission::Granted,
+        Proof::Neighbour(_) => Permission::Stranger,
+        Proof::Silent | Proof::OffLink => match (has_token, has_secrets) {
+            (true, false) => Permission::Granted,
+            (true, true) => Permission::Withheld,
+            (false, _) => Permission::Stranger,
+        },
+    }
+}
+
+/// The answer of [`permission`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// It may have the file.
+    Granted,
+    /// It is the device, as far as its token says, but not proven enough for a password.
+    Withheld,
+    /// It is not known to be the device.
+    Stranger,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(token: Option<&str>, name: &str) -> Option<Asked> {
+        Some(Asked::File { token: token.map(str::to_owned), name: name.to_owned() })
+    }
+
+    #[test]
+    fn a_path_is_taken_apart_and_never_followed() {
+        let token = "0123456789abcdef0123456789abcdef";
+        assert_eq!(Asked::parse("/805ec0aabbcc.cfg"), file(None, "805ec0aabbcc.cfg"));
+        assert_eq!(Asked::parse("//provisioning/./snomD785.htm"), file(None, "snomD785.htm"));
+        assert_eq!(Asked::parse(&format!("/d/{}/x.cfg", token.to_uppercase())), file(Some(token), "x.cfg"));
+        assert_eq!(Asked::parse(&format!("D/{token}/a/x.cfg")), file(Some(token), "x.cfg"));
+        let firmware =
+            Asked::Static { area: Area::Firmware, vendor: "snom".to_owned(), name: "a.bin".to_owned() };
+        assert_eq!(Asked::parse("/firmware/Snom/a.bin"), Some(firmware));
+        for bad in
+            ["", "/", "/../etc/passwd", "/d/../x", "a\\..\\b", "/x\0.cfg", "/a\r\nb", &"x/".repeat(300)]
+        {
+            assert_eq!(Asked::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn strangers_follow_the_policy() {
+        let stranger = Identity { mac: "00:15:65:01:02:03".parse().ok(), ..Identity::default() };
+        let check = |policy, deny: &str, allow: &str, known, expected| {
+            let list = |text: &str| serde_json::from_str(text).unwrap();
+            let adopt = AdoptConfig { policy, deny: list(deny), allow: list(allow) };
+            assert_eq!(admission(&stranger, None, &adopt, known), expected);
+        };
+        check(AdoptPolicy::Known, "[]", "[]", true, Admission::Ignore("not in the inventory"));
+        check(AdoptPolicy::Approve, "[]", "[]", true, Admission::Pending);
+        check(AdoptPolicy::Auto, "[]", "[]", true, Admission::Adopt);
+        check(AdoptPolicy::Auto, "[]", "[]", false, Admission::Pending);
+        check(AdoptPolicy::Auto, "[\"00:15:65\"]", "[]", true, Admission::Ignore("on adopt.deny"));
+        check(AdoptPolicy::Auto, "[]", "[\"000413\"]", true, Admission::Ignore("not on adopt.allow"));
+        check(AdoptPolicy::Auto, "[]", "[\"001565\"]", true, Admission::Adopt);
+    }
+
+    #[test]
+    fn a_password_leaves_only_to_a_proven_neighbour() {
+        let mac: Mac = "00:15:65:01:02:03".parse().unwrap();
+        let other: Mac = "00:15:65:01:02:04".parse().unwrap();
+        for (proof, token, secrets, expected) in [
+            (Proof::Neighbour(mac), false, true, Permission::Granted),
+            (Proof::Neighbour(other), false, true, Permission::Stranger),
+            (Proof::Neighbour(other), true, false, Permission::Stranger),
+            (Proof::OffLink, true, false, Permission::Granted),
+            (Proof::OffLink, true, true, Permission::Withheld),
+            (Proof::Silent, true, true, Permission::Withheld),
+            (Proof::OffLink, false, false, Permission::Stranger),
+        ] {
+            assert_eq!(permission(mac, proof, token, secrets), expected, "{proof:?} {token} {secrets}");
+        }
+    }
+}

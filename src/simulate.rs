@@ -1,1 +1,247 @@
-//! stub
+//! Phones for people and tests: a snom or Yealink as it behaves on the wire, from its SUBSCRIBE to its REGISTER.
+//! Shares no parser, decision or transfer code with the servers, so that it can fail a broken one; it takes only data
+//! from the vendor profiles. [`registrar`] is a toy for demonstrations and tests, never part of the agent.
+
+mod digest;
+mod discovery;
+mod fetch;
+mod habits;
+mod http;
+mod notify;
+mod register;
+pub mod registrar;
+mod report;
+mod settings;
+mod sip;
+mod snom;
+mod spec;
+mod subscribe;
+mod tftp;
+mod url;
+mod yealink;
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod scripted;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+pub use register::Registration;
+pub use report::{AccountReport, Failure, FileReport, Report, Step, StepKind};
+pub use spec::{Brand, Patience, PhoneSpec, RegisterAt, Target, Transfer};
+
+use discovery::Discovery;
+use fetch::Fetcher;
+use habits::Habits;
+use report::Diary;
+use settings::{Account, Settings};
+use url::Url;
+
+/// One phone, out of the box, about to be plugged in.
+#[derive(Debug, Clone)]
+pub struct Phone {
+    spec: PhoneSpec,
+    habits: Habits,
+}
+
+impl Phone {
+    /// A phone of this make; what is particular to its model comes from the vendor's profile.
+    pub fn new(spec: PhoneSpec) -> Self {
+        let habits = Habits::of(&spec);
+        Self { spec, habits }
+    }
+
+    /// What it is, for a person: `snom D785`.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.spec.vendor.as_str(), self.spec.model)
+    }
+
+    /// The firmware it claims to run.
+    pub fn firmware(&self) -> &str {
+        &self.habits.firmware
+    }
+
+    /// Lives the phone's life once: asks for its URL, fetches, reads, registers. Each step is told as it happens; the
+    /// report holds them all together and says which one failed, if one did.
+    pub async fn run(&self, mut on_step: impl FnMut(Step) + Send) -> Report {
+        let report = Report::new(&self.spec, &self.habits);
+        let mut diary = Diary::new(self.spec.clock.clone(), report, &mut on_step);
+        if let Err(failure) = self.live(&mut diary).await {
+            diary.fail(failure);
+        }
+        diary.finish()
+    }
+
+    async fn live(&self, diary: &mut Diary<'_>) -> Result<(), Failure> {
+        let address = match self.spec.address {
+            Some(address) => address,
+            None => own_address(&self.spec.against).await?,
+        };
+        diary.report.address = Some(address);
+        diary.note(
+            StepKind::Start,
+            format!("{} {}, firmware {}, at {address}", self.name(), self.spec.mac, self.firmware()),
+        );
+        match &self.spec.against {
+            Target::Url(text) => self.provision(text, address, diary).await,
+            Target::Multicast { group, port } => {
+                self.ask(SocketAddr::from((*group, *port)), address, diary).await
+            }
+            Target::Server(server) => self.ask(*server, address, diary).await,
+        }
+    }
+
+    /// Multicast plug and play, then the rest of the life while the phone keeps answering repeated NOTIFYs.
+    async fn ask(&self, to: SocketAddr, address: Ipv4Addr, diary: &mut Diary<'_>) -> Result<(), Failure> {
+        let mut discovery = Discovery::open(&self.spec, &self.habits, address, to)?;
+        let url = discovery.url(diary).await?;
+        tokio::select! {
+            end = self.provision(&url, address, diary) => end,
+            never = discovery.keep_answering() => match never {},
+        }
+    }
+
+    /// From a URL to a registered phone, and once more through its own URL where that was asked for.
+    async fn provision(&self, text: &str, address: Ipv4Addr, diary: &mut Diary<'_>) -> Result<(), Failure> {
+        let mut settings = Settings::default();
+        let url = self.read_url(text)?;
+        self.configure(&url, address, &mut settings, diary).await?;
+        self.register_all(&settings, address, diary).await?;
+        if self.spec.again {
+            let own = self.own_url(&settings).map(|own| own.expose().to_owned());
+            let url = own.as_deref().map_or(Ok(url), |own| self.read_url(own))?;
+            let way = if own.is_some() {
+                "its own URL"
+            } else {
+                "the first URL; the configuration gave it no other"
+            };
+            diary.note(StepKind::Again, format!("looks at its configuration again, by {way}"));
+            self.configure(&url, address, &mut settings, diary).await?;
+            self.register_all(&settings, address, diary).await?;
+        }
+        Ok(())
+    }
+
+    fn read_url(&self, text: &str) -> Result<Url, Failure> {
+        let expanded = self.habits.expand(text);
+        Url::read(&expanded).map_err(|reason| Failure::new(StepKind::Notify, reason))
+    }
+
+    async fn configure(
+        &self,
+        url: &Url,
+        address: Ipv4Addr,
+        settings: &mut Settings,
+        diary: &mut Diary<'_>,
+    ) -> Result<(), Failure> {
+        let mut fetcher = Fetcher::new(&self.spec, &self.habits, address);
+        let read = match self.spec.vendor {
+            Brand::Snom => snom::configure(&mut fetcher, url, settings, diary).await,
+            Brand::Yealink => yealink::configure(&mut fetcher, url, settings, diary).await,
+        };
+        if read == 0 {
+            let reason = format!("no configuration at {}", url.for_people());
+            return Err(Failure::new(StepKind::Fetch, reason));
+        }
+        self.account_for(settings, diary)
+    }
+
+    /// Writes down what the configuration gave the phone, without a value that must not be seen.
+    fn account_for(&self, settings: &Settings, diary: &mut Diary<'_>) -> Result<(), Failure> {
+        let given = match self.spec.vendor {
+            Brand::Snom => snom::given(settings),
+            Brand::Yealink => yealink::given(settings),
+        };
+        diary.report.settings = settings.len();
+        diary.report.web_password = given.web_password;
+        diary.report.menu_password = given.menu_password;
+        diary.report.own_url = self.own_url(settings).is_some();
+        diary.report.keys = given.keys;
+        diary.report.language = given.language;
+        let accounts = self.accounts(settings);
+        diary.report.accounts = accounts.iter().map(AccountReport::new).collect();
+        for account in &accounts {
+            diary.note(StepKind::Settings, account.for_people());
+        }
+        let protection = match (given.web_password, given.menu_password) {
+            (true, true) => "web page and menu protected",
+            (true, false) => "web page protected",
+            (false, true) => "menu protected",
+            (false, false) => "no password for its own pages",
+        };
+        diary.note(
+            StepKind::Settings,
+            format!("{} settings, {} function keys, {protection}", settings.len(), given.keys),
+        );
+        if accounts.is_empty() {
+            return Err(Failure::new(StepKind::Settings, "the configuration holds no account"));
+        }
+        Ok(())
+    }
+
+    async fn register_all(
+        &self,
+        settings: &Settings,
+        address: Ipv4Addr,
+        diary: &mut Diary<'_>,
+    ) -> Result<(), Failure> {
+        if self.spec.register == RegisterAt::Nowhere {
+            return Ok(());
+        }
+        let mut refused = None;
+        for (position, account) in self.accounts(settings).iter().enumerate() {
+            let outcome = register::register(account, &self.spec, &self.habits, address).await;
+            diary.note(StepKind::Register, format!("{}: {outcome}", account.address_of_record()));
+            if !outcome.is_registered() && refused.is_none() {
+                let reason = format!("{}: {outcome}", account.address_of_record());
+                refused = Some(Failure::new(StepKind::Register, reason));
+            }
+            if let Some(told) = diary.report.accounts.get_mut(position) {
+                told.registration = Some(outcome);
+            }
+        }
+        diary.report.registered = refused.is_none();
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn accounts(&self, settings: &Settings) -> Vec<Account> {
+        match self.spec.vendor {
+            Brand::Snom => snom::accounts(settings),
+            Brand::Yealink => yealink::accounts(settings),
+        }
+    }
+
+    fn own_url<'s>(&self, settings: &'s Settings) -> Option<&'s crate::secret::Secret> {
+        let names: &[&str] = match self.spec.vendor {
+            Brand::Snom => &["setting_server"],
+            Brand::Yealink => &["static.auto_provision.server.url", "auto_provision.server.url"],
+        };
+        names.iter().find_map(|name| settings.secret(name, 0)).filter(|url| !url.is_empty())
+    }
+}
+
+/// The address the kernel would use towards the target; nothing is sent.
+async fn own_address(target: &Target) -> Result<Ipv4Addr, Failure> {
+    let cannot = |error: String| {
+        Failure::new(
+            StepKind::Start,
+            format!("cannot tell this phone's address: {error}; give one with --address"),
+        )
+    };
+    let towards = match target {
+        Target::Multicast { group, port } => SocketAddr::from((*group, *port)),
+        Target::Server(server) => *server,
+        Target::Url(text) => {
+            let url = Url::read(text).map_err(|reason| Failure::new(StepKind::Start, reason))?;
+            url.resolve().await.map_err(cannot)?.into()
+        }
+    };
+    let socket =
+        tokio::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.map_err(|e| cannot(e.to_string()))?;
+    socket.connect(towards).await.map_err(|e| cannot(e.to_string()))?;
+    match socket.local_addr().map_err(|e| cannot(e.to_string()))?.ip() {
+        IpAddr::V4(address) => Ok(address),
+        IpAddr::V6(address) => Err(cannot(format!("{address} is not IPv4"))),
+    }
+}

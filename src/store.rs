@@ -1,1 +1,228 @@
-//! stub
+//! The store: the only SQL, and the inventory in memory that everybody reads. What is written is durable before anyone
+//! sees it; what is read never waits for the database. Passwords come in as [`Secret`] and lie sealed in the tables.
+//!
+//! Several processes share one database (an agent and commands; a second agent on PostgreSQL). Every write that changes
+//! a device or an account makes a new generation, and [`Store::refresh`] reads what others changed since the last one.
+//! A sighting changes nothing that a file depends on, and makes no generation.
+
+mod account;
+mod adopt;
+mod audit;
+mod db;
+mod device;
+mod error;
+mod fresh;
+mod import;
+mod inventory;
+mod key_file;
+mod load;
+mod plan;
+mod sighting;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod vault;
+mod write;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::AnyConnection;
+use tokio::sync::Mutex;
+
+pub use account::NewAccount;
+pub use audit::AuditRow;
+pub use db::sqlite_file;
+pub use device::{Approved, Give};
+pub use error::StoreError;
+pub use import::ImportOptions;
+pub use inventory::{Holding, Inventory, Token};
+pub use plan::{Change, FieldChange, Plan, Tally, Verb};
+pub use sighting::Seen;
+pub use vault::{Keys, Vault, VaultError};
+
+use crate::clock::{Clock, Entropy};
+use crate::device::{Account, Device};
+use crate::secret::{Secret, SecretKind};
+use error::failed;
+use fresh::{BOOTSTRAP, Mint, account_place, device_place};
+use inventory::State;
+
+/// The store. Cheap to clone; all clones share one inventory and one queue of writers.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    /// Who acts, for the audit.
+    actor: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    db: db::Db,
+    inventory: Inventory,
+    mint: Mint,
+    clock: Clock,
+    /// Held by whoever writes, and by whoever reads another process's writes into memory.
+    writer: Mutex<()>,
+    adoptions: adopt::Queue,
+    strangers: sighting::Strangers,
+}
+
+impl Store {
+    /// Opens the database of `url`, brings its tables up to date, unlocks the vault and reads the inventory.
+    pub async fn open(url: &str, vault: Vault, clock: Clock, entropy: Entropy) -> Result<Self, StoreError> {
+        let db = db::Db::open(url).await?;
+        let keys = unlock(&db, &vault, &entropy).await?;
+        let store = Self {
+            inner: Arc::new(Inner {
+                db,
+                inventory: Inventory::default(),
+                mint: Mint { keys, entropy },
+                clock,
+                writer: Mutex::new(()),
+                adoptions: adopt::Queue::default(),
+                strangers: sighting::Strangers::default(),
+            }),
+            actor: "agent".into(),
+        };
+        store.reload().await?;
+        Ok(store)
+    }
+
+    /// The same store, with this name in the audit of what is done through it.
+    #[must_use]
+    pub fn acting_as(&self, actor: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), actor: actor.into() }
+    }
+
+    /// The inventory in memory.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inner.inventory
+    }
+
+    /// The unlocked vault, for entity tags.
+    pub fn keys(&self) -> &Keys {
+        &self.inner.mint.keys
+    }
+
+    /// Reads what another process wrote; says whether there was anything. Costs one small query when there was not.
+    pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let head = load::head(self.inner.db.reader()).await?;
+        if head.generation == self.inventory().generation() {
+            return Ok(false);
+        }
+        let _right = self.inner.writer.lock().await;
+        let mut snapshot = self.inner.db.snapshot().await?;
+        let head = load::head(&mut *snapshot).await?;
+        self.catch_up(&mut snapshot, &head).await
+    }
+
+    /// Opens a secret of a device, from memory. `line` counts for a SIP password only; `prov` is the steady token.
+    pub fn reveal(
+        &self,
+        device: &Device,
+        kind: SecretKind,
+        line: Option<u16>,
+    ) -> Result<Option<Secret>, StoreError> {
+        let keys = self.keys();
+        if kind != SecretKind::Sip {
+            let place = device_place(device.mac, kind.as_str());
+            let sealed = device.secrets.get(&kind);
+            return Ok(sealed.map(|sealed| keys.open(&place, None, sealed)).transpose()?);
+        }
+        let number = line.unwrap_or(1);
+        let line = device.lines.iter().find(|line| line.number == number);
+        line.map_or(Ok(None), |line| self.account_password(&line.account))
+    }
+
+    /// Opens the password of an account, wherever it is.
+    pub fn account_password(&self, account: &Account) -> Result<Option<Secret>, StoreError> {
+        let Some(sealed) = &account.password else { return Ok(None) };
+        let place = account_place(account.id);
+        Ok(Some(self.keys().open(&place, Some(account.password_version), sealed)?))
+    }
+
+    /// The token of the URL that a NOTIFY or a person hands out.
+    pub fn bootstrap_token(&self, device: &Device) -> Result<Secret, StoreError> {
+        let place = device_place(device.mac, BOOTSTRAP);
+        Ok(self.keys().open(&place, None, &device.bootstrap_token)?)
+    }
+
+    /// Reads the whole database once for damage; an agent does so at start.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.inner.db.check().await
+    }
+
+    /// Closes every connection and waits until they are gone. Later questions to the database fail; memory stays.
+    pub async fn close(&self) {
+        self.inner.db.close().await;
+    }
+
+    async fn reload(&self) -> Result<(), StoreError> {
+        let mut snapshot = self.inner.db.snapshot().await?;
+        let head = load::head(&mut *snapshot).await?;
+        let all = load::changed_after(&mut snapshot, load::BEGINNING).await?;
+        *self.inventory().write() = State::new(head.generation, all);
+        Ok(())
+    }
+
+    /// Brings memory to the generation of `head`. The caller has the right to write, so that nobody else does the same.
+    async fn catch_up(&self, connection: &mut AnyConnection, head: &load::Head) -> Result<bool, StoreError> {
+        let known = self.inventory().generation();
+        if head.generation == known {
+            return Ok(false);
+        }
+        // Rows that are gone leave no trace to follow, and a database put back from a backup is behind memory: then
+        // everything is read anew.
+        if head.removal > known || head.generation < known {
+            let all = load::changed_after(connection, load::BEGINNING).await?;
+            *self.inventory().write() = State::new(head.generation, all);
+        } else {
+            let delta = load::changed_after(connection, known).await?;
+            self.inventory().write().install(head.generation, delta);
+        }
+        Ok(true)
+    }
+}
+
+/// Tells the agent whose socket this is that something was written. No agent, no matter: it will read it at start.
+pub fn poke(socket: &Path) {
+    if let Ok(sender) = UnixDatagram::unbound() {
+        // A full queue means that the agent has been told and not looked yet.
+        let _ = sender.set_nonblocking(true);
+        let _ = sender.send_to(b"written", socket);
+    }
+}
+
+/// Unlocks the vault with the key that this database was sealed with. A new key is made for a new database only.
+async fn unlock(db: &db::Db, vault: &Vault, entropy: &Entropy) -> Result<Keys, StoreError> {
+    let sealed_before = key_check(db).await?;
+    let keys = vault.unlock(sealed_before.is_some(), entropy)?;
+    let check = if let Some(check) = sealed_before {
+        check
+    } else {
+        // Two processes may meet here; the first one's text stays, and both must open it.
+        let mut transaction = db.begin().await?;
+        sqlx::query("UPDATE head SET key_check = $1 WHERE id = 1 AND key_check IS NULL")
+            .bind(keys.check(entropy)?.0)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed("write the key's check"))?;
+        transaction.commit().await.map_err(failed("write the key's check"))?;
+        let damaged = || StoreError::Damaged("the key's check is gone".to_owned());
+        key_check(db).await?.ok_or_else(damaged)?
+    };
+    keys.recognise(&check)?;
+    Ok(keys)
+}
+
+async fn key_check(db: &db::Db) -> Result<Option<crate::secret::Sealed>, StoreError> {
+    let (check,): (Option<String>,) = sqlx::query_as("SELECT key_check FROM head WHERE id = $1")
+        .bind(1_i64)
+        .fetch_one(db.reader())
+        .await
+        .map_err(failed("read the key's check"))?;
+    Ok(check.map(crate::secret::Sealed))
+}

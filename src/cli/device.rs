@@ -1,13 +1,279 @@
-//! stub
+//! `offhook device`: the phones of the inventory and those that wait, one deed per subcommand.
 
-use super::{Context, Outcome};
+mod view;
+
+use super::{Context, Failure, Outcome, open, output};
+use crate::device::{Approval, Mac};
+use crate::secret::SecretKind;
+use crate::store::{Give, Store};
+pub(super) use view::AccountShown;
+use view::{Shown, Summary};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
-    /// List
-    List,
+    /// List the phones
+    List {
+        /// Only those that wait for approval
+        #[arg(long)]
+        pending: bool,
+    },
+    /// Everything known of a phone, without its secrets
+    Show {
+        /// In any usual form
+        mac: Mac,
+    },
+    /// Serve phones that wait, that were blocked, or that will come
+    Approve {
+        /// In any usual form
+        #[arg(required = true)]
+        macs: Vec<Mac>,
+        /// Give it this account of the pool, NAME or NAME@REGISTRAR, instead of the next one
+        #[arg(long, value_name = "ACCOUNT", conflicts_with = "without_account")]
+        account: Option<String>,
+        /// Give it no account
+        #[arg(long)]
+        without_account: bool,
+    },
+    /// Never serve phones; they keep their accounts
+    Block {
+        /// In any usual form
+        #[arg(required = true)]
+        macs: Vec<Mac>,
+    },
+    /// Put a new phone in an old one's place
+    Replace {
+        /// The phone that goes
+        old: Mac,
+        /// The phone that comes
+        new: Mac,
+    },
+    /// Remove phones; their accounts go back to the pool
+    Remove {
+        /// In any usual form
+        #[arg(required = true)]
+        macs: Vec<Mac>,
+        /// Remove their accounts too
+        #[arg(long)]
+        with_accounts: bool,
+    },
+    /// Show a password; it is written down who did
+    Reveal {
+        /// In any usual form
+        mac: Mac,
+        /// Which: sip, menu or webui
+        #[arg(long)]
+        kind: SecretKind,
+        /// Which line's SIP password
+        #[arg(long, default_value_t = 1)]
+        line: u16,
+    },
+    /// Set, or with KEY= remove, settings of this phone alone
+    Set {
+        /// In any usual form
+        mac: Mac,
+        /// Neutral names of settings, as profiles use them
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
 }
 
-pub(crate) async fn run(_args: Args, _context: &Context) -> Outcome {
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    if matches!(args, Args::Reveal { .. }) {
+        open::only_owner(context)?;
+    }
+    let store = open::store(context).await?;
+    match args {
+        Args::List { pending } => list(context, &store, pending).await,
+        Args::Show { mac } => show(context, &store, mac).await,
+        Args::Approve { macs, account, without_account } => {
+            let give = match account {
+                Some(_) if macs.len() > 1 => {
+                    return Err(Failure::usage(
+                        "account",
+                        "one account cannot go to several phones",
+                        "approve them one by one",
+                    ));
+                }
+                Some(name) => Give::Account(name),
+                None if without_account => Give::Nothing,
+                None => Give::NextFree,
+            };
+            approve(context, &store, &macs, &give).await
+        }
+        Args::Block { macs } => {
+            for mac in &macs {
+                store.block(*mac).await?;
+                open::poke(context);
+            }
+            done(context, &store, &macs, "is blocked: it gets nothing any more");
+            Ok(())
+        }
+        Args::Replace { old, new } => {
+            store.replace(old, new).await?;
+            open::poke(context);
+            done(context, &store, &[new], &format!("has the place of {old}, with passwords of its own"));
+            Ok(())
+        }
+        Args::Remove { macs, with_accounts } => remove(context, &store, &macs, with_accounts).await,
+        Args::Reveal { mac, kind, line } => reveal(context, &store, mac, kind, line).await,
+        Args::Set { mac, settings } => {
+            let settings = settings.iter().map(|text| setting(text)).collect::<Result<Vec<_>, _>>()?;
+            store.set(mac, &settings).await?;
+            open::poke(context);
+            done(context, &store, &[mac], "has these settings at its next fetch");
+            Ok(())
+        }
+    }
+}
+
+async fn list(context: &Context, store: &Store, pending: bool) -> Outcome {
+    let sightings = store.sightings(None).await?;
+    let wanted = |approval| !pending || approval == Approval::Pending;
+    let devices = store.inventory().devices();
+    let devices = devices.iter().filter(|device| wanted(device.approval));
+    let rows: Vec<Summary> = Summary::of(devices, &sightings);
+    let heads = ["MAC", "VENDOR", "MODEL", "STATE", "ACCOUNTS", "WAY", "ADDRESS", "LAST SEEN"];
+    output::listing(context.json, &rows, &heads, Summary::cells);
+    if rows.is_empty() && !context.json {
+        eprintln!("no phones{}", if pending { " wait for approval" } else { " yet" });
+    }
     Ok(())
+}
+
+async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
+    let sightings = store.sightings(Some(mac)).await?;
+    let Some(device) = store.inventory().device(mac) else {
+        let seen = sightings.first().map(|seen| {
+            format!("; it was seen by {} at {} from {}", seen.channel.as_str(), seen.last, seen.address)
+        });
+        return Err(Failure::no(
+            "not_found",
+            format!("{mac} is not in the inventory{}", seen.unwrap_or_default()),
+            format!("offhook device approve {mac} takes it in"),
+        ));
+    };
+    let shown = Shown::new(&device, sightings);
+    if context.json {
+        output::value(&shown);
+    } else {
+        output::print(&shown.text());
+    }
+    Ok(())
+}
+
+async fn approve(context: &Context, store: &Store, macs: &[Mac], give: &Give) -> Outcome {
+    for mac in macs {
+        let approved = store.approve(*mac, give).await?;
+        open::poke(context);
+        if context.json {
+            continue;
+        }
+        let account = match (&approved.given, approved.device.lines.first()) {
+            (Some(name), _) => format!("with account {name} from the pool"),
+            (None, Some(line)) => format!("with account {}", line.account.username),
+            (None, None) => {
+                "without an account, for the pool is empty; offhook account move gives it one".to_owned()
+            }
+        };
+        output::print(&format!("{mac} is approved {account}; it is served at its next request or boot\n"));
+    }
+    if context.json {
+        done(context, store, macs, "");
+    }
+    Ok(())
+}
+
+async fn remove(context: &Context, store: &Store, macs: &[Mac], with_accounts: bool) -> Outcome {
+    let mut removed = Vec::new();
+    for mac in macs {
+        let accounts = store.remove(*mac, with_accounts).await?;
+        open::poke(context);
+        if !context.json {
+            let fate = match (accounts.is_empty(), with_accounts) {
+                (true, _) => String::new(),
+                (false, true) => format!("; with it account {}", accounts.join(", ")),
+                (false, false) => format!("; account {} is in the pool now", accounts.join(", ")),
+            };
+            output::print(&format!("{mac} is removed{fate}; block it to keep it out\n"));
+        }
+        removed
+            .push(serde_json::json!({ "mac": mac, "accounts": accounts, "accounts_removed": with_accounts }));
+    }
+    if context.json {
+        output::value(&removed);
+    }
+    Ok(())
+}
+
+async fn reveal(context: &Context, store: &Store, mac: Mac, kind: SecretKind, line: u16) -> Outcome {
+    if kind == SecretKind::Prov {
+        return Err(Failure::usage(
+            "kind",
+            "the phone's own token is not shown",
+            format!("offhook url {mac} prints a URL for it"),
+        ));
+    }
+    let line = (kind == SecretKind::Sip).then_some(line);
+    let Some(secret) = store.reveal_to_person(mac, kind, line).await? else {
+        let place = line.map(|line| format!(" on line {line}")).unwrap_or_default();
+        return Err(Failure::no(
+            "not_set",
+            format!("{mac} has no {kind} password{place}"),
+            "offhook device show tells what it has",
+        ));
+    };
+    if context.json {
+        let shown = zeroize::Zeroizing::new(secret.expose().to_owned());
+        output::value(
+            &serde_json::json!({ "mac": mac, "kind": kind, "line": line, "secret": shown.as_str() }),
+        );
+    } else {
+        output::print(&zeroize::Zeroizing::new(format!("{}\n", secret.expose())));
+    }
+    Ok(())
+}
+
+/// Says what became of phones: a sentence each, or the phones as JSON.
+fn done(context: &Context, store: &Store, macs: &[Mac], sentence: &str) {
+    if context.json {
+        let devices: Vec<_> = macs.iter().filter_map(|mac| store.inventory().device(*mac)).collect();
+        return output::value(&Summary::of(devices.iter(), &[]));
+    }
+    for mac in macs {
+        output::print(&format!("{mac} {sentence}\n"));
+    }
+}
+
+/// `KEY=VALUE`; `KEY=` removes.
+fn setting(text: &str) -> Result<(String, Option<String>), Failure> {
+    let refuse = |reason: &str| {
+        Failure::usage(
+            "setting",
+            format!("a setting is not understood: {reason}"),
+            "write KEY=VALUE, or KEY= to remove it",
+        )
+    };
+    let (name, value) = text.split_once('=').ok_or_else(|| refuse("there is no '='"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
+        return Err(refuse("a name has letters, digits, '.', '_' and '-'"));
+    }
+    if value.contains(char::is_control) || value.chars().count() > 1_024 {
+        return Err(refuse("a value has no control characters, and at most 1024 others"));
+    }
+    Ok((name.to_owned(), Some(value.to_owned()).filter(|value| !value.is_empty())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_name_and_a_value() {
+        assert_eq!(setting("a.b=c=d").unwrap(), ("a.b".to_owned(), Some("c=d".to_owned())));
+        assert_eq!(setting("a=").unwrap(), ("a".to_owned(), None));
+        for wrong in ["a", "=b", "a b=c", "a=b\nc"] {
+            assert!(setting(wrong).is_err(), "{wrong:?}");
+        }
+    }
 }

@@ -1,10 +1,165 @@
-//! stub
+//! `offhook import`: phones, accounts and function keys from a file; all of it or nothing, and twice is once.
 
-use super::{Context, Outcome};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use super::{Context, Exit, Failure, Outcome, open, output};
+use crate::accounts::{Problem, Sheet, read_csv};
+use crate::store::{Change, FieldChange, ImportOptions, Plan, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Files; `-` is standard input. A table with the columns mac and key holds function keys
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What the files are
+    #[arg(long, value_name = "SOURCE", default_value = "csv")]
+    from: String,
+    /// Only show what would change
+    #[arg(long)]
+    dry_run: bool,
+    /// Apply the good rows though there are bad ones
+    #[arg(long)]
+    partial: bool,
+    /// Remove devices, accounts and keys that the files do not name
+    #[arg(long, conflicts_with = "partial")]
+    prune: bool,
+}
 
-pub(crate) async fn run(_args: Args, _context: &Context) -> Outcome {
-    Ok(())
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    if args.from != "csv" {
+        return Err(Failure::usage(
+            "source",
+            format!("there is no source '{}'; there is: csv", args.from),
+            "export the accounts of the PBX as CSV, with the columns mac, username, password",
+        ));
+    }
+    let sheet = read(&args.files)?;
+    let store = open::store(context).await?;
+    let options = ImportOptions { dry_run: args.dry_run, partial: args.partial, prune: args.prune };
+    let plan = store.import(&sheet, options).await?;
+    if plan.applied {
+        open::poke(context);
+    }
+    if context.json {
+        output::value(&plan);
+    } else {
+        tell(&plan, args.dry_run);
+    }
+    if plan.problems.is_empty() {
+        return Ok(());
+    }
+    // The plan has said it all.
+    Err(Failure { exit: Exit::No, code: "bad_rows", message: String::new(), remedy: String::new() })
+}
+
+/// Reads the files into one sheet, so that what contradicts between them is found too.
+fn read(files: &[PathBuf]) -> Result<Sheet, Failure> {
+    let mut sheet = Sheet::default();
+    for file in files {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let read = if file == Path::new("-") {
+            std::io::stdin().read_to_end(&mut bytes)
+        } else {
+            std::fs::File::open(file).and_then(|mut open| open.read_to_end(&mut bytes))
+        };
+        read.map_err(|error| {
+            let message = format!("cannot read {}: {error}", file.display());
+            Failure::failed("read", message, "check the file's name and permissions")
+        })?;
+        read_csv(&file.display().to_string(), &bytes, &mut sheet);
+    }
+    Ok(sheet)
+}
+
+fn tell(plan: &Plan, dry_run: bool) {
+    for Problem { place, reason } in &plan.problems {
+        eprintln!("{place}: {reason}");
+    }
+    for note in &plan.notes {
+        eprintln!("note: {note}");
+    }
+    output::print(&text(plan, dry_run));
+}
+
+/// A dry run shows each change; an import only counts them.
+fn text(plan: &Plan, dry_run: bool) -> String {
+    let mut text = String::new();
+    if dry_run {
+        text.extend(plan.changes.iter().map(line));
+    }
+    for (verb, tally) in [
+        ("added", plan.added),
+        ("changed", plan.changed),
+        ("removed", plan.removed),
+        ("unchanged", plan.unchanged),
+    ] {
+        if tally != Tally::default() {
+            text.push_str(&format!("{verb}: {}\n", count(tally)));
+        }
+    }
+    let bad = plan.problems.len();
+    text.push_str(&match (plan.applied, bad) {
+        (true, 0) => String::new(),
+        (true, _) => format!("{} not applied; the rest is\n", rows(bad)),
+        (false, 0) if plan.is_empty() => "nothing to do\n".to_owned(),
+        (false, 0) => "dry run: nothing was written\n".to_owned(),
+        (false, _) if dry_run => format!("dry run: nothing was written; {} cannot be applied\n", rows(bad)),
+        (false, _) => {
+            format!("{} cannot be applied, so nothing was; --partial applies the rest\n", rows(bad))
+        }
+    });
+    text
+}
+
+fn rows(count: usize) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
+}
+
+fn count(tally: Tally) -> String {
+    let words = [(tally.devices, "device"), (tally.accounts, "account"), (tally.keys, "key")];
+    let words = words.iter().filter(|(count, _)| *count > 0);
+    let words = words.map(|(count, word)| format!("{count} {word}{}", if *count == 1 { "" } else { "s" }));
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn line(change: &Change) -> String {
+    let sign = match change.change {
+        Verb::Added => '+',
+        Verb::Changed => '~',
+        Verb::Removed => '-',
+    };
+    let fields: Vec<String> = change.fields.iter().map(field).collect();
+    let fields = if fields.is_empty() { String::new() } else { format!(": {}", fields.join(", ")) };
+    format!("{sign} {} {}{fields}\n", change.what, change.name)
+}
+
+fn field(change: &FieldChange) -> String {
+    match (&change.from, &change.to) {
+        (Some(from), Some(to)) => format!("{} {from} -> {to}", change.field),
+        (Some(from), None) => format!("{} {from} -> (none)", change.field),
+        (None, Some(to)) => format!("{} {to}", change.field),
+        (None, None) => change.field.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_is_told_line_by_line() {
+        let name = || FieldChange { field: "label", from: Some("Ada".to_owned()), to: None };
+        let change =
+            Change { what: "account", name: "101".to_owned(), change: Verb::Changed, fields: vec![name()] };
+        let changed = Tally { accounts: 1, ..Tally::default() };
+        let plan = Plan { changes: vec![change], changed, ..Plan::default() };
+        let expected =
+            "~ account 101: label Ada -> (none)\nchanged: 1 account\ndry run: nothing was written\n";
+        assert_eq!(text(&plan, true), expected);
+        assert_eq!(text(&Plan { applied: true, ..plan }, false), "changed: 1 account\n");
+        assert_eq!(text(&Plan::default(), false), "nothing to do\n");
+    }
 }

@@ -54,7 +54,12 @@ pub(crate) fn table(heads: &[&str], lines: &[Vec<String>]) -> String {
 }
 
 /// Prints a failure: what happened and what to do, on standard error; as JSON on standard output when asked.
+///
+/// Without a message, the command has said it all before.
 pub(crate) fn failure(failure: &Failure, json: bool) {
+    if failure.message.is_empty() {
+        return;
+    }
     if json {
         let error =
             serde_json::json!({ "code": failure.code, "message": failure.message, "remedy": failure.remedy });

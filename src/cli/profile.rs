@@ -1,13 +1,379 @@
-//! stub
+//! `offhook profile`: list, check, test, render and identify by vendor profiles. Needs no running agent.
 
-use super::{Context, Outcome};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{Context, Failure, Outcome, output};
+use crate::device::{Device, Mac, Source, Vendor};
+use crate::profile::{
+    Catalog, Clue, FileId, Origin, Profile, ProfileError, Reach, ReadClue, Report, Retention, Scope, Site,
+    Subject,
+};
+
+/// The address of a sample phone: locally administered, so it is nobody's.
+const SAMPLE_OCTETS: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
-    /// List
+    /// The vendors whose phones are known
     List,
+    /// Read profiles; check their patterns against their examples, and every file for every model
+    Check(FolderArgs),
+    /// Render every case and compare it with its expected files, byte for byte
+    Test(TestArgs),
+    /// Show the bytes of a phone's files, secrets masked
+    Render(RenderArgs),
+    /// Say which phone this is, from what it says of itself
+    Identify(IdentifyArgs),
 }
 
-pub(crate) async fn run(_args: Args, _context: &Context) -> Outcome {
+#[derive(Debug, clap::Args)]
+pub(crate) struct FolderArgs {
+    /// A folder of vendor folders, or one vendor's own (default: the built-in profiles)
+    dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TestArgs {
+    /// A folder of vendor folders, or one vendor's own (default: the built-in profiles)
+    dir: Option<PathBuf>,
+    /// Write what comes out as the expected files
+    #[arg(long, requires = "dir")]
+    bless: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RenderArgs {
+    /// A phone of the inventory; with --vendor, the address of a sample phone
+    #[arg(required_unless_present = "vendor")]
+    mac: Option<Mac>,
+    /// A vendor, for a sample phone
+    #[arg(long)]
+    vendor: Option<String>,
+    /// Its model
+    #[arg(long, requires = "vendor")]
+    model: Option<String>,
+    /// Only the file of this name
+    #[arg(long, value_name = "NAME")]
+    file: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct IdentifyArgs {
+    /// The User-Agent of an HTTP request
+    #[arg(long, value_name = "S")]
+    user_agent: Option<String>,
+    /// The User-Agent of a SIP message
+    #[arg(long, value_name = "S")]
+    sip_user_agent: Option<String>,
+    /// DHCP option 60
+    #[arg(long, value_name = "S")]
+    vendor_class: Option<String>,
+    /// A file with a SUBSCRIBE, as captured
+    #[arg(long, value_name = "FILE")]
+    subscribe: Option<PathBuf>,
+    /// The path of an HTTP or TFTP request
+    #[arg(long, value_name = "P")]
+    path: Option<String>,
+    /// The hardware address
+    #[arg(long)]
+    mac: Option<Mac>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    match args {
+        Args::List => {
+            list(context);
+            Ok(())
+        }
+        Args::Check(args) => report(&crate::profile::check_all(&origin(args.dir.as_deref())?), context.json),
+        Args::Test(args) if args.bless => {
+            report(&crate::profile::bless(&origin(args.dir.as_deref())?), context.json)
+        }
+        Args::Test(args) => report(&crate::profile::test_all(&origin(args.dir.as_deref())?), context.json),
+        Args::Render(args) => render(&args, context),
+        Args::Identify(args) => identify(&args, context),
+    }
+}
+
+fn origin(dir: Option<&Path>) -> Result<Origin, Failure> {
+    let Some(dir) = dir else { return Ok(Origin::BuiltIn) };
+    if !dir.is_dir() {
+        return Err(Failure::usage(
+            "no_folder",
+            format!("{} is not a folder", dir.display()),
+            "name a folder with vendor folders in it",
+        ));
+    }
+    Ok(Origin::Folder(dir.to_owned()))
+}
+
+/// The catalog of this installation; broken profiles are told on standard error and left out.
+fn catalog(context: &Context) -> Catalog {
+    let (catalog, errors) = Catalog::load(profiles_dir(context).as_deref());
+    for error in errors {
+        eprintln!("offhook: left out: {error}");
+    }
+    catalog
+}
+
+/// `profiles.dir`, relative to the configuration file.
+fn profiles_dir(context: &Context) -> Option<PathBuf> {
+    let dir = context.config.profiles.dir.as_ref()?;
+    let beside = context.config_file.as_deref().and_then(Path::parent);
+    Some(beside.map_or_else(|| dir.clone(), |folder| folder.join(dir)))
+}
+
+#[derive(Serialize)]
+struct VendorRow<'a> {
+    vendor: &'a Vendor,
+    display_name: &'a str,
+    models: Vec<&'a str>,
+    files: Vec<String>,
+    reach: &'a Reach,
+    retention: Retention,
+}
+
+fn list(context: &Context) {
+    let catalog = catalog(context);
+    let rows: Vec<VendorRow<'_>> = catalog.profiles().map(|profile| vendor_row(profile)).collect();
+    let heads = ["VENDOR", "NAME", "MODELS", "FILES", "REACH", "RETENTION"];
+    output::listing(context.json, &rows, &heads, |row| {
+        vec![
+            row.vendor.to_string(),
+            row.display_name.to_owned(),
+            row.models.len().to_string(),
+            row.files.join(" "),
+            row.reach.words().join(" "),
+            row.retention.as_str().to_owned(),
+        ]
+    });
+}
+
+fn vendor_row(profile: &Profile) -> VendorRow<'_> {
+    VendorRow {
+        vendor: profile.vendor(),
+        display_name: profile.display_name(),
+        models: profile.models().map(|model| model.name.as_str()).collect(),
+        files: profile.files().map(|(_, file)| file.path().to_string()).collect(),
+        reach: profile.reach(),
+        retention: profile.retention(),
+    }
+}
+
+fn report(report: &Report, json: bool) -> Outcome {
+    if json {
+        output::value(report);
+    } else {
+        for error in &report.errors {
+            print_error(error);
+        }
+        for case in &report.blessed {
+            output::print(&format!("wrote {case}\n"));
+        }
+        output::print(&format!(
+            "{} profiles, {} examples, {} files, {} cases: {}\n",
+            report.profiles,
+            report.examples,
+            report.files,
+            report.cases,
+            if report.errors.is_empty() {
+                "all well".to_owned()
+            } else {
+                format!("{} wrong", report.errors.len())
+            },
+        ));
+    }
+    if report.errors.is_empty() { Ok(()) } else { Err(Failure::told()) }
+}
+
+fn print_error(error: &ProfileError) {
+    output::print(&format!("{error}\n"));
+}
+
+#[derive(Serialize)]
+struct RenderedRow {
+    file: String,
+    content_type: String,
+    secrets: Vec<String>,
+    notes: Vec<String>,
+    text: String,
+}
+
+fn render(args: &RenderArgs, context: &Context) -> Outcome {
+    let catalog = catalog(context);
+    let site = site(context);
+    let (Some(mac), Some(vendor)) = (args.mac.or(Mac::new(SAMPLE_OCTETS)), &args.vendor) else {
+        return Err(Failure::failed(
+            "no_inventory",
+            "this command does not read the inventory",
+            "name --vendor and --model instead",
+        ));
+    };
+    let vendor = Vendor::new(vendor);
+    let Some(profile) = catalog.get(&vendor) else {
+        let known: Vec<&str> = catalog.profiles().map(|profile| profile.vendor().as_str()).collect();
+        return Err(Failure::no("not_found", format!("there is no profile for {vendor}"), known.join(", ")));
+    };
+    let sample = profile.sample_device(mac, args.model.as_deref());
+    print_files(profile, &sample, &site, args.file.as_deref(), context)
+}
+
+/// Shows a device's files with secrets masked.
+pub(crate) fn print_files(
+    profile: &Profile,
+    device: &Device,
+    site: &Site,
+    only: Option<&str>,
+    context: &Context,
+) -> Outcome {
+    let host = "192.0.2.1";
+    let base = "http://192.0.2.1:8480/";
+    let subject = Subject { device: Some(device), model: device.model.as_deref(), site, host, base };
+    let mut rows = Vec::new();
+    for (name, id) in named_files(profile, device, only) {
+        rows.push(rendered_row(profile, id, name, &subject)?);
+    }
+    if rows.is_empty() {
+        let model = device.model.as_deref().unwrap_or("this model");
+        return Err(Failure::no(
+            "not_found",
+            format!("{model} asks for no such file"),
+            "offhook profile list shows the file names of each vendor",
+        ));
+    }
+    if context.json {
+        output::value(&rows);
+        return Ok(());
+    }
+    let single = rows.len() == 1;
+    for row in &rows {
+        if !single {
+            output::print(&format!("==> {} <==\n", row.file));
+        }
+        output::print(&row.text);
+        for note in &row.notes {
+            eprintln!("note: {note}");
+        }
+    }
     Ok(())
+}
+
+fn named_files(profile: &Profile, device: &Device, only: Option<&str>) -> Vec<(String, FileId)> {
+    let model = device.model.as_deref();
+    let named = profile
+        .files_for(model)
+        .filter_map(|(id, _)| Some((profile.file_name(id, Some(device.mac), model)?, id)));
+    named.filter(|(name, _)| only.is_none_or(|only| only.eq_ignore_ascii_case(name))).collect()
+}
+
+fn rendered_row(
+    profile: &Profile,
+    id: FileId,
+    name: String,
+    subject: &Subject<'_>,
+) -> Result<RenderedRow, Failure> {
+    let device = subject.device.filter(|_| profile.file(id).scope() == Scope::Device);
+    let rendered = profile.render(id, &Subject { device, ..*subject }).map_err(|error| {
+        Failure::no("render", format!("{name}: {error}"), "offhook profile check looks at all files at once")
+    })?;
+    let mut secrets: Vec<String> = rendered.slots().map(|slot| slot.kind.to_string()).collect();
+    secrets.dedup();
+    Ok(RenderedRow {
+        file: name,
+        content_type: rendered.content_type.clone(),
+        secrets,
+        notes: rendered.notes().to_vec(),
+        text: rendered.masked(),
+    })
+}
+
+/// The site of this configuration; the host's time zone where it names none.
+fn site(context: &Context) -> Site {
+    Site::new(&context.config.site, &context.config.sip, "UTC")
+}
+
+#[derive(Serialize)]
+struct IdentifiedRow<'a> {
+    vendor: Option<&'a Vendor>,
+    model: Option<&'a str>,
+    firmware: Option<&'a str>,
+    mac: Option<Mac>,
+    confidence: u8,
+    clues: &'a [ReadClue],
+    contradictions: &'a [String],
+}
+
+fn identify(args: &IdentifyArgs, context: &Context) -> Outcome {
+    let found = catalog(context).identify(&clues(args)?);
+    let identity = &found.identity;
+    let row = IdentifiedRow {
+        vendor: identity.vendor.as_ref(),
+        model: identity.model.as_deref(),
+        firmware: identity.firmware.as_deref(),
+        mac: identity.mac,
+        confidence: found.confidence,
+        clues: &found.clues,
+        contradictions: &found.contradictions,
+    };
+    if context.json {
+        output::value(&row);
+    } else {
+        output::print(&sentence(&row));
+    }
+    // A hint is not nothing, but a MAC that was typed in and lies in nobody's range is.
+    let recognised = found.clues.iter().any(|clue| clue.vendor.is_some() || clue.model.is_some());
+    if recognised { Ok(()) } else { Err(Failure::told()) }
+}
+
+fn sentence(row: &IdentifiedRow<'_>) -> String {
+    let text = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
+    let mut said = format!(
+        "vendor      {}\nmodel       {}\nfirmware    {}\nmac         {}\nconfidence  {}\n",
+        text(row.vendor.map(Vendor::as_str)),
+        text(row.model),
+        text(row.firmware),
+        text(row.mac.map(|mac| mac.to_string()).as_deref()),
+        row.confidence
+    );
+    for clue in row.clues {
+        let vendor = clue.vendor.as_ref().map_or("no vendor", Vendor::as_str);
+        let (source, text, confidence) = (clue.source.as_str(), &clue.text, clue.confidence);
+        let _ = writeln!(said, "clue        {source}: {text} ({vendor}, {confidence})");
+    }
+    for contradiction in row.contradictions {
+        let _ = writeln!(said, "but         {contradiction}");
+    }
+    said
+}
+
+fn clues(args: &IdentifyArgs) -> Result<Vec<Clue>, Failure> {
+    let texts = [
+        (Source::HttpUserAgent, &args.user_agent),
+        (Source::SipUserAgent, &args.sip_user_agent),
+        (Source::DhcpVendorClass, &args.vendor_class),
+        (Source::HttpPath, &args.path),
+    ];
+    let mut clues: Vec<Clue> =
+        texts.into_iter().filter_map(|(source, text)| Some(Clue::new(source, text.clone()?))).collect();
+    clues.extend(args.mac.map(|mac| Clue::new(Source::Oui, mac.to_string())));
+    if let Some(file) = &args.subscribe {
+        clues.extend(subscribe_clues(file)?);
+    }
+    Ok(clues)
+}
+
+fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
+    let bytes = std::fs::read(file).map_err(|error| {
+        Failure::usage(
+            "unreadable",
+            format!("cannot read {}: {error}", file.display()),
+            "name a readable file",
+        )
+    })?;
+    let _ = bytes;
+    Err(Failure::failed("no_parser", "this program cannot read SUBSCRIBEs", ""))
 }

@@ -1,10 +1,224 @@
-//! stub
+//! `offhook simulate VENDOR`: a phone's whole life on the wire, against this or any other server, step by step as it
+//! happens.
 
-use super::{Context, Outcome};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Context, Failure, Outcome, output};
+use crate::clock::{Clock, Entropy};
+use crate::device::Mac;
+use crate::simulate::{Brand, Patience, Phone, PhoneSpec, RegisterAt, Report, Step, Target, Transfer};
+
+/// More phones than one process has sockets for, by default.
+const COUNT_MAX: u32 = 300;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Whose phone
+    vendor: Brand,
+    /// Model, as the vendor prints it (default: D785, T46U)
+    #[arg(long)]
+    model: Option<String>,
+    /// Its MAC address (default: random, in the vendor's block)
+    #[arg(long)]
+    mac: Option<Mac>,
+    /// The firmware it claims to run (default: the profile's for its model)
+    #[arg(long, value_name = "VERSION")]
+    firmware: Option<String>,
+    /// The IPv4 address of this host to send from
+    #[arg(long, value_name = "IP")]
+    address: Option<Ipv4Addr>,
+    /// Ask this server (ADDR or ADDR:PORT) instead of the multicast group, or start from this http or tftp URL
+    #[arg(long, value_name = "ADDR|URL")]
+    against: Option<String>,
+    /// Start from this URL, as if it was typed into the phone or came by DHCP
+    #[arg(long, conflicts_with = "against")]
+    url: Option<String>,
+    /// Fetch by TFTP from the URL's host, whatever the URL says
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "69")]
+    tftp: Option<u16>,
+    /// Register here instead of at the registrar of the configuration
+    #[arg(long, value_name = "HOST[:PORT]")]
+    registrar: Option<String>,
+    /// Do not register
+    #[arg(long, conflicts_with = "registrar")]
+    no_register: bool,
+    /// How many phones at once, each with a MAC of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
+    count: u32,
+    /// Look at the configuration once more at the end, as after a resync
+    #[arg(long)]
+    again: bool,
+    /// Seconds until a phone that hears nothing gives up
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    patience: u64,
+}
 
-pub(crate) async fn run(_args: Args, _context: Context) -> Outcome {
-    Ok(())
+pub(crate) async fn run(args: Args, context: Context) -> Outcome {
+    if args.count > 1 && args.mac.is_some() {
+        return Err(Failure::usage(
+            "mac",
+            "several phones cannot have one MAC",
+            "leave out --mac or --count",
+        ));
+    }
+    let profiles = profiles_folder(&context);
+    let specs = specs(&args, profiles.as_ref(), &Entropy::System)?;
+    let lives = specs.into_iter().map(|spec| live(spec, args.count > 1, context.json));
+    let reports = futures_util::future::join_all(lives).await;
+    if context.json {
+        match reports.as_slice() {
+            [report] if args.count == 1 => output::value(report),
+            reports => output::value(&reports),
+        }
+    }
+    verdict(&reports, context.json)
+}
+
+/// One phone's life, told step by step unless it is to be JSON at the end.
+async fn live(spec: PhoneSpec, one_of_many: bool, quiet: bool) -> Report {
+    let name = one_of_many.then(|| spec.mac.to_string());
+    let on_step = |step: Step| {
+        if !quiet {
+            tell(name.as_deref(), &step);
+        }
+    };
+    Phone::new(spec).run(on_step).await
+}
+
+/// One line for a step, with the phone before it where there are several.
+pub(super) fn tell(phone: Option<&str>, step: &Step) {
+    let who = phone.map(|phone| format!("{phone}  ")).unwrap_or_default();
+    let at = step.at.as_secs_f64();
+    output::print(&format!("{at:8.3}  {who}{:<9}  {}\n", step.kind.as_str(), step.text));
+}
+
+/// Fails when a phone did not come up. Its steps have told why; as JSON, the report is the answer.
+fn verdict(reports: &[Report], json: bool) -> Outcome {
+    let down: Vec<&Report> = reports.iter().filter(|report| !report.is_up()).collect();
+    let Some(failure) = down.first().and_then(|report| report.failure.as_ref()) else { return Ok(()) };
+    let message = match reports {
+        _ if json => String::new(),
+        [_] => format!("the phone did not come up: {}", failure.reason),
+        _ => {
+            let (down, all) = (down.len(), reports.len());
+            format!("{down} of {all} phones did not come up; the first: {}", failure.reason)
+        }
+    };
+    Err(Failure::no("not_up", message, "the steps above end where it went wrong"))
+}
+
+fn specs(args: &Args, profiles: Option<&PathBuf>, entropy: &Entropy) -> Result<Vec<PhoneSpec>, Failure> {
+    let against = target(args)?;
+    let register = match &args.registrar {
+        _ if args.no_register => RegisterAt::Nowhere,
+        Some(registrar) => RegisterAt::Instead(registrar.clone()),
+        None => RegisterAt::Configured,
+    };
+    let macs = macs(args, entropy)?;
+    Ok(macs
+        .into_iter()
+        .map(|mac| PhoneSpec {
+            model: args.model.clone().unwrap_or_else(|| args.vendor.usual_model().to_owned()),
+            firmware: args.firmware.clone(),
+            address: args.address,
+            against: against.clone(),
+            transfer: args.tftp.map_or(Transfer::AsTold, |port| Transfer::Tftp { port }),
+            register: register.clone(),
+            again: args.again,
+            patience: Patience { subscribe: Duration::from_secs(args.patience), ..Patience::default() },
+            profiles: profiles.cloned(),
+            clock: Clock::System,
+            entropy: entropy.clone(),
+            ..PhoneSpec::new(args.vendor, mac)
+        })
+        .collect())
+}
+
+fn macs(args: &Args, entropy: &Entropy) -> Result<BTreeSet<Mac>, Failure> {
+    let mut macs: BTreeSet<Mac> = args.mac.into_iter().collect();
+    while macs.len() < usize::try_from(args.count).unwrap_or(usize::MAX) {
+        let mac = args.vendor.random_mac(entropy).map_err(|error| {
+            Failure::failed("entropy", error.to_string(), "check that getrandom works in this environment")
+        })?;
+        macs.insert(mac);
+    }
+    Ok(macs)
+}
+
+fn target(args: &Args) -> Result<Target, Failure> {
+    let Some(text) = args.url.as_ref().or(args.against.as_ref()) else { return Ok(Target::default()) };
+    if text.contains("://") {
+        return Ok(Target::Url(text.clone()));
+    }
+    let wrong = || {
+        let message = format!("'{text}' is neither an IPv4 address, with a port or not, nor a URL");
+        Failure::usage("against", message, "write 192.168.1.5, 192.168.1.5:5060 or http://192.168.1.5/")
+    };
+    if args.url.is_some() {
+        return Err(wrong());
+    }
+    let server =
+        text.parse::<SocketAddr>().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 5060)));
+    match server {
+        Ok(server) if server.is_ipv4() => Ok(Target::Server(server)),
+        _ => Err(wrong()),
+    }
+}
+
+/// `profiles.dir`, relative to the configuration file.
+fn profiles_folder(context: &Context) -> Option<PathBuf> {
+    let folder = context.config.profiles.dir.as_ref()?;
+    let base = context.config_file.as_deref().and_then(std::path::Path::parent);
+    Some(base.map_or_else(|| folder.clone(), |base| base.join(folder)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn of(words: &[&str]) -> Result<Vec<PhoneSpec>, Failure> {
+        let line = Line::try_parse_from(std::iter::once(&"simulate").chain(words)).unwrap();
+        specs(&line.args, None, &Entropy::seeded(1))
+    }
+
+    fn check_target(words: &[&str], expected: &Target) {
+        let specs = of(&[&["snom"], words].concat()).unwrap();
+        assert_eq!(&specs[0].against, expected, "{words:?}");
+    }
+
+    #[test]
+    fn a_server_is_an_address_or_a_url() {
+        check_target(&[], &Target::Multicast { group: Ipv4Addr::new(224, 0, 1, 75), port: 5060 });
+        check_target(&["--against", "10.0.0.1"], &Target::Server(([10, 0, 0, 1], 5060).into()));
+        check_target(&["--against", "10.0.0.1:5070"], &Target::Server(([10, 0, 0, 1], 5070).into()));
+        check_target(&["--against", "tftp://10.0.0.1/"], &Target::Url("tftp://10.0.0.1/".to_owned()));
+        check_target(&["--url", "http://10.0.0.1/"], &Target::Url("http://10.0.0.1/".to_owned()));
+        for wrong in ["pbx", "10.0.0.1:x", "::1"] {
+            assert!(of(&["snom", "--against", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn several_phones_have_several_addresses() {
+        let specs = of(&["yealink", "--count", "50", "--tftp"]).unwrap();
+        let macs: BTreeSet<Mac> = specs.iter().map(|spec| spec.mac).collect();
+        assert_eq!(macs.len(), 50);
+        assert!(macs.iter().all(|mac| mac.bare().starts_with("805ec0")));
+        assert_eq!(specs[0].transfer, Transfer::Tftp { port: 69 });
+        let tftp = of(&["yealink", "--tftp=6969", "--no-register"]).unwrap();
+        assert_eq!(
+            (tftp[0].transfer, &tftp[0].register),
+            (Transfer::Tftp { port: 6969 }, &RegisterAt::Nowhere)
+        );
+    }
 }

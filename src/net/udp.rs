@@ -16,7 +16,7 @@ use tokio::net::UdpSocket;
 
 /// What a socket asks of the kernel as its receive buffer: a storm of 5,000 phones must fit, because a lost first
 /// packet costs a phone seconds. Above `net.core.rmem_max` it needs `CAP_NET_ADMIN`; without, the kernel clamps it.
-const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const RECEIVE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Through which interface, and from which of our addresses, a datagram leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

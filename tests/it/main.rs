@@ -1,1 +1,12 @@
-//! x
+//! The one integration binary: the built program beside real clients and servers, on networks that the tests make
+//! themselves. [`lab`] makes the networks; one file per room holds the proofs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by failing, and measures real time"
+)]
+
+mod lab;

@@ -1,0 +1,85 @@
+"""The rows of the comparison as data: what is done, by whom, what is measured, and the ratio to reach."""
+
+from dataclasses import dataclass, field
+
+import lab
+from servers import ATFTPD, DNSMASQ, KAMAILIO, NGINX, TFTPD_HPA, Stack
+
+
+@dataclass
+class Goal:
+    """`measure` of the runs, compared with `peers`; `more` is better for rates, else less is."""
+
+    measure: str
+    peers: dict
+    more: bool = False
+
+
+@dataclass
+class Row:
+    key: str
+    title: str
+    peers: list
+    load: callable
+    goals: list
+    # Counts that must be zero in every run of the product.
+    zero: list = field(default_factory=list)
+    client_cpu: int | None = 0
+    server_cpu: int | None = 1
+    files: list = field(default_factory=list)
+    wrk: bool = False
+
+
+def sip(phones, *more):
+    return lambda server, run: [
+        "sip", "--server", server.sip, "--interface", run.interface, "--phones", str(phones), *more,
+    ]
+
+
+def tftp(name, phones, *more):
+    return lambda server, run: [
+        "tftp", "--server", f"{lab.SERVER}:69", "--file", server.file_prefix + name, "--compare", f"{run.files}/{name}",
+        "--phones", str(phones), *more,
+    ]
+
+
+def storm(phones):
+    def load(server, run):
+        get = "{url}y000000000108.cfg,{url}{mac}.cfg,{base}" + server.file_prefix + "8k.bin"
+        return ["storm", "--server", server.sip, "--interface", run.interface, "--phones", str(phones), "--get", get]
+
+    return load
+
+
+def rendered(phones, count):
+    return lambda server, run: [
+        "http", "--server", server.http, "--phones", str(phones), "--paths", run.paths(server), "--connections", "64",
+        "--repeat", "100", "--count", str(count),
+    ]
+
+
+ROWS = [
+    Row("S1", "PnP exchanges, 50 in flight, 20,000 phones", [KAMAILIO], sip(20_000, "--inflight", "50"),
+        [Goal("per_s", {"kamailio": 3.5}, more=True), Goal("cpu_us", {"kamailio": 4})], zero=["lost", "resent", "rcvbuf_errors"]),
+    Row("S2", "5,000 SUBSCRIBEs at once", [KAMAILIO], sip(5_000, "--burst"),
+        [Goal("last_s", {"kamailio": 1})], zero=["lost", "late", "resent", "rcvbuf_errors"]),
+    Row("T2", "20 MB, blocks of 1428, window 16, client and server on two cores", [ATFTPD],
+        tftp("20m.bin", 1, "--window", "16", "--count", "8"),
+        [Goal("mbit_s", {"atftpd": 1.7}, more=True), Goal("cpu_us", {"atftpd": 2.2})], zero=["lost"], files=["20m.bin"]),
+    Row("T4", "8 KB, 50 clients, 5,000 transfers", [DNSMASQ, ATFTPD, TFTPD_HPA],
+        tftp("8k.bin", 50, "--clients", "50", "--count", "5000"),
+        [Goal("cpu_us", {"dnsmasq": 1.05, "atftpd": 2.3, "tftpd-hpa": 8})], zero=["lost", "rcvbuf_errors"], files=["8k.bin"]),
+    Row("T5", "1,000 read requests at once, 8 KB: the last phone", [DNSMASQ, ATFTPD, TFTPD_HPA],
+        tftp("8k.bin", 1000, "--clients", "1000", "--count", "1000"),
+        [Goal("last_s", {"dnsmasq": 8, "atftpd": 8, "tftpd-hpa": 8})], zero=["lost", "resent", "rcvbuf_errors"], files=["8k.bin"]),
+    Row("H1", "8 KB static file, 64 kept connections, wrk", [NGINX],
+        lambda server, run: f"http://{server.http}/{server.file_prefix}8k.bin",
+        [Goal("per_s", {"nginx": 1.2}, more=True), Goal("cpu_us", {"nginx": 1.3})],
+        client_cpu=None, server_cpu=None, files=["8k.bin"], wrk=True),
+    Row("H6", "each phone's own rendered configuration, cached; nginx: an 8 KB file", [NGINX], rendered(1_000, 100_000),
+        [Goal("cpu_us", {"nginx": 1.0}), Goal("per_s", {"nginx": 1.0}, more=True)], zero=["refused"],
+        client_cpu=None, server_cpu=None, files=["8k.bin"]),
+    Row("B3", "boot storm: 10,000 phones, PnP and three GETs each on a new connection", [Stack(KAMAILIO, NGINX)], storm(10_000),
+        [Goal("last_s", {"kamailio + nginx": 10})], zero=["lost", "late", "refused", "rcvbuf_errors"],
+        client_cpu=None, server_cpu=None, files=["8k.bin"]),
+]

@@ -1,0 +1,134 @@
+"""How each server is started: the peers as their manuals say for load, the product as `offhook run` with one file."""
+
+import pathlib
+import shutil
+import subprocess
+import time
+
+import lab
+
+HERE = pathlib.Path(__file__).parent
+REPOSITORY = HERE.parent
+
+
+class Peer:
+    """One server: a command, the ports it must have bound, and where its files stand."""
+
+    def __init__(self, name, ports, command, file_prefix="", sip=None, http=None):
+        self.name, self.ports, self.command = name, ports, command
+        self.file_prefix, self.sip, self.http = file_prefix, sip or f"{lab.SERVER}:5060", http or f"{lab.SERVER}:8480"
+
+    def start(self, folder, cpu):
+        return [(self.command(folder), cpu)]
+
+
+def configured(name, folder):
+    """A configuration of benches/peers with its folders filled in."""
+    text = (HERE / "peers" / name).read_text()
+    target = pathlib.Path(folder) / name
+    target.write_text(text.replace("@FOLDER@", str(folder)).replace("@FILES@", str(pathlib.Path(folder) / "files")))
+    return str(target)
+
+
+def files(folder):
+    return str(pathlib.Path(folder) / "files")
+
+
+KAMAILIO = Peer(
+    "kamailio",
+    [("udp", 5060)],
+    lambda folder: ["kamailio", "-DD", "-E", "-m", "4096", "-M", "64", "-w", str(folder), "-Y", str(folder),
+                    "-P", f"{folder}/kamailio.pid", "-f", configured("kamailio.cfg", folder)],
+)
+NGINX = Peer(
+    "nginx",
+    [("tcp", 8480)],
+    lambda folder: ["nginx", "-p", str(folder), "-c", configured("nginx.conf", folder)],
+)
+ATFTPD = Peer(
+    "atftpd",
+    [("udp", 69)],
+    lambda folder: [atftpd(), "--daemon", "--no-fork", "--bind-address", lab.SERVER, "--port", "69", "--maxthread", "2000",
+                    "--user", "root", "--group", "root", "--verbose=0", "--logfile", f"{folder}/atftpd.log", files(folder)],
+)
+DNSMASQ = Peer(
+    "dnsmasq",
+    [("udp", 69)],
+    lambda folder: ["dnsmasq", "-k", "--conf-file=/dev/null", "--port=0", "--interface=vs0", "--bind-interfaces", "--enable-tftp",
+                    f"--tftp-root={files(folder)}", "--tftp-max=5000", "--user=root", f"--pid-file={folder}/dnsmasq.pid"],
+)
+TFTPD_HPA = Peer(
+    "tftpd-hpa",
+    [("udp", 69)],
+    lambda folder: ["in.tftpd", "-L", "-u", "root", "-a", f"{lab.SERVER}:69", "-s", files(folder)],
+)
+
+
+def atftpd():
+    """Its package and tftpd-hpa's exclude each other, so the program is taken out of the package."""
+    found = shutil.which("atftpd", path="/usr/sbin:/usr/bin")
+    unpacked = REPOSITORY / "target/peers/usr/sbin/atftpd"
+    if found or unpacked.exists():
+        return found or str(unpacked)
+    folder = REPOSITORY / "target/peers"
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["apt-get", "download", "-q", "atftpd"], cwd=folder, check=True, capture_output=True)
+    package = next(folder.glob("atftpd_*.deb"))
+    subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)
+    return str(unpacked)
+
+
+class Product:
+    """`offhook run` over an inventory that was made once; every run gets a copy of it."""
+
+    name = "offhook"
+    ports = [("udp", 5060), ("udp", 5065), ("udp", 69), ("tcp", 8480)]
+    sip = "224.0.1.75:5060"
+    http = f"{lab.SERVER}:8480"
+    file_prefix = "firmware/yealink/"
+
+    def __init__(self, binary, inventory):
+        self.binary, self.inventory = binary, pathlib.Path(inventory)
+
+    def prepare(self, phones, files_folder):
+        """Imports the phones once: each has one account."""
+        data = self.inventory / "data"
+        shutil.rmtree(self.inventory, ignore_errors=True)
+        (data / "files/firmware").mkdir(parents=True)
+        shutil.copytree(files_folder, data / "files/firmware/yealink")
+        rows = "".join(
+            f"{mac},Yealink,T46U,1,{number},pw-{mac}\n"
+            for number, mac in enumerate((line.split()[0] for line in phones.splitlines()), start=1000)
+        )
+        (self.inventory / "accounts.csv").write_text("mac,vendor,model,line,username,password\n" + rows)
+        (self.inventory / "offhook.toml").write_text(
+            f'[agent]\ndata_dir = "{data}"\n[adopt]\npolicy = "known"\n[sip]\nregistrar = "{lab.SERVER}"\n'
+            '[https]\nlisten = "off"\n[admin]\nlisten = "off"\n'
+        )
+        begun = time.monotonic()
+        subprocess.run([*self.offhook(self.inventory), "import", str(self.inventory / "accounts.csv")],
+                       check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - begun
+
+    def offhook(self, inventory):
+        return [self.binary, "--config", f"{inventory}/offhook.toml"]
+
+    def start(self, folder, cpu):
+        copy = pathlib.Path(folder) / "inventory"
+        shutil.copytree(self.inventory, copy)
+        text = (copy / "offhook.toml").read_text()
+        (copy / "offhook.toml").write_text(text.replace(str(self.inventory), str(copy)))
+        return [([*self.offhook(copy), "run"], cpu)]
+
+
+class Stack:
+    """Several peers that together do the product's work."""
+
+    def __init__(self, *peers):
+        self.peers = peers
+        self.name = " + ".join(peer.name for peer in peers)
+        self.ports = [port for peer in peers for port in peer.ports]
+        self.sip, self.http, self.file_prefix = peers[0].sip, peers[-1].http, ""
+
+    def start(self, folder, cpu):
+        return [command for peer in self.peers for command in peer.start(folder, cpu)]

@@ -1,0 +1,232 @@
+//! A device as listings show it: never a secret, at most that there is one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::device::{Account, Approval, Device, Key, Mac, Srtp, Transport, Vendor, Way};
+use crate::secret::SecretKind;
+use crate::store::Seen;
+
+/// What stands in place of a secret.
+const MASK: &str = "********";
+
+/// One row of `device list`.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    mac: Mac,
+    vendor: Option<Vendor>,
+    model: Option<String>,
+    firmware: Option<String>,
+    state: Approval,
+    way: Option<Way>,
+    /// User names, by line.
+    accounts: Vec<String>,
+    address: Option<String>,
+    created_at: Timestamp,
+    last_seen: Option<Timestamp>,
+}
+
+impl Summary {
+    /// Rows for these devices; addresses from these sightings, the newest first.
+    pub(super) fn of<'a>(devices: impl Iterator<Item = &'a Arc<Device>>, sightings: &[Seen]) -> Vec<Self> {
+        let mut addresses: HashMap<Mac, &str> = HashMap::new();
+        for seen in sightings {
+            addresses.entry(seen.mac).or_insert(&seen.address);
+        }
+        devices
+            .map(|device| Self {
+                mac: device.mac,
+                vendor: device.vendor.clone(),
+                model: device.model.clone(),
+                firmware: device.firmware.clone(),
+                state: device.approval,
+                way: device.way,
+                accounts: device.lines.iter().map(|line| line.account.username.clone()).collect(),
+                address: addresses.get(&device.mac).map(|address| (*address).to_owned()),
+                created_at: device.created_at,
+                last_seen: device.last_seen,
+            })
+            .collect()
+    }
+
+    pub(super) fn cells(&self) -> Vec<String> {
+        vec![
+            self.mac.to_string(),
+            or_dash(self.vendor.as_ref()),
+            or_dash(self.model.as_ref()),
+            self.state.as_str().to_owned(),
+            or_dash(Some(self.accounts.join(",")).filter(|accounts| !accounts.is_empty())),
+            or_dash(self.way.map(Way::as_str)),
+            or_dash(self.address.as_ref()),
+            or_dash(self.last_seen),
+        ]
+    }
+}
+
+/// What `device show` shows.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown<'a> {
+    mac: Mac,
+    vendor: Option<&'a Vendor>,
+    model: Option<&'a str>,
+    firmware: Option<&'a str>,
+    state: Approval,
+    way: Option<Way>,
+    gigaset_id: Option<&'a str>,
+    created_at: Timestamp,
+    last_seen: Option<Timestamp>,
+    revision: i64,
+    lines: Vec<LineShown<'a>>,
+    keys: &'a [Key],
+    settings: &'a BTreeMap<String, String>,
+    /// By kind: whether it is set.
+    credentials: BTreeMap<&'static str, &'static str>,
+    tokens: BTreeMap<&'static str, &'static str>,
+    sightings: Vec<Seen>,
+}
+
+/// An account on a line, or in the pool.
+#[derive(Debug, Serialize)]
+struct LineShown<'a> {
+    line: u16,
+    label: Option<&'a str>,
+    #[serde(flatten)]
+    account: AccountShown<'a>,
+}
+
+/// An account without its password.
+#[derive(Debug, Serialize)]
+pub(in crate::cli) struct AccountShown<'a> {
+    pub(in crate::cli) username: &'a str,
+    auth_id: &'a str,
+    pub(in crate::cli) display_name: Option<&'a str>,
+    pub(in crate::cli) registrar: Option<&'a str>,
+    transport: Option<Transport>,
+    outbound_proxy: Option<&'a str>,
+    srtp: Option<Srtp>,
+    password: PasswordShown,
+}
+
+/// That there is a password, and its how manieth.
+#[derive(Debug, Serialize)]
+struct PasswordShown {
+    set: bool,
+    version: i64,
+}
+
+impl<'a> AccountShown<'a> {
+    pub(in crate::cli) fn new(account: &'a Account) -> Self {
+        Self {
+            username: &account.username,
+            auth_id: &account.auth_id,
+            display_name: account.display_name.as_deref(),
+            registrar: account.registrar.as_deref(),
+            transport: account.transport,
+            outbound_proxy: account.outbound_proxy.as_deref(),
+            srtp: account.srtp,
+            password: PasswordShown { set: account.password.is_some(), version: account.password_version },
+        }
+    }
+
+    /// `set (version 2)` or `not set`.
+    pub(in crate::cli) fn password(&self) -> String {
+        if self.password.set {
+            format!("set (version {})", self.password.version)
+        } else {
+            "not set".to_owned()
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(device: &'a Device, sightings: Vec<Seen>) -> Self {
+        let set = |kind: SecretKind| if device.secrets.contains_key(&kind) { "set" } else { "not set" };
+        let line = |line: &'a crate::device::Line| LineShown {
+            line: line.number,
+            label: line.label.as_deref(),
+            account: AccountShown::new(&line.account),
+        };
+        Self {
+            mac: device.mac,
+            vendor: device.vendor.as_ref(),
+            model: device.model.as_deref(),
+            firmware: device.firmware.as_deref(),
+            state: device.approval,
+            way: device.way,
+            gigaset_id: device.gigaset_id.as_deref(),
+            created_at: device.created_at,
+            last_seen: device.last_seen,
+            revision: device.revision,
+            lines: device.lines.iter().map(line).collect(),
+            keys: &device.keys,
+            settings: &device.settings,
+            credentials: [SecretKind::Webui, SecretKind::Menu].map(|kind| (kind.as_str(), set(kind))).into(),
+            tokens: [("bootstrap", MASK), ("steady", MASK)].into(),
+            sightings,
+        }
+    }
+
+    /// For a person.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        row("mac", self.mac.to_string());
+        row("vendor", or_dash(self.vendor));
+        row("model", or_dash(self.model));
+        row("firmware", or_dash(self.firmware));
+        row("state", self.state.as_str().to_owned());
+        row("way in", or_dash(self.way.map(Way::as_str)));
+        if let Some(id) = self.gigaset_id {
+            row("gigaset id", id.to_owned());
+        }
+        row("created", self.created_at.to_string());
+        row("last seen", or_dash(self.last_seen));
+        for line in &self.lines {
+            let account = &line.account;
+            let mut parts = vec![account.username.to_owned()];
+            if account.auth_id != account.username {
+                parts.push(format!("auth id {}", account.auth_id));
+            }
+            parts.extend(account.display_name.map(|name| format!("\"{name}\"")));
+            parts.extend(line.label.map(|label| format!("label \"{label}\"")));
+            parts.extend(account.registrar.map(|registrar| format!("registrar {registrar}")));
+            parts.extend(account.transport.map(|transport| transport.as_str().to_owned()));
+            parts.extend(account.outbound_proxy.map(|proxy| format!("by {proxy}")));
+            parts.extend(account.srtp.map(|srtp| format!("srtp {}", srtp.as_str())));
+            parts.push(format!("password: {}", account.password()));
+            row(&format!("line {}", line.line), parts.join(", "));
+        }
+        for key in self.keys {
+            let label = if key.label.is_empty() { String::new() } else { format!(" \"{}\"", key.label) };
+            row(&format!("key {}", key.number), format!("{} {}{label}", key.kind.as_str(), key.value));
+        }
+        for (name, value) in self.settings {
+            row("setting", format!("{name} = {value}"));
+        }
+        for (kind, set) in &self.credentials {
+            row(kind, format!("password: {set}"));
+        }
+        for (token, mask) in &self.tokens {
+            row(token, format!("token: {mask}"));
+        }
+        for seen in &self.sightings {
+            let (count, times) = (seen.count, if seen.count == 1 { "time" } else { "times" });
+            let told = format!(
+                "{} from {}: {} ({count} {times} since {})",
+                seen.last, seen.address, seen.outcome, seen.first
+            );
+            row(&format!("seen by {}", seen.channel.as_str()), told);
+        }
+        text
+    }
+}
+
+fn or_dash<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}

@@ -1,0 +1,150 @@
+//! What every command that touches the inventory needs: the store, opened as its owner; a password from standard input;
+//! and a word to the running agent when something was written.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::sys::termios;
+use nix::unistd::{Uid, User};
+use zeroize::Zeroizing;
+
+use super::{Context, Failure};
+use crate::clock::{Clock, Entropy};
+use crate::secret::Secret;
+use crate::store::{self, Store, StoreError, Vault};
+
+/// Where an installation for the whole host keeps its data.
+const SYSTEM_DATA: &str = "/var/lib/offhook";
+
+/// The database's URL: as configured, else a file in the data folder.
+pub(crate) fn store_url(context: &Context) -> String {
+    let usual = || format!("sqlite:{}", context.places.data.join("offhook.db").display());
+    context.config.store.url.clone().unwrap_or_else(usual)
+}
+
+/// The vault whose key file is in the configuration folder.
+pub(crate) fn vault(context: &Context) -> Vault {
+    Vault::at(&context.places.key_file()).owned_like(&context.places.data)
+}
+
+/// Opens the store as the user that it belongs to, or as root.
+pub(crate) async fn store(context: &Context) -> Result<Store, Failure> {
+    let url = store_url(context);
+    if let Some(file) = store::sqlite_file(&url) {
+        own(context, &file)?;
+    }
+    let store = Store::open(&url, vault(context), Clock::System, Entropy::System).await?;
+    Ok(store.acting_as(&actor()))
+}
+
+/// Refuses everybody but root and the user that the data belongs to.
+pub(crate) fn only_owner(context: &Context) -> Result<(), Failure> {
+    let database = store::sqlite_file(&store_url(context));
+    let key = context.places.key_file();
+    [database, Some(key)].into_iter().flatten().try_for_each(|file| owned(&file))
+}
+
+/// Tells the running agent, if there is one, that something was written.
+pub(crate) fn poke(context: &Context) {
+    store::poke(&context.places.socket());
+}
+
+/// A password from standard input, without echo where that is a terminal.
+pub(crate) fn read_secret(prompt: &str) -> Result<Secret, Failure> {
+    let stdin = std::io::stdin();
+    let unread = |error: std::io::Error| {
+        Failure::failed("stdin", format!("cannot read the password: {error}"), "give it on standard input")
+    };
+    let echo = stdin.is_terminal().then(|| silence(&stdin)).flatten();
+    if echo.is_some() {
+        let _ = write!(std::io::stderr(), "{prompt}: ");
+    }
+    let mut line = Zeroizing::new(String::new());
+    let read = stdin.lock().read_line(&mut line);
+    if let Some(echo) = echo {
+        let _ = termios::tcsetattr(&stdin, termios::SetArg::TCSANOW, &echo);
+        let _ = writeln!(std::io::stderr());
+    }
+    read.map_err(unread)?;
+    let text = line.strip_suffix('\n').unwrap_or(&line);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err(Failure::usage(
+            "password",
+            "an empty password, or one with a control character, is not taken",
+            "give it on standard input, in one line",
+        ));
+    }
+    Ok(Secret::new(text))
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let (code, message, remedy) = (error.code(), error.to_string(), error.remedy());
+        if error.is_refusal() { Self::no(code, message, remedy) } else { Self::failed(code, message, remedy) }
+    }
+}
+
+/// Switches the terminal's echo off; gives back how it was.
+fn silence(stdin: &std::io::Stdin) -> Option<termios::Termios> {
+    let before = termios::tcgetattr(stdin).ok()?;
+    let mut silent = before.clone();
+    silent.local_flags.remove(termios::LocalFlags::ECHO);
+    termios::tcsetattr(stdin, termios::SetArg::TCSANOW, &silent).ok()?;
+    Some(before)
+}
+
+/// Fails, before anything is made, when the inventory is another user's.
+fn own(context: &Context, file: &Path) -> Result<(), Failure> {
+    if file.exists() {
+        return owned(file);
+    }
+    let system = PathBuf::from(SYSTEM_DATA);
+    let usual = context.config_file.is_none() && context.config.store.url.is_none();
+    if usual && context.places.data != system && system.exists() {
+        return Err(Failure::failed(
+            "other_user",
+            format!(
+                "{} has no inventory of its own here, and the one in {SYSTEM_DATA} belongs to {}",
+                actor(),
+                owner(&system)
+            ),
+            format!("run the command as root, or: sudo -u {} offhook …", owner(&system)),
+        ));
+    }
+    Ok(())
+}
+
+fn owned(file: &Path) -> Result<(), Failure> {
+    let effective = Uid::effective();
+    let Ok(metadata) = std::fs::metadata(file) else { return Ok(()) };
+    if effective.is_root() || metadata.uid() == effective.as_raw() {
+        return Ok(());
+    }
+    Err(Failure::failed(
+        "other_user",
+        format!("{} belongs to {}, and this command runs as {}", file.display(), owner(file), actor()),
+        format!("run it as root, or: sudo -u {} offhook …", owner(file)),
+    ))
+}
+
+fn owner(path: &Path) -> String {
+    std::fs::metadata(path).map_or_else(|_| "another user".to_owned(), |metadata| name(metadata.uid()))
+}
+
+/// Who runs this command, for the audit.
+fn actor() -> String {
+    let user = name(Uid::effective().as_raw());
+    match std::env::var("SUDO_USER") {
+        Ok(real) if Uid::effective().is_root() && real != user => format!("{user} ({real})"),
+        Ok(_) | Err(_) => user,
+    }
+}
+
+fn name(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => format!("user {uid}"),
+    }
+}

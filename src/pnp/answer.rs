@@ -1,0 +1,527 @@
+//! Writes what goes to a phone: the 200 OK to its SUBSCRIBE, and the NOTIFY with its URL. Decides nothing; every value
+//! that a phone wrote has lost its control characters before it comes here, so that none can become a header.
+
+use std::fmt::{self, Write};
+use std::net::{SocketAddr, SocketAddrV4};
+
+use rsip::headers::UntypedHeader;
+use rsip::{Header, HostWithPort, Method, Scheme, StatusCode, Uri, Version};
+use sha2::{Digest, Sha256};
+
+use super::decide::Offer;
+use super::message::Subscribe;
+use super::wire;
+
+/// Our own sequence in the dialog. RFC 6665 lets it begin anywhere; the servers that phones were built against begin
+/// at 3 (snom's own, and five that followed it).
+pub(crate) const NOTIFY_CSEQ: u32 = 3;
+
+/// What a message usually takes, so that its text is not moved while it grows.
+const MESSAGE_BYTES: usize = 1024;
+
+/// We send on one link; a phone that forwards is none of ours.
+const MAX_FORWARDS: u8 = 70;
+
+/// Both ends of the exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Where the SUBSCRIBE came from; everything goes there and nowhere else, whatever Via and Contact say.
+    pub phone: SocketAddrV4,
+    /// Our address on the phone's subnet, and the port where answers to a NOTIFY arrive.
+    pub ours: SocketAddrV4,
+    /// The interface the phone was heard on.
+    pub interface: u32,
+}
+
+/// The names we give in one dialog. Made from what identifies a SUBSCRIBE and a secret of this process, so that the
+/// same SUBSCRIBE gets the same names again even when it has been forgotten, and nobody else can guess them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    /// Identifies the SUBSCRIBE among all others.
+    pub key: u128,
+    /// Our tag: in To of the 200, in From of the NOTIFY.
+    pub tag: Tag,
+    /// The branch of the NOTIFY.
+    pub branch: Branch,
+}
+
+/// Our tag in a dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag(u64);
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What names a NOTIFY and its answer: the branch of our Via.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Branch(u64);
+
+impl Branch {
+    /// What every branch begins with (RFC 3261 section 8.1.1.7).
+    const COOKIE: &str = "z9hG4bK";
+
+    /// The branch of this number.
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Reads a branch that we wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(Self::COOKIE).filter(|digits| digits.len() == 16)?;
+        u64::from_str_radix(digits, 16).ok().map(Self)
+    }
+}
+
+impl fmt::Display for Branch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:016x}", Self::COOKIE, self.0)
+    }
+}
+
+impl Names {
+    /// A retransmission is a SUBSCRIBE from the same source with the same Call-ID, `CSeq`, From tag and branch
+    /// (RFC 3261 sections 17.2.3 and 8.2.2.2; the last two as far as the phone writes them).
+    pub fn new(secret: &[u8; 16], phone: SocketAddrV4, subscribe: &Subscribe) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(secret);
+        hash.update(phone.ip().octets());
+        hash.update(phone.port().to_be_bytes());
+        hash.update(subscribe.cseq.to_be_bytes());
+        let texts = [
+            subscribe.call_id.as_str(),
+            subscribe.from_tag().unwrap_or_default(),
+            subscribe.branch().unwrap_or_default(),
+        ];
+        for text in texts {
+            // The length keeps "ab" + "c" and "a" + "bc" apart.
+            hash.update(text.len().to_be_bytes());
+            hash.update(text);
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let number = |bytes: &[u8]| bytes.iter().fold(0u128, |number, byte| number << 8 | u128::from(*byte));
+        let (key, names) = digest.split_at(16);
+        let [tag, branch] = split(number(names));
+        Self { key: number(key), tag: Tag(tag), branch: Branch(branch) }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "both halves are wanted")]
+fn split(number: u128) -> [u64; 2] {
+    [(number >> 64) as u64, number as u64]
+}
+
+/// The 200 OK (RFC 3261 section 8.2.6.2): Via, From, Call-ID and `CSeq` come back as they came, To with our tag.
+/// `Expires: 0` grants what every phone asks for: one answer, no subscription.
+pub fn ok(subscribe: &Subscribe, peer: &Peer, names: &Names) -> Vec<u8> {
+    let mut headers: Vec<Header> = Vec::with_capacity(subscribe.vias.len() + 8);
+    for (place, via) in subscribe.vias.iter().enumerate() {
+        let via = if place == 0 { fill_via(via, peer.phone) } else { via.clone() };
+        headers.push(rsip::headers::Via::new(via).into());
+    }
+    headers.push(rsip::headers::From::new(subscribe.from.as_str()).into());
+    headers.push(rsip::headers::To::new(tagged(&subscribe.to, names.tag)).into());
+    headers.push(rsip::headers::CallId::new(subscribe.call_id.as_str()).into());
+    headers.push(rsip::headers::CSeq::new(format!("{} SUBSCRIBE", subscribe.cseq)).into());
+    headers.push(contact(peer));
+    headers.push(rsip::headers::Expires::new("0").into());
+    headers.push(rsip::headers::Server::new(product()).into());
+    headers.push(rsip::headers::ContentLength::new("0").into());
+    write(format_args!("{} {}", Version::V2, StatusCode::OK), &headers, "", subscribe.latin1)
+}
+
+/// The NOTIFY: the dialog that the SUBSCRIBE began, seen from our side (RFC 3261 section 12.2.1.1, RFC 6665 section
+/// 4.2.2), with one URL and nothing else in its body, and the end of the subscription.
+pub fn notify(subscribe: &Subscribe, peer: &Peer, names: &Names, offer: &Offer) -> Vec<u8> {
+    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    let body = plain(&offer.url);
+    let via = format!("SIP/2.0/UDP {};branch={};rport", peer.ours, names.branch);
+    let headers: [Header; 12] = [
+        rsip::headers::Via::new(via).into(),
+        rsip::headers::MaxForwards::new(MAX_FORWARDS.to_string()).into(),
+        rsip::headers::From::new(tagged(&subscribe.to, names.tag)).into(),
+        rsip::headers::To::new(subscribe.from.as_str()).into(),
+        rsip::headers::CallId::new(subscribe.call_id.as_str()).into(),
+        rsip::headers::CSeq::new(format!("{NOTIFY_CSEQ} NOTIFY")).into(),
+        contact(peer),
+        rsip::headers::Event::new(subscribe.event.raw.as_str()).into(),
+        rsip::headers::SubscriptionState::new("terminated;reason=timeout").into(),
+        rsip::headers::UserAgent::new(product()).into(),
+        rsip::headers::ContentType::new(plain(&offer.content_type)).into(),
+        rsip::headers::ContentLength::new(body.len().to_string()).into(),
+    ];
+    let start = format_args!("{} {} {}", Method::Notify, request_uri(subscribe, peer), Version::V2);
+    write(start, &headers, &body, subscribe.latin1)
+}
+
+/// A message from its parts. rsip can print one, too, but by way of a string per header, which costs twice the time.
+fn write(start: fmt::Arguments<'_>, headers: &[Header], body: &str, latin1: bool) -> Vec<u8> {
+    let mut message = String::with_capacity(MESSAGE_BYTES);
+    let _ = write!(message, "{start}\r\n");
+    for header in headers {
+        let _ = write!(message, "{header}\r\n");
+    }
+    message.push_str("\r\n");
+    message.push_str(body);
+    wire::to_bytes(message, latin1)
+}
+
+/// The Contact if it names the datagram's own source, else the source: a NOTIFY never names a third party.
+fn request_uri(subscribe: &Subscribe, peer: &Peer) -> Uri {
+    let source = || Uri {
+        scheme: Some(Scheme::Sip),
+        host_with_port: SocketAddr::from(peer.phone).into(),
+        ..Uri::default()
+    };
+    let Some(contact) = subscribe.contact.as_deref() else { return source() };
+    let text = contact.split('?').next().unwrap_or(contact);
+    let fits = text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sip:"))
+        && !text.contains([' ', '<', '>', '"', ','])
+        && host(text).parse() == Ok(*peer.phone.ip());
+    if !fits {
+        return source();
+    }
+    // rsip drops or rewrites what it does not know; the phone's own spelling is worth more than a parsed one.
+    match Uri::try_from(text) {
+        Ok(uri) if uri.to_string() == text => uri,
+        Ok(_) | Err(_) => Uri { scheme: None, host_with_port: verbatim(text), ..Uri::default() },
+    }
+}
+
+/// The host of a SIP URI, without user, port and parameters.
+fn host(uri: &str) -> &str {
+    let rest = uri.split_once(':').map_or("", |(_, rest)| rest);
+    // A user part may hold a ';' but nothing may hold a second '@', so the first one decides.
+    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
+    rest.split([':', ';']).next().unwrap_or(rest)
+}
+
+fn verbatim(text: &str) -> HostWithPort {
+    HostWithPort { host: rsip::Host::Domain(text.into()), port: None }
+}
+
+fn contact(peer: &Peer) -> Header {
+    rsip::headers::Contact::new(format!("<sip:{}>", peer.ours)).into()
+}
+
+fn product() -> &'static str {
+    concat!("offhook/", env!("CARGO_PKG_VERSION"))
+}
+
+fn tagged(value: &str, tag: Tag) -> String {
+    format!("{value};tag={tag}")
+}
+
+/// Notes in the first Via where the request really came from (RFC 3261 section 18.2.1, RFC 3581 section 4):
+/// 1. `rport` gets the source port where the phone asked for it, and then `received` is always there;
+/// 2. otherwise `received` is added when the host in the Via is not the source.
+fn fill_via(value: &str, phone: SocketAddrV4) -> String {
+    let mut hops = wire::split_top(value, ',');
+    let first = hops.next().unwrap_or_default();
+    let asks_rport = wire::parameter(first, "rport").is_some();
+    let mut filled = String::with_capacity(value.len() + 32);
+    let is = |piece: &str, name: &str| {
+        piece.split('=').next().is_some_and(|have| have.trim().eq_ignore_ascii_case(name))
+    };
+    for (place, piece) in wire::split_top(first, ';').enumerate() {
+        if place == 0 {
+            filled.push_str(piece.trim());
+        } else if is(piece, "rport") {
+            let _ = write!(filled, ";rport={}", phone.port());
+        } else if !is(piece, "received") && !piece.trim().is_empty() {
+            filled.push(';');
+            filled.push_str(piece.trim());
+        }
+    }
+    if asks_rport || sent_by(first).parse() != Ok(*phone.ip()) {
+        let _ = write!(filled, ";received={}", phone.ip());
+    }
+    for hop in hops {
+        filled.push_str(", ");
+        filled.push_str(hop.trim());
+    }
+    filled
+}
+
+/// The host in `SIP/2.0/UDP host:port;…`, also where blanks stand around the slashes.
+fn sent_by(via: &str) -> &str {
+    let head = via.split(';').next().unwrap_or(via).trim();
+    let host = head.rsplit([' ', '\t', '/']).next().unwrap_or(head);
+    host.split(':').next().unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use rsip::prelude::{HeadersExt, ToTypedHeader};
+    use rsip::{Request, Response, SipMessage};
+
+    use super::*;
+
+    const URL: &str = "http://192.0.2.1:8480/d/00112233445566778899aabbccddeeff/";
+    const PLAIN: &str = "SUBSCRIBE sip:MAC001565aabbcc@224.0.1.75 SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 192.0.2.7:5062;branch=z9hG4bK7\r\n\
+        From: <sip:MAC001565aabbcc@224.0.1.75>;tag=7\r\n\
+        To: <sip:MAC001565aabbcc@224.0.1.75>\r\n\
+        Call-ID: 7@192.0.2.7\r\n\
+        CSeq: 20000 SUBSCRIBE\r\n\
+        Contact: <sip:MAC001565aabbcc@192.0.2.7:5062>\r\n\
+        Event: ua-profile;profile-type=\"device\";vendor=\"Yealink\";model=\"T46U\";version=\"108.86.0.90\"\r\n\
+        Expires: 0\r\n\
+        \r\n";
+
+    fn peer(phone: &str) -> Peer {
+        Peer { phone: phone.parse().unwrap(), ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 }
+    }
+
+    fn offer(url: &str) -> Offer {
+        Offer { url: url.to_owned(), content_type: "application/url".to_owned() }
+    }
+
+    /// Both messages for PLAIN with one text replaced by another, asked from 192.0.2.7:5062.
+    fn answers(old: &str, new: &str) -> (String, String) {
+        let subscribe = Subscribe::parse(PLAIN.replace(old, new).as_bytes()).unwrap();
+        let peer = peer("192.0.2.7:5062");
+        let names = Names::new(&[7; 16], peer.phone, &subscribe);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(ok(&subscribe, &peer, &names)), text(notify(&subscribe, &peer, &names, &offer(URL))))
+    }
+
+    fn captures() -> Vec<(String, Vec<u8>)> {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
+        let name = |path: &std::path::Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let mut all: Vec<(String, Vec<u8>)> = files
+            .filter(|path| name(path).contains("subscribe"))
+            .map(|path| (name(&path), std::fs::read(&path).unwrap()))
+            .collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn every_capture_gets_a_200_and_a_notify_that_another_parser_understands() {
+        for (name, bytes) in captures() {
+            let subscribe = Subscribe::parse(&bytes).unwrap();
+            let sent_by = sent_by(&subscribe.vias[0]);
+            let phone: SocketAddrV4 = format!("{sent_by}:5060").parse().unwrap();
+            let peer = Peer { phone, ..peer("192.0.2.7:1") };
+            let names = Names::new(&[7; 16], phone, &subscribe);
+
+            let ok = Response::try_from(ok(&subscribe, &peer, &names)).unwrap();
+            assert_eq!(ok.status_code, StatusCode::OK, "{name}");
+            assert_eq!(ok.call_id_header().unwrap().value(), subscribe.call_id, "{name}");
+            assert_eq!(ok.from_header().unwrap().value(), subscribe.from, "{name}");
+            assert_eq!(
+                ok.to_header().unwrap().value(),
+                format!("{};tag={}", subscribe.to, names.tag),
+                "{name}"
+            );
+            assert_eq!(ok.cseq_header().unwrap().seq().unwrap(), subscribe.cseq, "{name}");
+            assert_eq!(ok.cseq_header().unwrap().method().unwrap(), Method::Subscribe, "{name}");
+
+            let notify = Request::try_from(notify(&subscribe, &peer, &names, &offer(URL))).unwrap();
+            assert_eq!(notify.method, Method::Notify, "{name}");
+            assert_eq!(Some(notify.uri.to_string()), subscribe.contact, "{name}");
+            assert_eq!(notify.to_header().unwrap().value(), subscribe.from, "{name}");
+            let from = notify.from_header().unwrap().typed().unwrap();
+            assert_eq!(from.tag().unwrap().value(), names.tag.to_string(), "{name}");
+            let via = notify.via_header().unwrap().typed().unwrap();
+            assert_eq!(via.uri.to_string(), "192.0.2.1:5065", "{name}");
+            assert_eq!(via.branch().unwrap().value(), names.branch.to_string(), "{name}");
+            assert_eq!(notify.contact_header().unwrap().value(), "<sip:192.0.2.1:5065>", "{name}");
+            assert_eq!(notify.body, URL.as_bytes(), "{name}");
+            let text = notify.to_string();
+            for line in [
+                "Content-Type: application/url".to_owned(),
+                "Subscription-State: terminated;reason=timeout".to_owned(),
+                format!("Content-Length: {}", URL.len()),
+                format!("Event: {}", subscribe.event.raw),
+            ] {
+                assert!(text.contains(&format!("\r\n{line}\r\n")), "{name}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_via_says_where_the_request_came_from() {
+        let check = |via: &str, expected: &str| {
+            assert_eq!(fill_via(via, "192.0.2.7:1053".parse().unwrap()), expected, "{via}");
+        };
+        check("SIP/2.0/UDP 192.0.2.7:5060", "SIP/2.0/UDP 192.0.2.7:5060");
+        check("SIP/2.0/UDP 192.0.2.7:5062.;branch=z", "SIP/2.0/UDP 192.0.2.7:5062.;branch=z");
+        check("SIP/2.0/UDP 192.0.2.7;rport", "SIP/2.0/UDP 192.0.2.7;rport=1053;received=192.0.2.7");
+        check(
+            "SIP/2.0/UDP 192.0.2.7:5060;rport=9;branch=z;received=9.9.9.9",
+            "SIP/2.0/UDP 192.0.2.7:5060;rport=1053;branch=z;received=192.0.2.7",
+        );
+        check("SIP / 2.0 / UDP phone.local", "SIP / 2.0 / UDP phone.local;received=192.0.2.7");
+        check("SIP/2.0/UDP [2001:db8::1]:5060;;x", "SIP/2.0/UDP [2001:db8::1]:5060;x;received=192.0.2.7");
+        check(
+            "SIP/2.0/UDP 192.0.2.7;a=\"b,c\",SIP/2.0/UDP h;rport",
+            "SIP/2.0/UDP 192.0.2.7;a=\"b,c\", SIP/2.0/UDP h;rport",
+        );
+    }
+
+    #[test]
+    fn the_request_uri_never_names_a_third_party() {
+        let check = |contact: &str, expected: &str| {
+            let (_, notify) = answers("Contact: <sip:MAC001565aabbcc@192.0.2.7:5062>", contact);
+            assert_eq!(notify.lines().next().unwrap(), format!("NOTIFY {expected} SIP/2.0"), "{contact}");
+        };
+        let source = "sip:192.0.2.7:5062";
+        check("Contact: <sip:1@192.0.2.7:5060>;expires=0", "sip:1@192.0.2.7:5060");
+        check("Contact: <sip:1@192.0.2.7>", "sip:1@192.0.2.7");
+        check("Contact: sip:192.0.2.7:5059", "sip:192.0.2.7:5059");
+        check("Contact: <SIP:a%20b@192.0.2.7;line=x;ob?h=v>", "SIP:a%20b@192.0.2.7;line=x;ob");
+        check("Contact: <sip:192.0.2.8:5060>", source);
+        check("Contact: <sip:phone.example>", source);
+        check("Contact: <sips:192.0.2.7>", source);
+        check("Contact: <sip:evil.example;x=y@192.0.2.7@evil.example>", source);
+        check("Contact: <sip:a b@192.0.2.7>", source);
+        check("Contact: *", source);
+        check("X: y", source);
+    }
+
+    #[test]
+    fn nothing_that_a_phone_writes_becomes_a_header() {
+        let (ok, notify) = answers("tag=7", "tag=7\0\u{b}\u{85}Evil: yes");
+        for message in [&ok, &notify] {
+            assert!(!message.contains("\nEvil") && message.contains("tag=7Evil: yes\r\n"), "{message}");
+        }
+        let subscribe = Subscribe::parse(PLAIN.as_bytes()).unwrap();
+        let peer = peer("192.0.2.7:5062");
+        let names = Names::new(&[7; 16], peer.phone, &subscribe);
+        let message = super::notify(&subscribe, &peer, &names, &offer("http://192.0.2.1/\r\nEvil: yes"));
+        assert!(String::from_utf8(message).unwrap().ends_with("\r\n\r\nhttp://192.0.2.1/Evil: yes"));
+    }
+
+    #[test]
+    fn latin_1_comes_back_as_the_same_byte() {
+        let raw: Vec<u8> =
+            PLAIN.replace("From: <", "From: ~ <").bytes().map(|b| if b == b'~' { 0xfc } else { b }).collect();
+        let subscribe = Subscribe::parse(&raw).unwrap();
+        let peer = peer("192.0.2.7:5062");
+        let ok = ok(&subscribe, &peer, &Names::new(&[7; 16], peer.phone, &subscribe));
+        assert!(ok.windows(9).any(|window| window == b"From: \xfc <"));
+    }
+
+    #[test]
+    fn the_same_subscribe_gets_the_same_names_and_another_gets_others() {
+        let names = |old: &str, new: &str, phone: &str| {
+            let subscribe = Subscribe::parse(PLAIN.replace(old, new).as_bytes()).unwrap();
+            Names::new(&[7; 16], phone.parse().unwrap(), &subscribe)
+        };
+        let first = names("", "", "192.0.2.7:5062");
+        assert_eq!(names("", "", "192.0.2.7:5062"), first);
+        assert_eq!(Branch::parse(&first.branch.to_string()), Some(first.branch));
+        for (old, new, phone) in [
+            ("Call-ID: 7", "Call-ID: 8", "192.0.2.7:5062"),
+            ("CSeq: 20000", "CSeq: 20001", "192.0.2.7:5062"),
+            ("tag=7", "tag=8", "192.0.2.7:5062"),
+            ("z9hG4bK7", "z9hG4bK8", "192.0.2.7:5062"),
+            ("", "", "192.0.2.7:5063"),
+            ("", "", "192.0.2.8:5062"),
+        ] {
+            let other = names(old, new, phone);
+            assert!(
+                other.key != first.key && other.tag != first.tag && other.branch != first.branch,
+                "{new} {phone}"
+            );
+        }
+        for text in ["z9hG4bK7", "z9hG4bKgggggggggggggggg", "", "0011223344556677"] {
+            assert_eq!(Branch::parse(text), None, "{text}");
+        }
+    }
+
+    /// A repeatable stream of numbers (splitmix64).
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = self.0;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            usize::try_from((z ^ (z >> 31)) >> 33).unwrap() % sides.max(1)
+        }
+
+        /// Changes one to four places of a message: bytes, ranges, or a piece of another message.
+        fn mutate(&mut self, message: &mut Vec<u8>, other: &[u8]) {
+            const ODD: &[u8] = b"\r\n\0\t \":;<>@=,%?/\\*[]\xff\xc3\x85\x7f9aZ";
+            for _ in 0..=self.roll(4) {
+                let at = self.roll(message.len());
+                let to = (at + self.roll(24)).min(message.len());
+                match self.roll(7) {
+                    0 => message[at] = u8::try_from(self.roll(256)).unwrap(),
+                    1 => message[at] = ODD[self.roll(ODD.len())],
+                    2 => message.insert(at, ODD[self.roll(ODD.len())]),
+                    3 => drop(message.drain(at..to)),
+                    4 => drop(message.splice(at..at, message[at..to].to_vec())),
+                    5 => {
+                        let from = self.roll(other.len());
+                        let piece = other[from..(from + self.roll(40)).min(other.len())].to_vec();
+                        drop(message.splice(at..to, piece));
+                    }
+                    _ if self.roll(8) == 0 => message.truncate(at),
+                    _ => {}
+                }
+                if message.is_empty() {
+                    message.push(b'S');
+                }
+            }
+        }
+    }
+
+    /// Every line end in an answer is one that we wrote.
+    fn assert_well_formed(message: &[u8], headers: usize, body: &str) {
+        let head = message.strip_suffix(body.as_bytes()).unwrap();
+        let lines = head.strip_suffix(b"\r\n\r\n").unwrap();
+        let ends = head.windows(2).filter(|pair| pair == b"\r\n").count();
+        let controls = head.iter().filter(|byte| byte.is_ascii_control()).count();
+        assert!(ends == headers + 2 && controls == 2 * ends, "{}", String::from_utf8_lossy(lines));
+    }
+
+    #[test]
+    fn a_million_damaged_messages_do_no_harm() {
+        const EACH: usize = 500_000;
+        let real = captures();
+        let run = |seed: u64| {
+            let (mut dice, mut understood) = (Dice(seed), 0);
+            let mut message = Vec::new();
+            let peer = peer("192.168.10.67:5060");
+            let names = Names::new(&[7; 16], peer.phone, &Subscribe::parse(PLAIN.as_bytes()).unwrap());
+            for round in 0..EACH {
+                message.clear();
+                message.extend_from_slice(&real[dice.roll(real.len())].1);
+                let other = dice.roll(real.len());
+                dice.mutate(&mut message, &real[other].1);
+                let Ok(subscribe) = Subscribe::parse(&message) else { continue };
+                understood += 1;
+                let _ = subscribe.claimed_mac();
+                let (ok, notify) =
+                    (ok(&subscribe, &peer, &names), notify(&subscribe, &peer, &names, &offer(URL)));
+                // Looking at every byte takes longer than writing it; every eighth message will do.
+                if round % 8 == 0 {
+                    assert_well_formed(&ok, subscribe.vias.len() + 8, "");
+                    assert_well_formed(&notify, 12, URL);
+                }
+                if round % 64 == 0 {
+                    let _ = (subscribe.clues(), Names::new(&[7; 16], peer.phone, &subscribe));
+                    // rsip refuses some damaged values that are echoed; what it reads must have every header.
+                    if let Ok(SipMessage::Request(read)) = SipMessage::try_from(notify) {
+                        assert_eq!((read.headers.iter().count(), read.body), (12, URL.as_bytes().to_vec()));
+                    }
+                }
+            }
+            understood
+        };
+        let understood: Vec<usize> = std::thread::scope(|scope| {
+            let threads: Vec<_> = [1, 2].map(|seed| scope.spawn(move || run(seed))).into();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        // A mutator that breaks everything would prove nothing.
+        assert!(understood.iter().all(|count| *count > EACH / 4), "{understood:?}");
+    }
+}

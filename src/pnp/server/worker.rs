@@ -1,0 +1,403 @@
+//! The one task that answers: it takes datagrams in, asks the decisions, and sends what they say. Never waits for the
+//! store or the neighbour table on behalf of one phone while another one could be answered.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, trace, warn};
+
+use super::ear::{Ear, Membership};
+use super::{Arrival, Counters, Origin, PnpParts};
+use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
+use crate::net::interfaces::Table;
+use crate::net::udp::{UdpEndpoint, Via};
+use crate::pnp::answer::{Names, Peer};
+use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
+use crate::pnp::message::{Message, Subscribe};
+use crate::pnp::notifier::{self, Input, Notifier, Outcome};
+use crate::profile::Clue;
+use crate::provision::{self, Admission, Heard};
+use crate::store::StoreError;
+
+/// Datagrams taken in before their answers are sent.
+const BATCH: usize = 64;
+/// Phones that wait for the neighbour table or for adoption at a time; more have to ask again.
+const WAITING_MAX: usize = 256;
+
+pub(super) struct Worker {
+    parts: PnpParts,
+    voice: Arc<UdpEndpoint>,
+    reply_port: u16,
+    secret: [u8; 16],
+    counters: Arc<Counters>,
+    table: Arc<Table>,
+    membership: Membership,
+    memory: Memory,
+    notifier: Notifier,
+    outbox: Vec<(Peer, Bytes)>,
+    waiting: JoinSet<Waited>,
+    /// Who waits, so that a phone that asks again while it waits does not wait twice.
+    busy: HashSet<Busy>,
+}
+
+/// A SUBSCRIBE on its way.
+#[derive(Debug)]
+struct Case {
+    subscribe: Box<Subscribe>,
+    peer: Peer,
+    names: Names,
+}
+
+/// What a phone waited for.
+#[derive(Debug)]
+enum Waited {
+    Resolved(Case, Option<Mac>),
+    Adopted(Case, Identity, Result<Option<Arc<Device>>, StoreError>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Busy {
+    Resolving(SocketAddrV4),
+    Adopting(Mac),
+}
+
+impl Worker {
+    pub(super) fn new(
+        parts: PnpParts,
+        ear: Ear,
+        voice: Arc<UdpEndpoint>,
+        reply_port: u16,
+        secret: [u8; 16],
+        counters: Arc<Counters>,
+    ) -> Self {
+        let table = parts.interfaces.current();
+        let mut membership = Membership::new(ear);
+        membership.follow(&table);
+        Self {
+            parts,
+            voice,
+            reply_port,
+            secret,
+            counters,
+            table,
+            membership,
+            memory: Memory::default(),
+            notifier: Notifier::default(),
+            outbox: Vec::with_capacity(2 * BATCH),
+            waiting: JoinSet::new(),
+            busy: HashSet::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>, cancel: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            self.send().await;
+            let now = self.parts.clock.instant();
+            let due = self.notifier.poll_timeout().map(|due| due.saturating_duration_since(now));
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                count = arrivals.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    for arrival in batch.drain(..) {
+                        self.take_in(&arrival);
+                    }
+                }
+                Some(waited) = self.waiting.join_next() => match waited {
+                    Ok(waited) => self.go_on(waited),
+                    Err(failed) => error!("A task of PnP ended early: {failed}"),
+                },
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {
+                    self.notifier.handle_timeout(self.parts.clock.instant());
+                }
+                () = self.parts.interfaces.changed() => {
+                    self.table = self.parts.interfaces.current();
+                    self.membership.follow(&self.table);
+                }
+            }
+        }
+    }
+
+    /// A datagram that breaks one of our promises must not end the service for everybody else.
+    fn take_in(&mut self, arrival: &Arrival) {
+        trace!("{} bytes from {} on interface {}", arrival.bytes.len(), arrival.from, arrival.interface);
+        if catch_unwind(AssertUnwindSafe(|| self.hear(arrival))).is_err() {
+            error!("A datagram of {} made the agent fail; it was dropped", arrival.from);
+        }
+    }
+
+    fn hear(&mut self, arrival: &Arrival) {
+        match Message::parse(&arrival.bytes) {
+            Ok(Message::Subscribe(subscribe)) if arrival.origin == Origin::Group => {
+                self.question(subscribe, arrival);
+            }
+            Ok(Message::Response(response)) if arrival.origin == Origin::Voice => {
+                let now = self.parts.clock.instant();
+                self.notifier.handle(Input::Answer(*arrival.from.ip(), response), now);
+            }
+            Ok(_) => trace!("Nothing of ours from {}", arrival.from),
+            Err(error) => {
+                count(&self.counters.unread);
+                debug!(reason = error.reason(), "Dropped a datagram of {}: {error}", arrival.from);
+            }
+        }
+    }
+
+    fn question(&mut self, subscribe: Box<Subscribe>, arrival: &Arrival) {
+        let phone = arrival.from;
+        let Some((_, ours)) =
+            self.table.on_link(*phone.ip(), Some(arrival.interface)).filter(|_| phone.port() != 0)
+        else {
+            count(&self.counters.off_link);
+            debug!("Dropped a SUBSCRIBE of {phone}: not on the subnet of interface {}", arrival.interface);
+            return;
+        };
+        let peer =
+            Peer { phone, ours: SocketAddrV4::new(ours, self.reply_port), interface: arrival.interface };
+        let names = Names::new(&self.secret, phone, &subscribe);
+        let inventory = self.parts.store.inventory();
+        let served = |mac| inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
+        if let Some(commands) = self.memory.again(&names, served, self.parts.clock.instant()) {
+            count(&self.counters.repeated);
+            debug!("Answered a repeated SUBSCRIBE of {phone} as before");
+            return self.perform(commands);
+        }
+        let claimed = subscribe.claimed_mac();
+        let case = Case { subscribe, peer, names };
+        match claimed {
+            Some(mac) => self.consider(case, mac),
+            None => self.resolve(case),
+        }
+    }
+
+    /// A phone that does not write its MAC is asked for by ARP.
+    fn resolve(&mut self, case: Case) {
+        if !self.may_wait(Busy::Resolving(case.peer.phone)) {
+            return;
+        }
+        let neighbours = self.parts.neighbours.clone();
+        self.waiting.spawn(async move {
+            let address = IpAddr::V4(*case.peer.phone.ip());
+            let mac = neighbours.mac_of(address, case.peer.interface).await;
+            Waited::Resolved(case, mac)
+        });
+    }
+
+    fn consider(&mut self, case: Case, mac: Mac) {
+        let now = self.parts.clock.instant();
+        let device = self.parts.store.inventory().device(mac);
+        let device = device.as_deref();
+        let allowed = if device.is_some_and(|device| device.approval == Approval::Approved) {
+            self.memory.answers_known(mac, now)
+        } else {
+            self.memory.hears_stranger(mac, now)
+        };
+        if !allowed {
+            count(&self.counters.limited);
+            debug!(device.mac = %mac, "Dropped a SUBSCRIBE of {mac}: it, or the LAN, asks too often");
+            return;
+        }
+        let identity = self.identify(&case, mac);
+        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity)) {
+            Admission::Serve => match device {
+                Some(device) => self.serve(&case, &identity, device),
+                None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),
+            },
+            Admission::Pending => self.answer(&case, &identity, &Standing::Pending("pending")),
+            Admission::Ignore(reason) => self.answer(&case, &identity, &Standing::Ignored(reason)),
+            Admission::Adopt => self.adopt(case, mac, identity),
+        }
+    }
+
+    /// The vote of the profiles, for the phone of this MAC.
+    fn identify(&self, case: &Case, mac: Mac) -> Identity {
+        let mut clues = case.subscribe.clues();
+        clues.push(Clue::new(Source::Oui, mac.to_string()));
+        let identified = self.parts.catalog.identify(&clues);
+        Identity { mac: Some(mac), ..identified.identity }
+    }
+
+    /// Whether a profile knows this model: only then may a stranger be adopted without a person.
+    fn knows(&self, identity: &Identity) -> bool {
+        let profile = identity.vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor));
+        profile.zip(identity.model.as_deref()).is_some_and(|(profile, model)| profile.model(model).is_some())
+    }
+
+    fn adopt(&mut self, case: Case, mac: Mac, identity: Identity) {
+        if !self.may_wait(Busy::Adopting(mac)) {
+            return;
+        }
+        let store = self.parts.store.clone();
+        self.waiting.spawn(async move {
+            let adopted = store.adopt(&identity, Way::ZeroTouch).await;
+            Waited::Adopted(case, identity, adopted)
+        });
+    }
+
+    fn may_wait(&mut self, who: Busy) -> bool {
+        if self.busy.contains(&who) {
+            return false;
+        }
+        if self.busy.len() >= WAITING_MAX {
+            count(&self.counters.limited);
+            debug!("Dropped a SUBSCRIBE: {WAITING_MAX} phones wait already");
+            return false;
+        }
+        self.busy.insert(who)
+    }
+
+    fn go_on(&mut self, waited: Waited) {
+        match waited {
+            Waited::Resolved(case, mac) => {
+                self.busy.remove(&Busy::Resolving(case.peer.phone));
+                let phone = case.peer.phone;
+                let Some(mac) = mac else {
+                    return debug!("Dropped a SUBSCRIBE of {phone}: no MAC in it, none by ARP");
+                };
+                self.consider(case, mac);
+            }
+            Waited::Adopted(case, identity, adopted) => {
+                let Some(mac) = identity.mac else { return };
+                self.busy.remove(&Busy::Adopting(mac));
+                match adopted {
+                    Ok(Some(device)) if self.memory.answers_known(mac, self.parts.clock.instant()) => {
+                        info!(device.mac = %mac, "Adopted {mac} from {}", case.peer.phone);
+                        self.serve(&case, &identity, &device);
+                    }
+                    Ok(Some(_)) => count(&self.counters.limited),
+                    Ok(None) => {
+                        warn!(device.mac = %mac, "No account is free for {mac} from {}", case.peer.phone);
+                        self.answer(&case, &identity, &Standing::Pending("pending: no account is free"));
+                    }
+                    Err(error) => warn!(device.mac = %mac, "Cannot adopt {mac}: {error}"),
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, case: &Case, identity: &Identity, device: &Device) {
+        let standing = self.offer(case, identity, device).map_or_else(Standing::Ignored, Standing::Served);
+        self.answer(case, identity, &standing);
+    }
+
+    /// The device's own URL, as its phone reaches us.
+    fn offer(&self, case: &Case, identity: &Identity, device: &Device) -> Result<Offer, &'static str> {
+        let vendor = device.vendor.as_ref().or(identity.vendor.as_ref()).ok_or("no profile knows it")?;
+        let profile = self.parts.catalog.get(vendor).ok_or("its vendor has no profile")?;
+        let token = self.parts.store.bootstrap_token(device).map_err(|error| {
+            warn!(device.mac = %device.mac, "Cannot make the URL of {}: {error}", device.mac);
+            "its token cannot be opened"
+        })?;
+        let base = provision::own_base(IpAddr::V4(*case.peer.ours.ip()), self.parts.http_port, &token);
+        let model = device.model.as_deref().or(identity.model.as_deref());
+        let url =
+            profile.provisioning_url(&base, device.mac, model).ok_or("its model takes no URL by PnP")?;
+        Ok(Offer { url, content_type: profile.pnp_content_type().to_owned() })
+    }
+
+    fn answer(&mut self, case: &Case, identity: &Identity, standing: &Standing) {
+        let Case { subscribe, peer, names } = case;
+        let at = self.parts.clock.now();
+        let commands = decide::decide(&Question { subscribe, peer, names, identity, at }, standing);
+        self.memory.remember(&commands, self.parts.clock.instant());
+        let mac = identity.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        match standing {
+            Standing::Served(_) => {
+                count(&self.counters.answered);
+                info!(device.mac = mac, "Sent {mac} at {} its URL", peer.phone);
+            }
+            Standing::Pending(outcome) => {
+                count(&self.counters.unserved);
+                info!(device.mac = mac, "Heard {mac} at {}: {outcome}", peer.phone);
+            }
+            Standing::Ignored(reason) => {
+                count(&self.counters.unserved);
+                debug!(device.mac = mac, "Did not answer {mac} at {}: {reason}", peer.phone);
+            }
+        }
+        self.perform(commands);
+    }
+
+    fn perform(&mut self, commands: Vec<decide::Command>) {
+        for command in commands {
+            match command {
+                decide::Command::Record(seen) => self.record(seen),
+                decide::Command::Respond { peer, bytes } => self.outbox.push((peer, bytes)),
+                decide::Command::Notify(notice) => {
+                    self.notifier.handle(Input::Notify(notice), self.parts.clock.instant());
+                    // Behind its 200, not behind those of the whole batch.
+                    self.collect();
+                }
+            }
+        }
+    }
+
+    /// Takes over what the notifier wants done.
+    fn collect(&mut self) {
+        while let Some(command) = self.notifier.next_command() {
+            match command {
+                notifier::Command::Send { peer, bytes } => self.outbox.push((peer, bytes)),
+                notifier::Command::Report { identity, peer, outcome } => self.report(identity, peer, outcome),
+            }
+        }
+    }
+
+    fn report(&self, identity: Identity, peer: Peer, outcome: Outcome) {
+        let mac = identity.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        let outcome = match outcome {
+            Outcome::Taken => {
+                count(&self.counters.taken);
+                debug!(device.mac = mac, "{mac} at {} took its URL", peer.phone);
+                return;
+            }
+            Outcome::Refused(status) => {
+                count(&self.counters.refused);
+                format!("refused its URL with {status}")
+            }
+            Outcome::Unanswered => {
+                count(&self.counters.unanswered);
+                "did not answer the NOTIFY".to_owned()
+            }
+        };
+        info!(device.mac = mac, "{mac} at {} {outcome}", peer.phone);
+        let sighting = Sighting {
+            identity,
+            addr: IpAddr::V4(*peer.phone.ip()),
+            channel: Channel::Pnp,
+            at: self.parts.clock.now(),
+            outcome,
+        };
+        self.record(Heard { sighting, pending: false });
+    }
+
+    fn record(&self, seen: Heard) {
+        if self.parts.sightings.try_send(seen).is_err() {
+            count(&self.counters.unrecorded);
+            debug!("A sighting was dropped: too many wait to be written");
+        }
+    }
+
+    async fn send(&mut self) {
+        self.collect();
+        for (peer, bytes) in self.outbox.drain(..) {
+            let via = Via { interface: peer.interface, source: Some(IpAddr::V4(*peer.ours.ip())) };
+            trace!("{} bytes to {}", bytes.len(), peer.phone);
+            if let Err(error) = self.voice.send(&bytes, SocketAddr::V4(peer.phone), Some(via)).await {
+                debug!("Cannot send to {}: {error}", peer.phone);
+            }
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

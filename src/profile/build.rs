@@ -1,0 +1,420 @@
+//! From the files of a vendor to its [`Profile`]: everything is parsed and compiled here, once, and every finding names
+//! its file, line, key and remedy.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::error::{ProfileError, line_of};
+use super::model::{ANY, Models};
+use super::origin::VendorFiles;
+use super::path::PathPattern;
+use super::range::MacRange;
+use super::recogniser::{self, Example, Recogniser};
+use super::rendered::SecretForm;
+use super::schema::{FileToml, MatchToml, ModelToml, ProfileToml, SCHEMA, Scope, Text};
+use super::template::{Maps, Templates};
+use super::{Manual, PnpUrl, Profile, ProfileFile};
+use crate::device::Vendor;
+
+/// What a profile hands down to one that extends it, beside its ready-made parts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parts {
+    extends: bool,
+    sources: BTreeMap<String, String>,
+    maps: Maps,
+    defaults: BTreeMap<String, Text>,
+    models: BTreeMap<String, ModelToml>,
+}
+
+/// A vendor's files with `profile.toml` read, but nothing in it understood yet.
+#[derive(Debug)]
+pub(super) struct Draft<'f> {
+    files: &'f VendorFiles,
+    text: &'f str,
+    toml: ProfileToml,
+}
+
+impl<'f> Draft<'f> {
+    /// Reads `profile.toml`.
+    pub(super) fn read(files: &'f VendorFiles) -> Result<Self, ProfileError> {
+        let text = files.text("profile.toml")?;
+        let toml = toml::from_str::<ProfileToml>(text).map_err(|error| {
+            ProfileError::new(
+                &format!("{}/profile.toml", files.vendor),
+                error.message().trim().replace('\n', " "),
+                "vendor-profiles/README.md names every key",
+            )
+            .line(line_of(text, error.span()))
+        })?;
+        Ok(Self { files, text, toml })
+    }
+
+    /// The vendor whose profile this one extends.
+    pub(super) fn extends(&self) -> Option<Vendor> {
+        self.toml.extends.as_ref().map(|name| Vendor::new(name.get_ref()))
+    }
+
+    /// Builds the profile; `parent` is what it extends.
+    pub(super) fn build(self, parent: Option<&Profile>) -> Result<Profile, Vec<ProfileError>> {
+        let mut findings = Findings { file: self.files.vendor.clone(), text: self.text, errors: Vec::new() };
+        let toml = &self.toml;
+        findings.schema(toml, parent);
+        let parts = self.parts(parent, &mut findings);
+        let ranges =
+            toml.oui.iter().enumerate().filter_map(|(at, text)| {
+                findings.parsed(text, &format!("oui[{at}]"), str::parse::<MacRange>)
+            });
+        let ranges = ranges.collect();
+        let recognisers = toml
+            .matches
+            .iter()
+            .enumerate()
+            .filter_map(|(at, table)| findings.recogniser(at, table))
+            .collect();
+        let models = match Models::new(&parts.models, &parts.defaults) {
+            Ok(models) => Some(models),
+            Err((model, name)) => {
+                let key = format!("models.{model}");
+                findings.push(
+                    &key,
+                    None,
+                    format!("prints '{name}', as another model does"),
+                    "remove one alias",
+                );
+                None
+            }
+        };
+        let mut files = Vec::new();
+        for (at, table) in toml.files.iter().enumerate() {
+            files.extend(findings.file(at, table, &parts));
+        }
+        findings.doubles(&files);
+        if let Some(parent) = parent {
+            let replaced = |file: &&ProfileFile| files.iter().any(|own| own.path == file.path);
+            let inherited: Vec<ProfileFile> =
+                parent.files.iter().filter(|file| !replaced(file)).cloned().collect();
+            files.extend(inherited);
+        }
+        let pnp = match &toml.pnp {
+            Some(pnp) => findings.parsed(&pnp.url, "pnp.url", pnp_url),
+            None => parent.and_then(|parent| parent.pnp.clone()),
+        };
+        let templates = findings.templates(&parts, &files);
+        let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
+            return Err(findings.errors);
+        };
+        let manual = toml
+            .manual
+            .as_ref()
+            .map(|manual| Manual { place: manual.r#where.clone(), value: manual.value.clone() });
+        let pnp_content_type = match (&toml.pnp, parent) {
+            (Some(pnp), _) => pnp.content_type.clone(),
+            (None, Some(parent)) => parent.pnp_content_type.clone(),
+            (None, None) => "application/url".to_owned(),
+        };
+        Ok(Profile {
+            vendor: Vendor::new(&self.files.vendor),
+            display_name: toml.display_name.clone(),
+            retention: toml.retention.or(parent.map(Profile::retention)).unwrap_or_default(),
+            reach: toml.reach.clone().or(parent.map(|parent| parent.reach.clone())).unwrap_or_default(),
+            pnp,
+            pnp_content_type,
+            dhcp: toml.dhcp.clone().or(parent.and_then(|parent| parent.dhcp.clone())),
+            manual: manual.or(parent.and_then(|parent| parent.manual.clone())),
+            ranges,
+            recognisers,
+            files,
+            models,
+            templates,
+            parts,
+        })
+    }
+
+    /// The parent's layers with this profile's over them.
+    fn parts(&self, parent: Option<&Profile>, findings: &mut Findings<'_>) -> Parts {
+        let mut parts = parent.map(|parent| parent.parts.clone()).unwrap_or_default();
+        parts.extends = self.toml.extends.is_some();
+        for (name, _) in self.files.under("templates/") {
+            match self.files.text(&format!("templates/{name}")) {
+                Ok(text) => {
+                    parts.sources.insert(name.to_owned(), text.to_owned());
+                }
+                Err(error) => findings.errors.push(error),
+            }
+        }
+        for (name, table) in &self.toml.map {
+            let entries = table.iter().map(|(key, value)| (key.clone(), value.0.clone()));
+            parts.maps.entry(name.clone()).or_default().extend(entries);
+        }
+        parts.defaults.extend(self.toml.defaults.clone());
+        parts.models.extend(self.toml.models.clone());
+        parts
+    }
+}
+
+fn pnp_url(text: &str) -> Result<PnpUrl, String> {
+    if text == "directory" {
+        return Ok(PnpUrl::Directory);
+    }
+    let name =
+        text.strip_prefix("{base}").ok_or("is neither \"directory\" nor \"{base}\" with a file name")?;
+    name.parse().map(PnpUrl::File).map_err(|error: super::PathError| error.to_string())
+}
+
+/// Findings in one `profile.toml`, collected so that its author sees all of them at once.
+struct Findings<'t> {
+    file: String,
+    text: &'t str,
+    errors: Vec<ProfileError>,
+}
+
+impl Findings<'_> {
+    fn push(&mut self, key: &str, span: Option<Range<usize>>, message: impl Into<String>, remedy: &str) {
+        let file = format!("{}/profile.toml", self.file);
+        let line = line_of(self.text, span);
+        self.errors.push(ProfileError::new(&file, message, remedy).key(key).line(line));
+    }
+
+    /// Parses a text; what it says of itself when it cannot is the finding.
+    fn parsed<T, E: ToString>(
+        &mut self,
+        text: &Spanned<String>,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        parse(text.get_ref()).map_err(|error| self.push(key, Some(text.span()), error.to_string(), "")).ok()
+    }
+
+    fn schema(&mut self, toml: &ProfileToml, parent: Option<&Profile>) {
+        if *toml.schema.get_ref() != SCHEMA {
+            let message = format!("is {}, and this program reads {SCHEMA}", toml.schema.get_ref());
+            self.push("schema", Some(toml.schema.span()), message, "use the program that fits the profile");
+        }
+        let Some(extends) = &toml.extends else { return };
+        let remedy = "extend a profile that is there and extends none itself";
+        match parent {
+            None => self.push("extends", Some(extends.span()), "names no profile", remedy),
+            Some(parent) if parent.parts.extends => {
+                self.push("extends", Some(extends.span()), "names a profile that extends another", remedy);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn recogniser(&mut self, at: usize, table: &MatchToml) -> Option<Recogniser> {
+        if let Some(confidence) = table.confidence.as_ref().filter(|confidence| *confidence.get_ref() > 100) {
+            let key = format!("match[{at}].confidence");
+            self.push(&key, Some(confidence.span()), "is more than 100", "write 0 to 100");
+        }
+        let regex = self.parsed(&table.pattern, &format!("match[{at}].pattern"), recogniser::compile)?;
+        let line = |span: Range<usize>| line_of(self.text, Some(span));
+        let examples = table.examples.iter().map(|example| {
+            let inner = example.get_ref().clone();
+            Example {
+                line: line(example.span()),
+                text: inner.text,
+                model: inner.model,
+                firmware: inner.firmware,
+                mac: inner.mac,
+            }
+        });
+        Some(Recogniser {
+            source: table.source,
+            regex,
+            confidence: table.confidence.as_ref().map(|confidence| *confidence.get_ref()),
+            examples: examples.collect(),
+            rejects: table.rejects.iter().map(|text| (line(text.span()), text.get_ref().clone())).collect(),
+            number: at,
+        })
+    }
+
+    fn file(&mut self, at: usize, table: &FileToml, parts: &Parts) -> Option<ProfileFile> {
+        let key = |name: &str| format!("file[{at}].{name}");
+        let template = table.template.get_ref();
+        if !parts.sources.contains_key(template) {
+            let message = format!("names '{template}', which is not in the templates folder");
+            self.push(
+                &key("template"),
+                Some(table.template.span()),
+                message,
+                "write it, or correct the name",
+            );
+        }
+        for name in &table.models {
+            if name.get_ref() == ANY || !parts.models.contains_key(name.get_ref()) {
+                let message = format!("names '{}', which has no [models] table", name.get_ref());
+                self.push(&key("models"), Some(name.span()), message, "add the table, or correct the name");
+            }
+        }
+        for name in &table.families {
+            if !parts.models.values().any(|model| model.family.as_ref() == Some(name.get_ref())) {
+                let message = format!("names '{}', which no model has as its family", name.get_ref());
+                self.push(&key("families"), Some(name.span()), message, "correct the name");
+            }
+        }
+        let form = match &table.secret_form {
+            Some(text) => self.parsed(text, &key("secret_form"), secret_form),
+            None => secret_form(table.format.secret_form()).ok(),
+        };
+        let path = self.parsed(&table.path, &key("path"), str::parse::<PathPattern>)?;
+        let scope = self.scope(&path, table, &key("scope"));
+        if scope != Scope::Device && !table.secrets.is_empty() {
+            let remedy = "put secrets into a file with {mac} in its name";
+            self.push(&key("secrets"), Some(table.path.span()), "stand in a file that phones share", remedy);
+        }
+        let names = |list: &[Spanned<String>]| list.iter().map(|name| name.get_ref().clone()).collect();
+        Some(ProfileFile {
+            path,
+            template: template.clone(),
+            format: table.format,
+            content_type: table
+                .content_type
+                .clone()
+                .unwrap_or_else(|| table.format.content_type().to_owned()),
+            secrets: table.secrets.clone(),
+            form: form?,
+            models: names(&table.models),
+            families: names(&table.families),
+            scope,
+        })
+    }
+
+    fn scope(&mut self, path: &PathPattern, table: &FileToml, key: &str) -> Scope {
+        let natural = match (path.has_mac(), path.has_model()) {
+            (true, _) => Scope::Device,
+            (false, true) => Scope::Model,
+            (false, false) => Scope::Site,
+        };
+        let Some(said) = &table.scope else { return natural };
+        if path.has_mac() && *said.get_ref() != Scope::Device {
+            let remedy = "leave scope out, or take {mac} out of the path";
+            self.push(key, Some(said.span()), "is not device, yet the path has the MAC in it", remedy);
+        }
+        *said.get_ref()
+    }
+
+    /// Two files of one name for one model would be a toss-up.
+    fn doubles(&mut self, files: &[ProfileFile]) {
+        for (at, file) in files.iter().enumerate() {
+            let same = |other: &&ProfileFile| {
+                other.path == file.path && other.models == file.models && other.families == file.families
+            };
+            if files.iter().take(at).any(|other| same(&other)) {
+                let message = format!("is '{}', as another file's", file.path);
+                self.push(&format!("file[{at}].path"), None, message, "give each its models, or remove one");
+            }
+        }
+    }
+
+    fn templates(&mut self, parts: &Parts, files: &[ProfileFile]) -> Option<Templates> {
+        let formats: BTreeSet<_> = files.iter().map(|file| file.format).collect();
+        let maps = Arc::new(parts.maps.clone());
+        Templates::compile(&parts.sources, &formats, &maps)
+            .map_err(|errors| {
+                for error in errors {
+                    let file = format!("{}/templates/{}", self.file, error.template);
+                    let remedy = "correct the template";
+                    self.errors.push(ProfileError::new(&file, error.message, remedy).line(error.line));
+                }
+            })
+            .ok()
+    }
+}
+
+fn secret_form(text: &str) -> Result<SecretForm, &'static str> {
+    SecretForm::parse(text).ok_or("does not have {value} in it exactly once")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Catalog;
+    use super::super::fixture;
+    use crate::device::Vendor;
+
+    /// What is found in a profile with this text below its head.
+    fn findings(text: &str) -> Vec<String> {
+        let profile = format!("schema = 1\ndisplay_name = 'Acme'\n{text}");
+        let files = fixture::vendor("acme", &[("profile.toml", &profile), ("templates/t", "{{ mac }}\n")]);
+        let (_, errors) = Catalog::of_folders(&[files]);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn check(text: &str, expected: &str) {
+        let found = findings(text);
+        assert!(found.iter().any(|finding| finding.contains(expected)), "{text}: {found:?}");
+    }
+
+    #[test]
+    fn findings_name_file_line_key_and_remedy() {
+        check("oui = ['00156x']\n", "acme/profile.toml:3: oui[0]: '00156x' is no range");
+        check("extends = 'nobody'\n", "acme/profile.toml:3: extends: names no profile (extend a profile");
+        check("pnp = { url = 'folder' }\n", "acme/profile.toml:3: pnp.url: is neither \"directory\" nor");
+        check(
+            "retention = 'forget'\n",
+            "acme/profile.toml:3: unknown variant `forget`, expected `keep` or `replace`",
+        );
+        check(
+            "[[match]]\nsource = 'oui'\npattern = '('\n",
+            "acme/profile.toml:5: match[0].pattern: is no regular",
+        );
+        check("[[match]]\nsource = 'sip'\npattern = ''\n", "acme/profile.toml:4: unknown variant `sip`");
+        check("[models.A]\naliases = ['b']\n[models.B]\n", "models.B: prints 'B', as another model does");
+        check("[defaults]\na = []\n", "a array is no value");
+    }
+
+    #[test]
+    fn files_must_fit_what_they_name() {
+        let file =
+            |more: &str| format!("[[file]]\npath = '{{mac}}.x'\ntemplate = 't'\nformat = 'line'\n{more}");
+        assert_eq!(findings(&file("")), [""; 0]);
+        check(&file("models = ['X']\n"), "acme/profile.toml:7: file[0].models: names 'X'");
+        check(&file("families = ['X']\n"), "file[0].families: names 'X'");
+        check(&file("scope = 'site'\n"), "file[0].scope: is not device, yet the path has the MAC");
+        check(&file("secret_form = 'x'\n"), "file[0].secret_form: does not have {value}");
+        check(&file("secrets = ['wifi']\n"), "unknown variant `wifi`");
+        check(&format!("{}{}", file(""), file("")), "file[1].path: is '{mac}.x', as another file's");
+        check(
+            &file("").replace("'t'", "'u'"),
+            "file[0].template: names 'u', which is not in the templates folder",
+        );
+        check(&file("").replace("{mac}", "{max}"), "file[0].path: has the unknown variable {max}");
+        check(
+            &file("secrets = ['sip']").replace("{mac}.x", "all"),
+            "file[0].secrets: stand in a file that phones share",
+        );
+    }
+
+    #[test]
+    fn another_schema_is_refused() {
+        let files = fixture::vendor("acme", &[("profile.toml", "schema = 2\ndisplay_name = 'Acme'\n")]);
+        let (_, errors) = Catalog::of_folders(&[files]);
+        assert!(errors[0].to_string().contains(":1: schema: is 2, and this program reads 1"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_read_names_its_line() {
+        let profile =
+            "schema = 1\ndisplay_name = 'A'\n[[file]]\npath = '{mac}.x'\ntemplate = 't'\nformat = 'line'\n";
+        let files = fixture::vendor("acme", &[("profile.toml", profile), ("templates/t", "a\n{{ mac\n")]);
+        let (_, errors) = Catalog::of_folders(&[files]);
+        assert!(errors[0].to_string().starts_with("acme/templates/t:"), "{errors:?}");
+    }
+
+    #[test]
+    fn a_profile_extends_one_other() {
+        let own = "schema = 1\ndisplay_name = 'Tiptel'\nextends = 'yealink'\n[models.286]\nlines = 6\n\
+                   [defaults]\nvolume = 3\n";
+        let child = fixture::vendor("tiptel", &[("profile.toml", own)]);
+        let third = fixture::vendor("third", &[("profile.toml", &own.replace("yealink", "tiptel"))]);
+        let (catalog, errors) = Catalog::of_folders(&[child, fixture::lines(), third]);
+        assert!(errors[0].to_string().contains("names a profile that extends another"), "{errors:?}");
+        let profile = catalog.get(&Vendor::new("tiptel")).unwrap();
+        assert_eq!(profile.files().count(), 2);
+        assert_eq!(profile.retention(), crate::profile::Retention::Keep);
+        assert!(profile.model("T46U").is_some() && profile.model("286").is_some());
+        assert!(profile.ranges().is_empty() && profile.recognisers.is_empty(), "recognition is its own");
+    }
+}

@@ -1,0 +1,177 @@
+//! What `offhook profile check` checks, and every test run with it: patterns keep what their examples and rejects
+//! promise, no vendor claims another's phones, and every file renders for every model.
+
+use super::Profile;
+use super::case::blank_device;
+use super::catalog::Catalog;
+use super::error::ProfileError;
+use super::identify::Clue;
+use super::origin::Origin;
+use super::recogniser::{Example, Recogniser};
+use super::schema::Scope;
+use super::subject::{Site, Subject};
+use crate::device::{Account, Device, Key, KeyKind, Line, Mac};
+
+/// What was checked, and what is wrong.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Report {
+    /// Profiles that were read.
+    pub profiles: usize,
+    /// Examples and rejects of patterns.
+    pub examples: usize,
+    /// Files rendered for a model or a case.
+    pub files: usize,
+    /// Cases rendered and compared.
+    pub cases: usize,
+    /// Cases whose expected files were written anew.
+    pub blessed: Vec<String>,
+    /// What is wrong, nothing if all is well.
+    pub errors: Vec<ProfileError>,
+}
+
+/// Checks every profile of an origin, without comparing its cases.
+pub fn check_all(origin: &Origin) -> Report {
+    let (catalog, errors) = Catalog::of_origin(origin);
+    let mut report = Report { profiles: catalog.profiles().count(), errors, ..Report::default() };
+    for profile in catalog.profiles() {
+        check_patterns(profile, &catalog, &mut report);
+        check_models(profile, &mut report);
+    }
+    report
+}
+
+/// The name of a profile's own file, for findings.
+pub(super) fn at(profile: &Profile) -> String {
+    format!("{}/profile.toml", profile.vendor())
+}
+
+fn check_patterns(profile: &Profile, catalog: &Catalog, report: &mut Report) {
+    for recogniser in &profile.recognisers {
+        let key = format!("match[{}]", recogniser.number);
+        let finding = |line, message: String, remedy: &str| {
+            ProfileError::new(&at(profile), message, remedy).key(&key).line(line)
+        };
+        if recogniser.examples.is_empty() {
+            let remedy = "give at least one text that a real phone sends";
+            report.errors.push(finding(None, "has no example".to_owned(), remedy));
+        }
+        for example in &recogniser.examples {
+            report.examples += 1;
+            let wrong = check_example(profile, recogniser, example, catalog);
+            let told = wrong.map(|wrong| finding(example.line, wrong, "correct the pattern or the example"));
+            report.errors.extend(told);
+        }
+        for (line, text) in &recogniser.rejects {
+            report.examples += 1;
+            if recogniser.regex.is_match(text) {
+                let message = format!("matches '{text}', which it must reject");
+                report.errors.push(finding(*line, message, "make the pattern narrower"));
+            }
+        }
+    }
+}
+
+/// What is wrong with how an example is read, by the pattern and by all profiles together.
+fn check_example(
+    profile: &Profile,
+    recogniser: &Recogniser,
+    example: &Example,
+    catalog: &Catalog,
+) -> Option<String> {
+    let text = &example.text;
+    let Some(reading) = recogniser.read(text, profile.names()) else {
+        return Some(format!("does not match its example '{text}'"));
+    };
+    let mac = reading.mac.map(Mac::bare);
+    let expected_mac = example.mac.as_ref().map(|mac| mac.parse().map_or_else(|_| mac.clone(), Mac::bare));
+    // An example may name the model by what is printed or by the name of its table.
+    let table = |printed: &String| profile.model(printed).map(|model| model.name.clone());
+    let model = match (&reading.model, &example.model) {
+        (Some(printed), Some(expected)) if table(printed).as_ref() == Some(expected) => example.model.clone(),
+        (printed, _) => printed.clone(),
+    };
+    let fields = [
+        ("model", &example.model, &model),
+        ("firmware", &example.firmware, &reading.firmware),
+        ("mac", &expected_mac, &mac),
+    ];
+    for (field, expected, read) in fields {
+        if expected.is_some() && expected != read {
+            let (expected, read) =
+                (expected.as_deref().unwrap_or("nothing"), read.as_deref().unwrap_or("nothing"));
+            return Some(format!("reads {field} {read} instead of {expected} in '{text}'"));
+        }
+    }
+    let vote = catalog.identify(&[Clue::new(recogniser.source, text.clone())]);
+    match &vote.identity.vendor {
+        Some(vendor) if vendor != profile.vendor() => Some(format!("is outvoted by {vendor} on '{text}'")),
+        _ => None,
+    }
+}
+
+/// Every file must render for every model, with lines and keys of all kinds.
+fn check_models(profile: &Profile, report: &mut Report) {
+    let Some(mac) = Mac::new([0x02, 0, 0, 0, 0, 1]) else { return };
+    let site = Site { timezone: "Europe/Berlin".to_owned(), vlan: Some(20), ..Site::default() };
+    let model_names = profile.models().map(|model| Some(model.name.as_str()));
+    let names: Vec<Option<&str>> = model_names.chain([None]).collect();
+    for name in names {
+        let device = profile.sample_device(mac, name);
+        for (id, file) in profile.files_for(name) {
+            report.files += 1;
+            let device = (file.scope() == Scope::Device).then_some(&device);
+            let subject = Subject {
+                device,
+                model: name,
+                site: &site,
+                host: "192.0.2.1",
+                base: "http://192.0.2.1:8480/",
+            };
+            if let Err(error) = profile.render(id, &subject) {
+                let model = name.unwrap_or("an unknown model");
+                let message = format!("for {model}: {error}");
+                let finding =
+                    ProfileError::new(&at(profile), message, "correct the template or the model's table");
+                report.errors.push(finding.key(format!("file {}", file.path())));
+            }
+        }
+    }
+}
+
+impl Profile {
+    /// A phone of this model that exists nowhere, with lines and keys of all kinds: to look at its files.
+    pub fn sample_device(&self, mac: Mac, model: Option<&str>) -> Device {
+        let known = model.and_then(|model| self.model(model));
+        let lines = known.and_then(|model| model.lines).unwrap_or(2).clamp(1, 2);
+        let keys = known.and_then(|model| model.line_keys).unwrap_or(2);
+        let line = |number: u16| Line {
+            number,
+            label: None,
+            account: Account {
+                id: i64::from(number),
+                username: format!("20{number}"),
+                auth_id: format!("20{number}"),
+                display_name: Some("Reception & <Desk>".to_owned()),
+                registrar: Some("pbx.example:5070".to_owned()),
+                transport: None,
+                outbound_proxy: None,
+                srtp: None,
+                password_version: 1,
+                password: None,
+            },
+        };
+        let key = |(number, kind): (u16, KeyKind)| Key {
+            number,
+            kind,
+            value: if kind == KeyKind::Line { "1".to_owned() } else { "202".to_owned() },
+            label: "Key".to_owned(),
+        };
+        Device {
+            model: model.map(str::to_owned),
+            firmware: known.and_then(|model| model.firmware.clone()),
+            lines: (1..=lines).map(line).collect(),
+            keys: (1..=keys).zip(KeyKind::ALL.into_iter().cycle()).map(key).collect(),
+            ..blank_device(mac, self.vendor())
+        }
+    }
+}

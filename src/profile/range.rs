@@ -1,0 +1,92 @@
+//! Ranges of MAC addresses: a hint at the manufacturer, never an identity. Prefixes of any length and from-to ranges,
+//! because one manufacturer's phones may live inside another's block.
+
+use std::str::FromStr;
+
+use crate::device::Mac;
+
+/// Addresses from `first` to `last`, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MacRange {
+    first: u64,
+    last: u64,
+}
+
+/// Why a text is no range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is no range of MAC addresses; write the first digits (001565) or FROM-TO with twelve digits each"
+)]
+pub struct RangeError(String);
+
+impl MacRange {
+    /// Whether the address lies in it.
+    pub fn covers(self, mac: Mac) -> bool {
+        (self.first..=self.last).contains(&mac.as_u64())
+    }
+
+    /// How many addresses it has: of two ranges, the smaller one says more.
+    pub fn size(self) -> u64 {
+        self.last - self.first + 1
+    }
+}
+
+impl FromStr for MacRange {
+    type Err = RangeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || RangeError(text.chars().take(40).collect());
+        let digits: String = text.chars().filter(|c| !matches!(c, ':' | '.' | ' ')).collect();
+        let number = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| error());
+        let is_hex = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_hexdigit());
+        match digits.split_once('-') {
+            Some((from, to)) if is_hex(from) && is_hex(to) && from.len() == 12 && to.len() == 12 => {
+                let range = Self { first: number(from)?, last: number(to)? };
+                if range.first <= range.last { Ok(range) } else { Err(error()) }
+            }
+            None if is_hex(&digits) && digits.len() <= 12 => {
+                let open_bits = 4 * (12 - digits.len());
+                let first = number(&digits)? << open_bits;
+                Ok(Self { first, last: first | ((1u64 << open_bits) - 1) })
+            }
+            _ => Err(error()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(range: &str, mac: &str, expected: bool) {
+        let range: MacRange = range.parse().unwrap();
+        assert_eq!(range.covers(mac.parse().unwrap()), expected, "{range:?} {mac}");
+    }
+
+    #[test]
+    fn prefixes_and_ranges_cover_their_addresses() {
+        check("001565", "001565000000", true);
+        check("00:15:65", "001565ffffff", true);
+        check("001565", "001566000000", false);
+        check("000413e2", "000413e2ab01", true);
+        check("000413e2", "000413e3ab01", false);
+        check("000413800000-0004138000ff", "0004138000ff", true);
+        check("000413800000-0004138000ff", "000413800100", false);
+        check("805ec0aabbcc", "805ec0aabbcc", true);
+    }
+
+    #[test]
+    fn the_smaller_range_says_more() {
+        let size = |text: &str| text.parse::<MacRange>().unwrap().size();
+        assert_eq!(size("000413"), 1 << 24);
+        assert!(size("000413e2") < size("000413"));
+        assert_eq!(size("805ec0aabbcc"), 1);
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused() {
+        for text in ["", "-", "0015 6g", "0015650000001", "001565-001566", "000000000002-000000000001"] {
+            assert!(text.parse::<MacRange>().is_err(), "{text}");
+        }
+    }
+}

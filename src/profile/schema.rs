@@ -1,0 +1,260 @@
+//! `profile.toml` as written. Every key is known here and nowhere else; an unknown one is an error with its line.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::device::Source;
+use crate::secret::SecretKind;
+
+/// The schema this program reads.
+pub(super) const SCHEMA: i64 = 1;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProfileToml {
+    pub(super) schema: Spanned<i64>,
+    pub(super) display_name: String,
+    pub(super) extends: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) oui: Vec<Spanned<String>>,
+    pub(super) pnp: Option<PnpToml>,
+    pub(super) dhcp: Option<Dhcp>,
+    pub(super) retention: Option<Retention>,
+    pub(super) reach: Option<Reach>,
+    pub(super) manual: Option<ManualToml>,
+    #[serde(default, rename = "match")]
+    pub(super) matches: Vec<MatchToml>,
+    #[serde(default, rename = "file")]
+    pub(super) files: Vec<FileToml>,
+    #[serde(default)]
+    pub(super) map: BTreeMap<String, BTreeMap<String, Text>>,
+    #[serde(default)]
+    pub(super) defaults: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub(super) models: BTreeMap<String, ModelToml>,
+    /// Read by the simulator, with its own parser.
+    #[serde(default, rename = "simulate")]
+    pub(super) _simulate: Option<toml::Value>,
+}
+
+/// `pnp = { url = "directory", content_type = "application/url" }`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PnpToml {
+    pub(super) url: Spanned<String>,
+    #[serde(default = "application_url")]
+    pub(super) content_type: String,
+}
+
+fn application_url() -> String {
+    "application/url".to_owned()
+}
+
+/// What a vendor's phones read from DHCP.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dhcp {
+    /// Option codes they read, the one they prefer first.
+    pub options: Vec<u8>,
+    /// Whether they also ask by INFORM.
+    pub inform: bool,
+    /// What to put there; `{base}`, `{host}` and `{port}` are the agent's, other braces the phone's own.
+    pub value: Option<String>,
+}
+
+/// What a phone does with a setting that its file does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Retention {
+    /// It keeps the value it has: passwords can be sent once.
+    Keep,
+    /// It falls back to its default, or nobody has tested it: passwords go with every configuration.
+    #[default]
+    Replace,
+}
+
+impl Retention {
+    /// The word in profiles and listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+/// By which ways a vendor's phones can be reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Reach {
+    /// They multicast a SUBSCRIBE and follow the URL of the NOTIFY.
+    pub pnp: bool,
+    /// They read DHCP option 66.
+    pub option66: bool,
+    /// They read DHCP option 43.
+    pub option43: bool,
+    /// They read DHCP option 150.
+    pub option150: bool,
+    /// They read DHCP option 160.
+    pub option160: bool,
+    /// They fetch by TFTP.
+    pub tftp: bool,
+    /// The vendor's redirection service (`yealink-rps`).
+    pub redirect: Option<String>,
+    /// How a running phone is told to fetch again (`sip-notify:check-sync;reboot=false`).
+    pub resync: Option<String>,
+    /// How the URL is set by the phone's own web interface.
+    pub web: Option<String>,
+}
+
+impl Reach {
+    /// The ways in, each in a word, for listings.
+    pub fn words(&self) -> Vec<String> {
+        let flags = [
+            (self.pnp, "pnp"),
+            (self.option66, "option66"),
+            (self.option43, "option43"),
+            (self.option150, "option150"),
+            (self.option160, "option160"),
+            (self.tftp, "tftp"),
+            (self.web.is_some(), "web"),
+            (self.resync.is_some(), "resync"),
+        ];
+        let named = flags.into_iter().filter(|(has, _)| *has).map(|(_, word)| word.to_owned());
+        named.chain(self.redirect.clone()).collect()
+    }
+}
+
+/// `manual = { where = "Settings > Auto Provision > Server URL", value = "http://{host}:{port}/" }`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ManualToml {
+    pub(super) r#where: String,
+    pub(super) value: String,
+}
+
+/// `[[match]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MatchToml {
+    pub(super) source: Source,
+    pub(super) pattern: Spanned<String>,
+    pub(super) confidence: Option<Spanned<u8>>,
+    #[serde(default)]
+    pub(super) examples: Vec<Spanned<ExampleToml>>,
+    #[serde(default)]
+    pub(super) rejects: Vec<Spanned<String>>,
+}
+
+/// A text that a recogniser must match, and what it must read there.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExampleToml {
+    pub(super) text: String,
+    pub(super) model: Option<String>,
+    pub(super) firmware: Option<String>,
+    pub(super) mac: Option<String>,
+}
+
+/// `[[file]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileToml {
+    pub(super) path: Spanned<String>,
+    pub(super) template: Spanned<String>,
+    pub(super) format: Format,
+    pub(super) content_type: Option<String>,
+    #[serde(default)]
+    pub(super) secrets: Vec<SecretKind>,
+    pub(super) secret_form: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) models: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) families: Vec<Spanned<String>>,
+    pub(super) scope: Option<Spanned<Scope>>,
+}
+
+/// How a file is written, and so how values are escaped in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// `key = value`, one to a line.
+    Line,
+    /// Elements.
+    Xml,
+    /// Objects.
+    Json,
+    /// Text of no structure that we know.
+    Plain,
+}
+
+/// For whom a file is the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// One phone's own.
+    Device,
+    /// All phones of a model.
+    Model,
+    /// All phones of the vendor.
+    Site,
+}
+
+/// `[models.X]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ModelToml {
+    pub(super) lines: Option<u16>,
+    pub(super) line_keys: Option<u16>,
+    pub(super) expansion_keys: Option<u16>,
+    pub(super) common: Option<String>,
+    pub(super) firmware: Option<String>,
+    pub(super) family: Option<String>,
+    pub(super) aliases: Vec<String>,
+    pub(super) screen_languages: Vec<String>,
+    pub(super) settings: BTreeMap<String, Text>,
+    pub(super) facts: BTreeMap<String, toml::Value>,
+}
+
+/// A text that may be written as a number or a bool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text(pub(super) String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => Ok(Self(text)),
+            toml::Value::Integer(number) => Ok(Self(number.to_string())),
+            toml::Value::Boolean(flag) => Ok(Self(flag.to_string())),
+            other => Err(serde::de::Error::custom(format!(
+                "a {} is no value of a setting; write a text, a whole number, true or false",
+                other.type_str()
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place() {
+        let text = "schema = 1\ndisplay_name = \"Acme\"\nouis = []\n";
+        let error = toml::from_str::<ProfileToml>(text).unwrap_err();
+        assert!(error.message().contains("ouis"), "{error}");
+        assert_eq!(super::super::error::line_of(text, error.span()), Some(3));
+    }
+
+    #[test]
+    fn settings_are_text_however_written() {
+        let text = "schema = 1\ndisplay_name = \"A\"\n[defaults]\na = 1\nb = true\nc = \"x\"\n";
+        let profile: ProfileToml = toml::from_str(text).unwrap();
+        let values: Vec<&str> = profile.defaults.values().map(|text| text.0.as_str()).collect();
+        assert_eq!(values, ["1", "true", "x"]);
+        assert!(toml::from_str::<ProfileToml>(&format!("{text}d = [1]\n")).is_err());
+    }
+}

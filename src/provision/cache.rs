@@ -1,0 +1,62 @@
+//! Rendered files, kept until what they were made of changes. Secrets are never in here: a rendered file holds slots.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::device::{Mac, Vendor};
+use crate::profile::{FileId, Rendered};
+
+/// All kept files together; about 3,000 phones with their three files. When it is full it starts anew: a fleet that is
+/// larger than this boots once, and asks once.
+const KEPT_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// Which file, for whom, as seen from where.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) vendor: Vendor,
+    pub(super) file: FileId,
+    pub(super) mac: Option<Mac>,
+    pub(super) model: Option<String>,
+    pub(super) host: IpAddr,
+}
+
+/// A rendered file; where it has no slots, its bytes and their tag, too.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// Of the device it was rendered for.
+    pub(super) revision: i64,
+    pub(super) rendered: Rendered,
+    pub(super) whole: Option<(Bytes, String)>,
+}
+
+/// The files that were rendered lately.
+#[derive(Debug, Default)]
+pub(super) struct Cache(RwLock<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    files: HashMap<Key, Arc<Kept>>,
+    bytes: usize,
+}
+
+impl Cache {
+    /// The file, if it was rendered from this revision.
+    pub(super) fn get(&self, key: &Key, revision: i64) -> Option<Arc<Kept>> {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        state.files.get(key).filter(|kept| kept.revision == revision).cloned()
+    }
+
+    /// Keeps a file of `bytes` bytes in place of what was kept under this key.
+    pub(super) fn put(&self, key: Key, kept: Arc<Kept>, bytes: usize) {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if state.bytes + bytes > KEPT_BYTES_MAX {
+            *state = State::default();
+        }
+        if state.files.insert(key, kept).is_none() {
+            state.bytes += bytes;
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The static files for phones: firmware and language files under the data directory. A name from the network is looked
+//! up in a list of what is there; it never becomes a path.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use super::{Area, FileBody};
+use crate::clock::Clock;
+
+/// Files up to this size stay in memory once read; a larger one is shared only while somebody transfers it.
+const KEPT_BYTES_MAX: u64 = 256 * 1024;
+/// All kept files together.
+const KEPT_TOTAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// A list older than this is read again before a name counts as missing or a file as unchanged.
+const LIST_AGE_MAX: Duration = Duration::from_secs(2);
+
+/// What is on the shelf.
+#[derive(Debug)]
+pub struct Shelf {
+    folder: PathBuf,
+    clock: Clock,
+    list: RwLock<List>,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    read_at: Option<Instant>,
+    entries: HashMap<(Area, String, String), Arc<Entry>>,
+    kept_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    bytes: u64,
+    modified_ns: u128,
+    content: RwLock<Content>,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    kept: Option<Bytes>,
+    shared: Weak<Vec<u8>>,
+}
+
+/// Keeps a large file's bytes alive exactly as long as a transfer holds them.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Shelf {
+    /// The shelf of this folder: `FOLDER/{firmware,lang}/VENDOR/NAME`.
+    pub fn new(folder: PathBuf, clock: Clock) -> Self {
+        Self { folder, clock, list: RwLock::default() }
+    }
+
+    /// The file of this name, in whatever case it is asked; `None` when there is none, or it cannot be read.
+    pub(crate) async fn take(&self, area: Area, vendor: &str, name: &str) -> Option<FileBody> {
+        self.refresh();
+        let key = (area, vendor.to_owned(), name.to_ascii_lowercase());
+        let entry = self.list.read().unwrap_or_else(PoisonError::into_inner).entries.get(&key).cloned()?;
+        let bytes = match entry.content() {
+            Some(bytes) => bytes,
+            None => self.load(&entry).await?,
+        };
+        Some(FileBody {
+            bytes,
+            content_type: "application/octet-stream".to_owned(),
+            etag: format!("\"{:x}-{:x}\"", entry.modified_ns, entry.bytes),
+            ranges: true,
+        })
+    }
+
+    async fn load(&self, entry: &Arc<Entry>) -> Option<Bytes> {
+        let read = match tokio::fs::read(&entry.path).await {
+            Ok(read) => Arc::new(read),
+            Err(error) => {
+                tracing::warn!("Cannot read {}: {error}", entry.path.display());
+                return None;
+            }
+        };
+        let keep = entry.bytes <= KEPT_BYTES_MAX && {
+            let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+            let room = list.kept_bytes + entry.bytes <= KEPT_TOTAL_BYTES_MAX;
+            list.kept_bytes += if room { entry.bytes } else { 0 };
+            room
+        };
+        let bytes = Bytes::from_owner(Shared(Arc::clone(&read)));
+        let mut content = entry.content.write().unwrap_or_else(PoisonError::into_inner);
+        content.shared = Arc::downgrade(&read);
+        content.kept = keep.then(|| bytes.clone());
+        Some(bytes)
+    }
+
+    /// Reads the folders again when the list is old. Entries that did not change keep their content.
+    fn refresh(&self) {
+        let now = self.clock.instant();
+        let fresh =
+            |list: &List| list.read_at.is_some_and(|at| now.saturating_duration_since(at) < LIST_AGE_MAX);
+        if fresh(&self.list.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        if fresh(&list) {
+            return;
+        }
+        let mut entries = HashMap::new();
+        for (area, name) in [(Area::Firmware, "firmware"), (Area::Lang, "lang")] {
+            if let Err(error) = read_area(area, &self.folder.join(name), &list.entries, &mut entries) {
+                tracing::warn!("Cannot list {}: {error}", self.folder.join(name).display());
+            }
+        }
+        let kept = |entry: &Arc<Entry>| {
+            let content = entry.content.read().unwrap_or_else(PoisonError::into_inner);
+            content.kept.as_ref().map_or(0, |bytes| bytes.len() as u64)
+        };
+        list.kept_bytes = entries.values().map(kept).sum();
+        list.entries = entries;
+        list.read_at = Some(now);
+    }
+}
+
+impl Entry {
+    fn content(&self) -> Option<Bytes> {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        content
+            .kept
+            .clone()
+            .or_else(|| content.shared.upgrade().map(|shared| Bytes::from_owner(Shared(shared))))
+    }
+}
+
+type Entries = HashMap<(Area, String, String), Arc<Entry>>;
+
+fn read_area(area: Area, folder: &Path, before: &Entries, entries: &mut Entries) -> io::Result<()> {
+    for vendor in list_folder(folder)? {
+        if !vendor.metadata()?.is_dir() {
+            continue;
+        }
+        let vendor_name = vendor.file_name().to_string_lossy().to_ascii_lowercase();
+        for file in list_folder(&vendor.path())? {
+            let facts = file.metadata()?;
+            if !facts.is_file() {
+                continue;
+            }
+            let modified_ns =
+                facts.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+            let key = (area, vendor_name.clone(), file.file_name().to_string_lossy().to_ascii_lowercase());
+            let same =
+                before.get(&key).filter(|old| (old.bytes, old.modified_ns) == (facts.len(), modified_ns));
+            let entry = same.cloned().unwrap_or_else(|| {
+                Arc::new(Entry {
+                    path: file.path(),
+                    bytes: facts.len(),
+                    modified_ns,
+                    content: RwLock::default(),
+                })
+            });
+            entries.insert(key, entry);
+        }
+    }
+    Ok(())
+}
+
+/// The entries of a folder; none when it does not exist.
+fn list_folder(folder: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[tokio::test]
+    async fn a_file_is_found_in_any_case_and_its_replacement_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let vendor = folder.path().join("firmware/snom");
+        std::fs::create_dir_all(&vendor).unwrap();
+        std::fs::write(vendor.join("D785.bin"), b"one").unwrap();
+        let clock = Clock::manual(Timestamp(0));
+        let shelf = Shelf::new(folder.path().to_owned(), clock.clone());
+        let first = shelf.take(Area::Firmware, "snom", "d785.BIN").await.unwrap();
+        assert_eq!((&first.bytes[..], first.ranges), (&b"one"[..], true));
+        assert!(shelf.take(Area::Lang, "snom", "d785.bin").await.is_none());
+        std::fs::write(vendor.join("D785.bin"), b"three").unwrap();
+        assert_eq!(shelf.take(Area::Firmware, "snom", "D785.bin").await.unwrap().bytes, first.bytes);
+        clock.advance(LIST_AGE_MAX);
+        let second = shelf.take(Area::Firmware, "snom", "D785.bin").await.unwrap();
+        assert_eq!(&second.bytes[..], b"three");
+        assert_ne!(first.etag, second.etag);
+    }
+
+    #[tokio::test]
+    async fn a_large_file_is_shared_while_it_is_transferred_and_dropped_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("firmware/snom")).unwrap();
+        std::fs::write(folder.path().join("firmware/snom/big.bin"), vec![7; 300_000]).unwrap();
+        let shelf = Shelf::new(folder.path().to_owned(), Clock::manual(Timestamp(0)));
+        let one = shelf.take(Area::Firmware, "snom", "big.bin").await.unwrap();
+        let two = shelf.take(Area::Firmware, "snom", "big.bin").await.unwrap();
+        assert_eq!(one.bytes.as_ptr(), two.bytes.as_ptr(), "the same memory");
+        let entry = shelf.list.read().unwrap().entries.values().next().cloned().unwrap();
+        drop((one, two));
+        assert!(entry.content().is_none());
+    }
+}

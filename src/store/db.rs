@@ -1,0 +1,268 @@
+//! The database behind the store: which one, how it is opened, and its two kinds of transaction.
+//!
+//! Both databases are driven through sqlx's `Any`: the tables hold only BIGINT and TEXT, which is all that `Any`
+//! carries, and one text of SQL runs on both. What differs between them is in this file.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::any::{Any, AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, SqlSafeStr as _, Transaction};
+
+use super::error::{StoreError, failed};
+use super::key_file;
+
+/// Readers beside the one writer: an agent reads from memory, a command needs one, the pages a few.
+const READERS_MAX: u32 = 4;
+/// How long a writer waits for another process before it gives up; the answer to a phone must not wait longer.
+const BUSY_MS_MAX: u64 = 2_000;
+/// How long a connection may take; a PostgreSQL that does not answer must not hold a phone's request forever.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Two processes that open a new SQLite file at once can each be told "locked" without having waited.
+const OPEN_ATTEMPTS_MAX: u32 = 20;
+
+/// In this order, and never edited once released.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "inventory", include_str!("migrations/0001_inventory.sql"))];
+
+/// Which database a URL names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+/// An open database.
+#[derive(Debug, Clone)]
+pub(super) struct Db {
+    /// One connection: the process's writers queue here, not at the database.
+    write: AnyPool,
+    read: AnyPool,
+    postgres: bool,
+}
+
+impl Db {
+    /// Opens the database of this URL, makes it if it is a file that does not exist, and brings its tables up to date.
+    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let target = Target::parse(url)?;
+        let database = target.shown();
+        let refused = |error: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
+            database: database.clone(),
+            error,
+        };
+        if let Target::Sqlite(file) = &target {
+            create_file(file).map_err(|error| refused(Box::new(error)))?;
+        }
+        let options = target.options()?;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match Self::connect(&options, target.is_postgres()).await {
+                Ok(db) => return Ok(db),
+                Err(StoreError::Database { error, .. })
+                    if is_locked(&error) && attempt < OPEN_ATTEMPTS_MAX =>
+                {
+                    tokio::time::sleep(Duration::from_millis(u64::from(attempt) * 5)).await;
+                }
+                Err(StoreError::Database { error, .. }) => return Err(refused(Box::new(error))),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn connect(options: &AnyConnectOptions, postgres: bool) -> Result<Self, StoreError> {
+        let write = pool(1, postgres).connect_with(options.clone()).await.map_err(failed("connect"))?;
+        let mut connection = write.acquire().await.map_err(failed("connect"))?;
+        migrate(&mut connection, postgres).await?;
+        drop(connection);
+        let read = pool(READERS_MAX, postgres).connect_lazy_with(options.clone());
+        Ok(Self { write, read, postgres })
+    }
+
+    /// A connection for one question.
+    pub(super) fn reader(&self) -> &AnyPool {
+        &self.read
+    }
+
+    /// A transaction that sees one moment, whatever is written meanwhile.
+    pub(super) async fn snapshot(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        let begin = if self.postgres { "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" } else { "BEGIN" };
+        self.read.begin_with(begin).await.map_err(failed("read the database"))
+    }
+
+    /// A transaction that may write. On SQLite it holds the only right to write from its first statement on, so that
+    /// it never has to be repeated; on PostgreSQL the head row serves for that.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        let begin = if self.postgres { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        self.write.begin_with(begin).await.map_err(failed("begin to write"))
+    }
+
+    /// Looks for damage. PostgreSQL looks after itself.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        if self.postgres {
+            return Ok(());
+        }
+        let found: Vec<(String,)> = sqlx::query_as("PRAGMA quick_check")
+            .fetch_all(&self.read)
+            .await
+            .map_err(failed("check the database"))?;
+        match found.first() {
+            Some((text,)) if text == "ok" => Ok(()),
+            Some((text,)) => Err(StoreError::Damaged(text.clone())),
+            None => Err(StoreError::Damaged("quick_check said nothing".to_owned())),
+        }
+    }
+
+    /// Closes every connection, so that nothing of them is left when this returns.
+    pub(super) async fn close(&self) {
+        self.write.close().await;
+        self.read.close().await;
+    }
+}
+
+impl Target {
+    fn parse(url: &str) -> Result<Self, StoreError> {
+        let Some((scheme, rest)) = url.split_once(':') else {
+            return Err(StoreError::Url("it names no kind of database".to_owned()));
+        };
+        match scheme {
+            "sqlite" => {
+                let path = rest.strip_prefix("//").unwrap_or(rest);
+                if path.is_empty() || path.starts_with(':') || path.contains('?') {
+                    return Err(StoreError::Url(
+                        "sqlite: wants the path of a file, and nothing else".to_owned(),
+                    ));
+                }
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            }
+            "postgres" | "postgresql" if cfg!(feature = "postgres") => Ok(Self::Postgres(url.to_owned())),
+            "postgres" | "postgresql" => {
+                Err(StoreError::Url("this offhook was built without PostgreSQL".to_owned()))
+            }
+            other => Err(StoreError::Url(format!("'{other}:' is no database that offhook knows"))),
+        }
+    }
+
+    fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// For messages: without user and password.
+    fn shown(&self) -> String {
+        match self {
+            Self::Sqlite(file) => file.display().to_string(),
+            Self::Postgres(url) => shown_url(url),
+        }
+    }
+
+    fn options(&self) -> Result<AnyConnectOptions, StoreError> {
+        let options = match self {
+            Self::Sqlite(file) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+                AnyConnectOptions::from_url(&options.to_url_lossy())
+            }
+            Self::Postgres(url) => url.parse(),
+        };
+        // Statements are not logged: at DEBUG the agent's own sentences would drown in them.
+        options
+            .map(sqlx::ConnectOptions::disable_statement_logging)
+            .map_err(|error| StoreError::Url(error.to_string()))
+    }
+}
+
+/// The file of a `sqlite:` URL, for messages and for its owner.
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    match Target::parse(url) {
+        Ok(Target::Sqlite(file)) => Some(file),
+        Ok(Target::Postgres(_)) | Err(_) => None,
+    }
+}
+
+fn shown_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", ""));
+    let rest = rest.split('?').next().unwrap_or("");
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    format!("{scheme}://{place}")
+}
+
+/// Makes the database's file before SQLite does, readable by its owner only; SQLite gives its journal the same mode.
+fn create_file(file: &Path) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        key_file::create_folder(folder)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
+        Ok(_) => key_file::give_to_owner(file, folder.unwrap_or_else(|| Path::new("."))),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn pool(connections: u32, postgres: bool) -> AnyPoolOptions {
+    let options = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_MAX)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(postgres);
+    if postgres {
+        return options;
+    }
+    options.after_connect(|connection, _| {
+        Box::pin(async move {
+            sqlx::raw_sql(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                 PRAGMA trusted_schema = OFF;",
+            )
+            .execute(&mut *connection)
+            .await?;
+            let busy = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {BUSY_MS_MAX}"));
+            sqlx::raw_sql(busy).execute(&mut *connection).await?;
+            Ok(())
+        })
+    })
+}
+
+async fn migrate(connection: &mut AnyConnection, postgres: bool) -> Result<(), StoreError> {
+    let migrations = MIGRATIONS.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let migrator = Migrator::with_migrations(migrations.to_vec());
+    // `run` takes any kind of connection and is not Send for any lifetime; `run_direct` is what it calls.
+    if postgres {
+        // It takes an advisory lock of the server.
+        return Ok(migrator.run_direct(None, connection, false).await?);
+    }
+    // SQLite has no such lock; a transaction that may write is one.
+    let mut transaction =
+        connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed("prepare the tables"))?;
+    migrator.run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await.map_err(failed("prepare the tables"))
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("locked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_its_database() {
+        assert_eq!(Target::parse("sqlite:/a b/c.db").unwrap(), Target::Sqlite("/a b/c.db".into()));
+        assert_eq!(Target::parse("sqlite://c.db").unwrap(), Target::Sqlite("c.db".into()));
+        for wrong in ["", "c.db", "sqlite:", "sqlite::memory:", "sqlite:a.db?mode=ro", "mysql://host/db"] {
+            assert!(matches!(Target::parse(wrong), Err(StoreError::Url(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_shown_url_hides_user_and_password() {
+        assert_eq!(shown_url("postgres://offhook:geheim@db.lan/phones?x=geheim"), "postgres://db.lan/phones");
+        assert_eq!(shown_url("postgres:///phones?host=/run/postgresql"), "postgres:///phones");
+    }
+}

@@ -1,0 +1,322 @@
+//! One write: it holds the process's right to write and the database's head row, stamps what it changes with the next
+//! generation, and puts into memory what it has committed. Dropped without a commit, it has changed nothing.
+
+use sqlx::any::{Any, AnyArguments};
+use sqlx::query::Query;
+use sqlx::{AnyConnection, AssertSqlSafe, Transaction};
+use tokio::sync::MutexGuard;
+
+use super::error::{StoreError, failed};
+use super::inventory::{Delta, Entry};
+use super::{Store, load};
+use crate::clock::Timestamp;
+use crate::device::Mac;
+use crate::secret::{Sealed, SecretKind};
+
+/// Rows in one INSERT: enough to make its overhead small, few enough for the parameters of either database.
+const ROWS_MAX: usize = 100;
+
+/// A write that has begun.
+pub(super) struct Write<'s> {
+    transaction: Transaction<'static, Any>,
+    store: &'s Store,
+    /// The generation that this write makes, if it changes anything.
+    pub(super) generation: i64,
+    /// When it began.
+    pub(super) now: Timestamp,
+    removal: i64,
+    next_id: i64,
+    changes: bool,
+    removed_devices: Vec<Mac>,
+    removed_accounts: Vec<i64>,
+    _right: MutexGuard<'s, ()>,
+}
+
+/// One value of a row.
+pub(super) enum Cell {
+    Number(i64),
+    Text(String),
+    Maybe(Option<String>),
+}
+
+impl Cell {
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl<'s> Write<'s> {
+    /// Waits for the right to write, and reads what another process wrote meanwhile.
+    pub(super) async fn begin(store: &'s Store) -> Result<Self, StoreError> {
+        let right = store.inner.writer.lock().await;
+        Self::begin_with(store, right).await
+    }
+
+    /// The same for whoever has the right already.
+    pub(super) async fn begin_with(store: &'s Store, right: MutexGuard<'s, ()>) -> Result<Self, StoreError> {
+        let mut transaction = store.inner.db.begin().await?;
+        // Changes nothing, but locks the row on PostgreSQL: from here on everything that is read is the latest.
+        let (generation, removal, next_id): (i64, i64, i64) = sqlx::query_as(
+            "UPDATE head SET next_id = next_id WHERE id = $1 RETURNING generation, removal, next_id",
+        )
+        .bind(1_i64)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed("lock the inventory"))?;
+        store.catch_up(&mut transaction, &load::Head { generation, removal }).await?;
+        Ok(Self {
+            transaction,
+            store,
+            generation: generation + 1,
+            now: store.inner.clock.now(),
+            removal,
+            next_id,
+            changes: false,
+            removed_devices: Vec::new(),
+            removed_accounts: Vec::new(),
+            _right: right,
+        })
+    }
+
+    /// The connection, for a statement of one's own.
+    pub(super) fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+
+    /// A number that no row of this database ever had.
+    pub(super) fn next_id(&mut self) -> i64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    /// Runs one statement that changes devices or accounts.
+    pub(super) async fn change(
+        &mut self,
+        operation: &'static str,
+        sql: &'static str,
+        cells: impl IntoIterator<Item = Cell>,
+    ) -> Result<u64, StoreError> {
+        self.changes = true;
+        let query = bind(sqlx::query(sql), cells);
+        let done = query.execute(&mut *self.transaction).await.map_err(failed(operation))?;
+        Ok(done.rows_affected())
+    }
+
+    /// Inserts many rows with few statements. `into` is `table (column, column)`, `rest` a conflict clause or nothing.
+    pub(super) async fn insert(
+        &mut self,
+        operation: &'static str,
+        into: &'static str,
+        rows: Vec<Vec<Cell>>,
+        rest: &'static str,
+    ) -> Result<(), StoreError> {
+        self.changes |= !rows.is_empty();
+        insert_rows(&mut self.transaction, operation, into, rows, rest).await
+    }
+
+    /// Writes new devices with their secrets and lines.
+    pub(super) async fn insert_devices(&mut self, entries: &[Entry]) -> Result<(), StoreError> {
+        let generation = self.generation;
+        let rows = entries.iter().map(|entry| device_row(entry, generation)).collect();
+        self.insert(
+            "add the device",
+            "device (mac, vendor, model, firmware, approval, way, gigaset_id, created_ms, revision, changed)",
+            rows,
+            "",
+        )
+        .await?;
+        let rows = entries.iter().flat_map(secret_rows).collect();
+        self.insert(
+            "add the device's secrets",
+            "device_secret (mac, kind, version, sealed, digest)",
+            rows,
+            "",
+        )
+        .await?;
+        let rows = entries.iter().flat_map(|entry| {
+            let mac = load::key(entry.device.mac);
+            entry.device.lines.iter().map(move |line| line_row(&mac, line.number, line.account.id))
+        });
+        let rows = rows.collect();
+        self.insert("add the device's lines", "line (mac, number, account_id)", rows, "").await
+    }
+
+    /// Marks a device as changed, and its files with it.
+    pub(super) async fn stamp(&mut self, mac: Mac) -> Result<(), StoreError> {
+        let cells = [Cell::Number(self.generation), Cell::Text(load::key(mac))];
+        self.change("mark the device", "UPDATE device SET revision = $1, changed = $1 WHERE mac = $2", cells)
+            .await?;
+        Ok(())
+    }
+
+    /// Removes a device with all that is its own; its accounts are the pool's then.
+    pub(super) async fn remove_device(&mut self, mac: Mac) -> Result<(), StoreError> {
+        self.change("remove the device", "DELETE FROM device WHERE mac = $1", [Cell::Text(load::key(mac))])
+            .await?;
+        self.removed_devices.push(mac);
+        Ok(())
+    }
+
+    /// Removes an account and takes it from its device.
+    pub(super) async fn remove_account(&mut self, id: i64) -> Result<(), StoreError> {
+        self.change("remove the account", "DELETE FROM account WHERE id = $1", [Cell::Number(id)]).await?;
+        self.removed_accounts.push(id);
+        Ok(())
+    }
+
+    /// Writes down who did what, in the same transaction. `detail` never holds a secret.
+    pub(super) async fn audit(
+        &mut self,
+        event: &'static str,
+        mac: Option<Mac>,
+        detail: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let row = [
+            Cell::Number(self.now.0),
+            Cell::text(self.store.actor.as_ref()),
+            Cell::text(event),
+            Cell::Maybe(mac.map(load::key)),
+            Cell::Text(detail.to_string()),
+        ];
+        let query = sqlx::query(
+            "INSERT INTO audit (seq, at_ms, actor, event, mac, detail) \
+             SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4, $5 FROM audit",
+        );
+        bind(query, row).execute(&mut *self.transaction).await.map_err(failed("write the audit"))?;
+        Ok(())
+    }
+
+    /// Commits, and reads back into memory what was changed.
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        let delta = match self.changes {
+            true => load::changed_after(&mut self.transaction, self.generation - 1).await?,
+            false => Delta::default(),
+        };
+        self.commit_with(delta).await
+    }
+
+    /// Commits, and puts `delta`, which is exactly what was changed, into memory.
+    pub(super) async fn commit_with(mut self, delta: Delta) -> Result<(), StoreError> {
+        if self.changes {
+            let removed = !self.removed_devices.is_empty() || !self.removed_accounts.is_empty();
+            let removal = if removed { self.generation } else { self.removal };
+            sqlx::query("UPDATE head SET generation = $1, removal = $2, next_id = $3 WHERE id = 1")
+                .bind(self.generation)
+                .bind(removal)
+                .bind(self.next_id)
+                .execute(&mut *self.transaction)
+                .await
+                .map_err(failed("write the generation"))?;
+        }
+        self.transaction.commit().await.map_err(failed("commit"))?;
+        if self.changes {
+            let mut state = self.store.inner.inventory.write();
+            for mac in self.removed_devices {
+                state.forget_device(mac);
+            }
+            for id in self.removed_accounts {
+                state.forget_account(id);
+            }
+            state.install(self.generation, delta);
+        }
+        Ok(())
+    }
+}
+
+/// Inserts rows of equal length, a hundred at a time.
+pub(super) async fn insert_rows(
+    connection: &mut AnyConnection,
+    operation: &'static str,
+    into: &'static str,
+    rows: Vec<Vec<Cell>>,
+    rest: &'static str,
+) -> Result<(), StoreError> {
+    let mut rows = rows.into_iter().peekable();
+    while let Some(columns) = rows.peek().map(Vec::len) {
+        let chunk: Vec<Vec<Cell>> = rows.by_ref().take(ROWS_MAX).collect();
+        let places = placeholders(chunk.len(), columns);
+        // Only names from this program's text and numbers go in; every value is bound.
+        let sql = AssertSqlSafe(format!("INSERT INTO {into} VALUES {places} {rest}"));
+        bind(sqlx::query(sql), chunk.into_iter().flatten())
+            .execute(&mut *connection)
+            .await
+            .map_err(failed(operation))?;
+    }
+    Ok(())
+}
+
+/// `($1, $2), ($3, $4)`: the places of `rows` rows.
+fn placeholders(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> =
+            (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+fn bind(
+    mut query: Query<'_, Any, AnyArguments>,
+    cells: impl IntoIterator<Item = Cell>,
+) -> Query<'_, Any, AnyArguments> {
+    for cell in cells {
+        query = match cell {
+            Cell::Number(number) => query.bind(number),
+            Cell::Text(text) => query.bind(text),
+            Cell::Maybe(text) => query.bind(text),
+        };
+    }
+    query
+}
+
+fn device_row(entry: &Entry, generation: i64) -> Vec<Cell> {
+    let device = &entry.device;
+    vec![
+        Cell::Text(load::key(device.mac)),
+        Cell::Maybe(device.vendor.as_ref().map(|vendor| vendor.as_str().to_owned())),
+        Cell::Maybe(device.model.clone()),
+        Cell::Maybe(device.firmware.clone()),
+        Cell::text(device.approval.as_str()),
+        Cell::Maybe(device.way.map(|way| way.as_str().to_owned())),
+        Cell::Maybe(device.gigaset_id.clone()),
+        Cell::Number(device.created_at.0),
+        Cell::Number(generation),
+        Cell::Number(generation),
+    ]
+}
+
+fn secret_rows(entry: &Entry) -> Vec<Vec<Cell>> {
+    let mac = load::key(entry.device.mac);
+    let [bootstrap, steady] = entry.digests.map(|digest| super::vault::hex(&digest));
+    let row = |kind: &str, sealed: &Sealed, digest: Option<String>| {
+        vec![
+            Cell::text(mac.clone()),
+            Cell::text(kind),
+            Cell::Number(1),
+            Cell::text(sealed.0.clone()),
+            Cell::Maybe(digest),
+        ]
+    };
+    let secrets = entry.device.secrets.iter().map(|(kind, sealed)| {
+        let digest = (*kind == SecretKind::Prov).then(|| steady.clone());
+        row(kind.as_str(), sealed, digest)
+    });
+    let first = row(super::fresh::BOOTSTRAP, &entry.device.bootstrap_token, Some(bootstrap));
+    std::iter::once(first).chain(secrets).collect()
+}
+
+/// A row of `line (mac, number, account_id)`.
+pub(super) fn line_row(mac: &str, number: u16, account: i64) -> Vec<Cell> {
+    vec![Cell::text(mac), Cell::Number(number.into()), Cell::Number(account)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_numbered_through() {
+        assert_eq!(placeholders(2, 2), "($1, $2), ($3, $4)");
+    }
+}
