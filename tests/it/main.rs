@@ -9,4 +9,7 @@
     reason = "a test says what is wrong by failing, and measures real time"
 )]
 
+mod files;
+mod http;
 mod lab;
+mod tftp;
