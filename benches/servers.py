@@ -14,6 +14,8 @@ REPOSITORY = HERE.parent
 class Peer:
     """One server: a command, the ports it must have bound, and where its files stand."""
 
+    own_path = "/d/"
+
     def __init__(self, name, ports, command, file_prefix="", sip=None, http=None):
         self.name, self.ports, self.command = name, ports, command
         self.file_prefix, self.sip, self.http = file_prefix, sip or f"{lab.SERVER}:5060", http or f"{lab.SERVER}:8480"
@@ -82,6 +84,7 @@ class Product:
     """`offhook run` over an inventory that was made once; every run gets a copy of it."""
 
     name = "offhook"
+    own_path = "/"
     ports = [("udp", 5060), ("udp", 5065), ("udp", 69), ("tcp", 8480)]
     sip = "224.0.1.75:5060"
     http = f"{lab.SERVER}:8480"

@@ -7,9 +7,31 @@ pub use csv::{is_host, read as read_csv};
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::io::Read as _;
+use std::path::Path;
+
+use zeroize::Zeroizing;
 
 use crate::device::{Key, Mac, Srtp, Transport, Vendor};
 use crate::secret::Secret;
+
+/// Reads a file of accounts or function keys into the sheet; `-` is standard input. The file's text is wiped from memory
+/// afterwards (what the CSV reader kept in its own buffer is freed, and not wiped).
+pub fn read_csv_file(file: &Path, sheet: &mut Sheet) -> std::io::Result<()> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    if file == Path::new("-") {
+        std::io::stdin().read_to_end(&mut bytes)?;
+        read_csv("standard input", &bytes, sheet);
+        return Ok(());
+    }
+    let mut open = std::fs::File::open(file)?;
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let size = open.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(0));
+    bytes.reserve_exact(size.saturating_add(1).min(csv::FILE_BYTES_MAX));
+    open.read_to_end(&mut bytes)?;
+    read_csv(&file.display().to_string(), &bytes, sheet);
+    Ok(())
+}
 
 /// A value of a table that a person keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,1 +1,360 @@
-//! stub
+//! The agent: built from its configuration, it binds every socket, starts every service, and stops them again. A port
+//! or a right that is missing switches off that one service, with a line that says what to do; the rest runs.
+
+mod chores;
+mod service;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use chores::host_timezone;
+pub use service::{Service, State};
+
+use crate::clock::{Clock, Entropy};
+use crate::config::{Config, Listen, Places, PnpReceive};
+use crate::device::Mac;
+use crate::http::server::HttpServer;
+use crate::net::interfaces::{Interfaces, Table};
+use crate::net::neighbours::Neighbours;
+use crate::pnp::server::{PnpParts, PnpServer};
+use crate::profile::{Catalog, ProfileError, Site};
+use crate::provision::{Desk, DeskParts, Heard, Root};
+use crate::store::Store;
+use crate::tftp::server::TftpServer;
+
+/// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
+const SIGHTINGS_MAX: usize = 65_536;
+/// Why a service is off that was told to be quiet.
+const OBSERVING: &str = "only observing (--observe)";
+
+/// What an agent is built from.
+pub struct AgentOptions {
+    /// Everything that can be set.
+    pub config: Config,
+    /// Its folders.
+    pub places: Places,
+    /// Its inventory, opened.
+    pub store: Store,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// Hear and record only: nothing is answered, no file is served.
+    pub observe: bool,
+    /// A neighbour table written by hand, which proves nothing. The demonstration on loopback needs it, because
+    /// loopback has no hardware addresses; `offhook run` has no way to set it.
+    pub declared_neighbours: Option<HashMap<IpAddr, Mac>>,
+}
+
+/// Why there is no agent. A service that cannot be opened is not among these, unless it is the last.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The kernel does not tell about interfaces or neighbours.
+    #[error("cannot read the interfaces and neighbours from the kernel: {0}")]
+    Network(io::Error),
+    /// Another agent has this data.
+    #[error("another agent is running on this data: it answers at {0}")]
+    Running(String),
+    /// Nothing could be opened.
+    #[error("no service could be opened")]
+    Nothing(Vec<Service>),
+}
+
+/// Where a running agent is heard; `None` for what is off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The phones' HTTP listener.
+    pub http: Option<SocketAddr>,
+    /// TFTP.
+    pub tftp: Option<SocketAddr>,
+    /// The multicast group and its port.
+    pub pnp: Option<SocketAddrV4>,
+}
+
+/// A running agent.
+pub struct Agent {
+    services: Vec<Service>,
+    addresses: Addresses,
+    broken_profiles: Vec<ProfileError>,
+    interfaces: Interfaces,
+    store: Store,
+    stop_serving: CancellationToken,
+    serving: JoinSet<()>,
+    stop_chores: CancellationToken,
+    chores: JoinSet<()>,
+}
+
+impl Agent {
+    /// Opens every socket, then starts every service. Must be called inside the runtime.
+    pub fn start(options: AgentOptions) -> Result<Self, AgentError> {
+        chores::raise_open_files();
+        let claim = chores::claim(&options.places.socket())?;
+        let only = options.config.agent.interfaces.clone();
+        let interfaces = Interfaces::watch(only).map_err(AgentError::Network)?;
+        let neighbours = match &options.declared_neighbours {
+            Some(entries) => Neighbours::declared(entries.clone()),
+            None => Neighbours::kernel(!options.observe).map_err(AgentError::Network)?,
+        };
+        let (catalog, broken_profiles) = Catalog::load(options.config.profiles.dir.as_deref());
+        let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
+        let parts = Parts { options, interfaces, neighbours, catalog: Arc::new(catalog), sightings };
+        let opened = Opened::open(&parts);
+        if !opened.services.iter().any(|service| service.state == State::On) {
+            return Err(AgentError::Nothing(opened.services));
+        }
+
+        let mut chores = JoinSet::new();
+        let (stop_serving, stop_chores) = (CancellationToken::new(), CancellationToken::new());
+        chores.spawn(chores::follow(parts.options.store.clone(), claim, stop_chores.clone()));
+        chores.spawn(chores::record(parts.options.store.clone(), heard, stop_chores.clone()));
+        Ok(Self {
+            services: opened.services.clone(),
+            addresses: opened.addresses,
+            broken_profiles,
+            interfaces: parts.interfaces.clone(),
+            store: parts.options.store.clone(),
+            serving: opened.serve(&parts, &stop_serving),
+            stop_serving,
+            stop_chores,
+            chores,
+        })
+    }
+
+    /// The port table.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// Where it is heard.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Profiles that were refused; the built-in ones of their names are used instead.
+    pub fn broken_profiles(&self) -> &[ProfileError] {
+        &self.broken_profiles
+    }
+
+    /// The interfaces in use now.
+    pub fn interfaces(&self) -> Arc<Table> {
+        self.interfaces.current()
+    }
+
+    /// The inventory.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Stops listening, lets what is under way finish within the services' grace, writes what is left, and closes.
+    pub async fn stop(mut self) {
+        self.stop_serving.cancel();
+        while self.serving.join_next().await.is_some() {}
+        self.stop_chores.cancel();
+        while self.chores.join_next().await.is_some() {}
+        self.store.close().await;
+    }
+}
+
+/// What the services share.
+struct Parts {
+    options: AgentOptions,
+    interfaces: Interfaces,
+    neighbours: Neighbours,
+    catalog: Arc<Catalog>,
+    sightings: mpsc::Sender<Heard>,
+}
+
+/// Every socket that could be opened, and the table of all.
+#[derive(Default)]
+struct Opened {
+    services: Vec<Service>,
+    addresses: Addresses,
+    root: Option<Root>,
+    pnp: Option<PnpServer>,
+    http: Option<HttpServer>,
+    tftp: Option<TftpServer>,
+}
+
+impl Opened {
+    /// PnP comes last, because the port of the files goes into its URLs: without files it has nothing to say.
+    fn open(parts: &Parts) -> Self {
+        let mut opened = Self::default();
+        opened.open_http(parts);
+        opened.open_tftp(parts);
+        opened.open_pnp(parts);
+        opened.services.rotate_right(1);
+        opened
+    }
+
+    fn open_http(&mut self, parts: &Parts) {
+        let config = &parts.options.config.http;
+        let Some(address) = self.wanted(parts, "HTTP", config.listen, "tcp", "http.listen") else { return };
+        let clock = parts.options.clock.clone();
+        let bound =
+            HttpServer::bind(address, config.connections_per_address, parts.interfaces.clone(), clock);
+        match bound.and_then(|server| Ok((server.local_addr()?, server))) {
+            Ok((address, server)) => {
+                self.services.push(Service::on("HTTP", format!("{address}/tcp"), "files for phones"));
+                self.addresses.http = Some(address);
+                self.root = Some(Root::Http(address.port()));
+                self.http = Some(server);
+            }
+            Err(error) => self.refuse("HTTP", address, "tcp", "http.listen", &error),
+        }
+    }
+
+    fn open_tftp(&mut self, parts: &Parts) {
+        let config = &parts.options.config.tftp;
+        let Some(address) = self.wanted(parts, "TFTP", config.listen, "udp", "tftp.listen") else { return };
+        let clock = parts.options.clock.clone();
+        let bound = TftpServer::bind(address, config.networks.clone(), parts.interfaces.clone(), clock);
+        match bound.and_then(|server| Ok((server.local_addr()?, server))) {
+            Ok((address, server)) => {
+                self.services.push(Service::on("TFTP", format!("{address}/udp"), "files for phones"));
+                self.addresses.tftp = Some(address);
+                self.root = self.root.or(Some(Root::Tftp(address.port())));
+                self.tftp = Some(server);
+            }
+            Err(error) => self.refuse("TFTP", address, "udp", "tftp.listen", &error),
+        }
+    }
+
+    fn open_pnp(&mut self, parts: &Parts) {
+        let options = &parts.options;
+        let config = &options.config.pnp;
+        let port = format!("{}:{}/udp", config.group, config.port);
+        if !config.enabled {
+            return self.services.push(Service::off("PnP", port, "pnp.enabled is false"));
+        }
+        // Who only observes hands out no URL, so its port does not matter.
+        let Some(root) = self.root.or(options.observe.then_some(Root::Http(0))) else {
+            return self.services.push(Service::off(
+                "PnP",
+                port,
+                "there is no service for files to point phones at",
+            ));
+        };
+        let bound = PnpServer::bind(PnpParts {
+            config: config.clone(),
+            adopt: options.config.adopt.clone(),
+            observe: options.observe,
+            root,
+            interfaces: parts.interfaces.clone(),
+            neighbours: parts.neighbours.clone(),
+            store: options.store.clone(),
+            catalog: Arc::clone(&parts.catalog),
+            clock: options.clock.clone(),
+            entropy: options.entropy.clone(),
+            sightings: parts.sightings.clone(),
+        });
+        match bound {
+            Ok(server) => {
+                self.addresses.pnp = Some(server.group());
+                let port = format!("{}/udp", server.group());
+                self.services.push(Service::on(
+                    "PnP",
+                    port,
+                    pnp_note(&server, &parts.interfaces.current(), options),
+                ));
+                self.pnp = Some(server);
+            }
+            Err(error) => self.services.push(Service::off("PnP", port, error.to_string())),
+        }
+    }
+
+    /// The address to bind, unless the service is off.
+    fn wanted(
+        &mut self,
+        parts: &Parts,
+        name: &'static str,
+        listen: Listen,
+        protocol: &str,
+        key: &str,
+    ) -> Option<SocketAddr> {
+        match listen.address() {
+            None => self.services.push(Service::off(name, format!("-/{protocol}"), format!("{key} is off"))),
+            Some(address) if parts.options.observe => {
+                self.services.push(Service::off(name, format!("{address}/{protocol}"), OBSERVING));
+            }
+            Some(address) => return Some(address),
+        }
+        None
+    }
+
+    fn refuse(
+        &mut self,
+        name: &'static str,
+        address: SocketAddr,
+        protocol: &str,
+        key: &str,
+        error: &io::Error,
+    ) {
+        let note = service::refused(error, address, protocol, key);
+        self.services.push(Service::off(name, format!("{address}/{protocol}"), note));
+    }
+
+    fn serve(self, parts: &Parts, cancel: &CancellationToken) -> JoinSet<()> {
+        let mut serving = JoinSet::new();
+        if let Some(pnp) = self.pnp {
+            serving.spawn(pnp.run(cancel.clone()));
+        }
+        let Some(root) = self.root else { return serving };
+        let options = &parts.options;
+        let desk = Desk::new(DeskParts {
+            adopt: options.config.adopt.clone(),
+            site: Site::new(&options.config.site, &options.config.sip, &host_timezone()),
+            catalog: Arc::clone(&parts.catalog),
+            store: options.store.clone(),
+            interfaces: parts.interfaces.clone(),
+            neighbours: parts.neighbours.clone(),
+            clock: options.clock.clone(),
+            files: options.places.files(),
+            root,
+            sightings: parts.sightings.clone(),
+        });
+        if let Some(http) = self.http {
+            serving.spawn(http.run(desk.clone(), cancel.clone()));
+        }
+        if let Some(tftp) = self.tftp {
+            serving.spawn(tftp.run(desk, cancel.clone()));
+        }
+        serving
+    }
+}
+
+/// Where PnP is heard, and what an administrator should know about it.
+fn pnp_note(server: &PnpServer, table: &Table, options: &AgentOptions) -> String {
+    let named = |interface: &crate::net::interfaces::Interface| {
+        let addresses: Vec<String> =
+            interface.addresses.iter().map(|(address, _)| address.to_string()).collect();
+        format!("{} ({})", interface.name, addresses.join(", "))
+    };
+    let heard: Vec<String> = table.interfaces().iter().map(named).collect();
+    let mut note = match heard.as_slice() {
+        [] => "no usable interface yet; one that comes is joined".to_owned(),
+        heard => format!("on {}", heard.join(", ")),
+    };
+    if options.observe {
+        note.push_str("; ");
+        note.push_str(OBSERVING);
+    } else {
+        let _ = write!(note, "; NOTIFYs from port {}", server.reply_port());
+    }
+    if server.receive() == PnpReceive::Packet {
+        note.push_str("; heard by a packet socket");
+    }
+    if server.is_clamped() {
+        warn!(
+            "The kernel grants PnP a small receive buffer; set net.core.rmem_max to 16777216, or give CAP_NET_ADMIN"
+        );
+    }
+    note
+}

@@ -11,4 +11,5 @@ pub mod message;
 pub mod notifier;
 pub mod server;
 
+mod votes;
 mod wire;

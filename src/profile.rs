@@ -87,6 +87,8 @@ pub struct ProfileFile {
     models: Vec<String>,
     families: Vec<String>,
     scope: Scope,
+    /// From the profile that this one extends, whose cases make it.
+    inherited: bool,
 }
 
 impl ProfileFile {
@@ -312,15 +314,21 @@ fn with_base(text: &str, base: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::secret::Secret;
 
-    fn profile(vendor: &str) -> Arc<Profile> {
+    static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         let (catalog, errors) = Catalog::of_folders(&fixture::vendors());
         assert_eq!(errors, []);
-        Arc::clone(catalog.get(&Vendor::new(vendor)).unwrap())
+        catalog
+    });
+
+    fn profile(vendor: &str) -> Arc<Profile> {
+        Arc::clone(CATALOG.get(&Vendor::new(vendor)).unwrap())
     }
 
     fn case(vendor: &str, text: &str) -> Case {
@@ -365,6 +373,30 @@ mod tests {
         assert!(filled.contains(&format!("{line}{slot}  </phone")), "{}", filled.as_str());
         assert!(rendered.plain().contains(&format!("{line}  </phone")), "{}", rendered.plain());
         assert_eq!(rendered.notes().len(), 1, "no registrar is worth a note");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_typed_reads_back_as_it_was(
+            name in "[^\\p{C}\\u{2028}\\u{2029}]{1,40}", password in "[^\\p{C}\\u{2028}\\u{2029}]{1,40}",
+        ) {
+            let mut phone = case("snom", "[[line]]\nusername = '200'\n");
+            phone.device.lines[0].account.display_name = Some(name.clone());
+            let filled = rendered("snom", &phone).fill(|_| Some(Secret::new(password.as_str()))).unwrap();
+            let document = roxmltree::Document::parse(&filled).unwrap();
+            let text = |tag: &str| document.descendants().find(|node| node.has_tag_name(tag)).and_then(|node| node.text());
+            prop_assert_eq!(text("user_realname"), Some(name.as_str()));
+            prop_assert_eq!(text("user_pass"), Some(password.as_str()));
+            let mut phone = case("yealink", "[[line]]\nusername = '200'\n");
+            phone.device.lines[0].label = Some(name.clone());
+            let lines = rendered("yealink", &phone).fill(|_| Some(Secret::new(password.as_str()))).unwrap();
+            let value = |key: &str| lines.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "));
+            prop_assert_eq!(value("account.1.label"), Some(name.as_str()));
+            prop_assert_eq!(value("account.1.password"), Some(password.as_str()));
+            prop_assert_eq!(lines.lines().count(), 10);
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use shelf::Shelf;
 use crate::config::{AdoptConfig, AdoptPolicy};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting};
 use crate::net::interfaces::{Interface, Table};
+use crate::profile::Catalog;
 use crate::secret::Secret;
 
 /// A phone asks for a file.
@@ -126,6 +127,11 @@ pub enum Admission {
     Ignore(&'static str),
 }
 
+/// Whether a profile knows what to give to this phone: then it may be adopted without a person.
+pub fn is_known(identity: &Identity, catalog: &Catalog) -> bool {
+    identity.model.is_some() && identity.vendor.as_ref().is_some_and(|vendor| catalog.get(vendor).is_some())
+}
+
 /// Decides whether a phone is served.
 ///
 /// 1. A device of the inventory is served when approved, waits while pending, and is ignored when blocked.
@@ -165,10 +171,31 @@ pub struct Heard {
     pub pending: bool,
 }
 
-/// The root of one phone's own URL: `http://HOST:PORT/d/TOKEN/`. As secret as the token in it.
-pub fn own_base(host: IpAddr, port: u16, token: &Secret) -> String {
-    let host = SocketAddr::new(host, port);
-    format!("http://{host}/d/{}/", token.expose())
+/// Where phones reach our files: the scheme and port that go into URLs. HTTP where there is HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// The phones' HTTP listener.
+    Http(u16),
+    /// TFTP alone.
+    Tftp(u16),
+}
+
+impl Root {
+    /// The shared root, `http://HOST:8480/`, as a phone reaches it.
+    pub fn url(self, host: IpAddr) -> String {
+        match self {
+            Self::Http(port) => format!("http://{}/", SocketAddr::new(host, port)),
+            Self::Tftp(69) => {
+                format!("tftp://{}/", SocketAddr::new(host, 69).to_string().trim_end_matches(":69"))
+            }
+            Self::Tftp(port) => format!("tftp://{}/", SocketAddr::new(host, port)),
+        }
+    }
+
+    /// The root of one phone's own URL, `http://HOST:8480/d/TOKEN/`; as secret as the token in it.
+    pub fn own_url(self, host: IpAddr, token: &Secret) -> String {
+        format!("{}d/{}/", self.url(host), token.expose())
+    }
 }
 
 /// What is known of who asks for a file.
@@ -229,17 +256,20 @@ pub(crate) enum Permission {
 mod tests {
     use super::*;
 
-    fn file(token: Option<&str>, name: &str) -> Option<Asked> {
-        Some(Asked::File { token: token.map(str::to_owned), name: name.to_owned() })
+    fn file(token: Option<&str>, name: &str) -> Asked {
+        Asked::File { token: token.map(str::to_owned), name: name.to_owned() }
     }
 
     #[test]
     fn a_path_is_taken_apart_and_never_followed() {
         let token = "0123456789abcdef0123456789abcdef";
-        assert_eq!(Asked::parse("/805ec0aabbcc.cfg"), file(None, "805ec0aabbcc.cfg"));
-        assert_eq!(Asked::parse("//provisioning/./snomD785.htm"), file(None, "snomD785.htm"));
-        assert_eq!(Asked::parse(&format!("/d/{}/x.cfg", token.to_uppercase())), file(Some(token), "x.cfg"));
-        assert_eq!(Asked::parse(&format!("D/{token}/a/x.cfg")), file(Some(token), "x.cfg"));
+        assert_eq!(Asked::parse("/805ec0aabbcc.cfg"), Some(file(None, "805ec0aabbcc.cfg")));
+        assert_eq!(Asked::parse("//provisioning/./snomD785.htm"), Some(file(None, "snomD785.htm")));
+        assert_eq!(
+            Asked::parse(&format!("/d/{}/x.cfg", token.to_uppercase())),
+            Some(file(Some(token), "x.cfg"))
+        );
+        assert_eq!(Asked::parse(&format!("D/{token}/a/x.cfg")), Some(file(Some(token), "x.cfg")));
         let firmware =
             Asked::Static { area: Area::Firmware, vendor: "snom".to_owned(), name: "a.bin".to_owned() };
         assert_eq!(Asked::parse("/firmware/Snom/a.bin"), Some(firmware));
@@ -248,6 +278,15 @@ mod tests {
         {
             assert_eq!(Asked::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_url_names_the_host_as_the_phone_reaches_it() {
+        let host = IpAddr::from([192, 168, 1, 35]);
+        assert_eq!(Root::Http(8480).url(host), "http://192.168.1.35:8480/");
+        assert_eq!(Root::Tftp(69).url(host), "tftp://192.168.1.35/");
+        assert_eq!(Root::Tftp(1069).own_url(host, &Secret::new("ab")), "tftp://192.168.1.35:1069/d/ab/");
+        assert_eq!(Root::Http(80).url("fe80::1".parse().unwrap()), "http://[fe80::1]:80/");
     }
 
     #[test]

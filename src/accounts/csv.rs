@@ -9,7 +9,7 @@ use crate::device::{Key, KeyKind, Mac, Vendor};
 use crate::secret::Secret;
 
 /// A file of 100,000 phones is a tenth of this.
-const FILE_BYTES_MAX: usize = 64 << 20;
+pub(super) const FILE_BYTES_MAX: usize = 64 << 20;
 /// No phone shows, dials or types more.
 const VALUE_CHARS_MAX: usize = 255;
 /// URLs of function keys are longer than names.

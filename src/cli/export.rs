@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 use super::{Context, Failure, Outcome, open, output};
-use crate::device::{Account, Approval, Device, Key};
+use crate::device::{Account, Approval, Device, Key, Srtp, Transport};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Store, StoreError, Tally};
 
@@ -187,9 +187,9 @@ fn account_cells(account: &Account, label: Option<&str>) -> Vec<Zeroizing<String
         account.display_name.as_deref(),
         label,
         account.registrar.as_deref(),
-        account.transport.map(|transport| transport.as_str()),
+        account.transport.map(Transport::as_str),
         account.outbound_proxy.as_deref(),
-        account.srtp.map(|srtp| srtp.as_str()),
+        account.srtp.map(Srtp::as_str),
     ]
     .map(|cell| Zeroizing::new(cell.unwrap_or_default().to_owned()))
     .to_vec()
@@ -211,4 +211,70 @@ fn plain(secret: Option<Secret>) -> Zeroizing<String> {
 
 fn unwritten(error: impl std::fmt::Display) -> Failure {
     Failure::failed("export", format!("cannot write the table: {error}"), "try again with more memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::read_csv;
+    use crate::clock::{Clock, Entropy};
+    use crate::store::{ImportOptions, Plan, Vault};
+
+    const OFFICE: &str = "mac,vendor,model,line,username,auth_id,password,display_name,label,registrar,gigaset_id,srtp\n\
+                          805e00000001,yealink,T46U,1,101,a101,\"ge,heim\",\"Ada \"\"A\"\"\",Front,,,off\n\
+                          805e00000001,,,3,102,,geheim2,,,pbx:5061,,\n\
+                          7c2f80000001,gigaset,N670,,,,,,,,AB12,\n\
+                          ,,,,201,,geheim3,Pool,,,,\n\
+                          mac,key,kind,value,label\n\
+                          805e00000001,1,url,\"http://a/?b=c,d\",\n";
+
+    async fn store(folder: &std::path::Path, key: u8) -> Store {
+        let url = format!("sqlite:{}", folder.join(format!("{key}.db")).display());
+        Store::open(&url, Vault::with_key([key; 32]), Clock::System, Entropy::System).await.unwrap()
+    }
+
+    async fn import(store: &Store, text: &str) -> Plan {
+        let mut sheet = crate::accounts::Sheet::default();
+        read_csv("a.csv", text.as_bytes(), &mut sheet);
+        store.import(&sheet, ImportOptions { prune: true, ..ImportOptions::default() }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_exported_is_what_would_be_imported() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = store(folder.path(), 1).await;
+        assert!(import(&one, OFFICE).await.applied);
+        let plain = Sheet::new(&one, false).unwrap().csv().unwrap_or_default();
+        assert!(!plain.contains("heim"), "{}", *plain);
+        let again = import(&one, &plain).await;
+        assert!(again.is_empty() && again.problems.is_empty(), "{again:?}");
+        one.block("805e00000001".parse().unwrap()).await.unwrap();
+        let again = import(&one, &Sheet::new(&one, false).unwrap().csv().unwrap_or_default()).await;
+        assert!(again.is_empty(), "a blocked phone keeps its accounts: {again:?}");
+    }
+
+    #[tokio::test]
+    async fn an_inventory_moves_to_another_host_with_its_secrets() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (store(folder.path(), 1).await, store(folder.path(), 2).await);
+        import(&one, OFFICE).await;
+        let all = Sheet::new(&one, true).unwrap();
+        let plan = import(&other, &all.csv().unwrap_or_default()).await;
+        assert!(plan.applied && plan.problems.is_empty(), "{plan:?}");
+        for device in one.inventory().devices() {
+            let moved = other.inventory().device(device.mac).unwrap();
+            for (kind, line) in
+                [(SecretKind::Webui, None), (SecretKind::Menu, None), (SecretKind::Sip, Some(3))]
+            {
+                assert_eq!(
+                    one.reveal(&device, kind, line).unwrap(),
+                    other.reveal(&moved, kind, line).unwrap()
+                );
+            }
+        }
+        assert_eq!(
+            *Sheet::new(&other, true).unwrap().csv().unwrap_or_default(),
+            *all.csv().unwrap_or_default()
+        );
+    }
 }

@@ -1,12 +1,10 @@
 //! `offhook import`: phones, accounts and function keys from a file; all of it or nothing, and twice is once.
 
-use std::io::Read as _;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 use super::{Context, Exit, Failure, Outcome, open, output};
-use crate::accounts::{Problem, Sheet, read_csv};
+use crate::accounts::{Problem, Sheet, read_csv_file};
 use crate::store::{Change, FieldChange, ImportOptions, Plan, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
@@ -26,6 +24,20 @@ pub(crate) struct Args {
     /// Remove devices, accounts and keys that the files do not name
     #[arg(long, conflicts_with = "partial")]
     prune: bool,
+}
+
+/// What `offhook run --accounts FILE` does before it starts.
+pub(crate) async fn file(file: &Path, context: &Context) -> Outcome {
+    let files = vec![file.to_owned()];
+    let args = Args { files, from: "csv".to_owned(), dry_run: false, partial: false, prune: false };
+    let outcome = run(args, context).await;
+    outcome.map_err(|failure| match failure.exit {
+        // The bad rows are told already; here they are the reason why nothing starts.
+        Exit::No => {
+            Failure::no(failure.code, format!("{} was not imported", file.display()), "correct its bad rows")
+        }
+        Exit::Usage | Exit::Failed => failure,
+    })
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
@@ -59,17 +71,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
 fn read(files: &[PathBuf]) -> Result<Sheet, Failure> {
     let mut sheet = Sheet::default();
     for file in files {
-        let mut bytes = Zeroizing::new(Vec::new());
-        let read = if file == Path::new("-") {
-            std::io::stdin().read_to_end(&mut bytes)
-        } else {
-            std::fs::File::open(file).and_then(|mut open| open.read_to_end(&mut bytes))
-        };
-        read.map_err(|error| {
+        read_csv_file(file, &mut sheet).map_err(|error| {
             let message = format!("cannot read {}: {error}", file.display());
             Failure::failed("read", message, "check the file's name and permissions")
         })?;
-        read_csv(&file.display().to_string(), &bytes, &mut sheet);
     }
     Ok(sheet)
 }
@@ -97,11 +102,11 @@ fn text(plan: &Plan, dry_run: bool) -> String {
         ("unchanged", plan.unchanged),
     ] {
         if tally != Tally::default() {
-            text.push_str(&format!("{verb}: {}\n", count(tally)));
+            let _ = writeln!(text, "{verb}: {}", count(tally));
         }
     }
     let bad = plan.problems.len();
-    text.push_str(&match (plan.applied, bad) {
+    let end = match (plan.applied, bad) {
         (true, 0) => String::new(),
         (true, _) => format!("{} not applied; the rest is\n", rows(bad)),
         (false, 0) if plan.is_empty() => "nothing to do\n".to_owned(),
@@ -110,7 +115,8 @@ fn text(plan: &Plan, dry_run: bool) -> String {
         (false, _) => {
             format!("{} cannot be applied, so nothing was; --partial applies the rest\n", rows(bad))
         }
-    });
+    };
+    text.push_str(&end);
     text
 }
 

@@ -33,6 +33,12 @@ pub(crate) async fn store(context: &Context) -> Result<Store, Failure> {
     let url = store_url(context);
     if let Some(file) = store::sqlite_file(&url) {
         own(context, &file)?;
+        let key = context.places.key_file();
+        if !key.exists() && file.parent() == key.parent() {
+            let folder = context.places.config.display();
+            eprintln!("offhook: the key of all passwords will lie beside the database, in {folder}");
+            eprintln!("  set agent.data_dir to another folder, so that a copy of one is not a copy of both");
+        }
     }
     let store = Store::open(&url, vault(context), Clock::System, Entropy::System).await?;
     Ok(store.acting_as(&actor()))
@@ -97,8 +103,12 @@ fn silence(stdin: &std::io::Stdin) -> Option<termios::Termios> {
 
 /// Fails, before anything is made, when the inventory is another user's.
 fn own(context: &Context, file: &Path) -> Result<(), Failure> {
-    if file.exists() {
-        return owned(file);
+    match std::fs::metadata(file) {
+        Ok(_) => return owned(file),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return file.parent().map_or(Ok(()), owned);
+        }
+        Err(_) => {}
     }
     let system = PathBuf::from(SYSTEM_DATA);
     let usual = context.config_file.is_none() && context.config.store.url.is_none();

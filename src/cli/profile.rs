@@ -1,15 +1,18 @@
 //! `offhook profile`: list, check, test, render and identify by vendor profiles. Needs no running agent.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Context, Failure, Outcome, output};
+use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Device, Mac, Source, Vendor};
+use crate::net::interfaces::Table;
+use crate::pnp::message::Subscribe;
 use crate::profile::{
     Catalog, Clue, FileId, Origin, Profile, ProfileError, Reach, ReadClue, Report, Retention, Scope, Site,
-    Subject,
+    Subject, bless, check_all, test_all,
 };
 
 /// The address of a sample phone: locally administered, so it is nobody's.
@@ -55,6 +58,9 @@ pub(crate) struct RenderArgs {
     /// Its model
     #[arg(long, requires = "vendor")]
     model: Option<String>,
+    /// This host as the phone sees it (default: the address on the link where the phone was last seen)
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// Only the file of this name
     #[arg(long, value_name = "NAME")]
     file: Option<String>,
@@ -89,12 +95,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             list(context);
             Ok(())
         }
-        Args::Check(args) => report(&crate::profile::check_all(&origin(args.dir.as_deref())?), context.json),
-        Args::Test(args) if args.bless => {
-            report(&crate::profile::bless(&origin(args.dir.as_deref())?), context.json)
-        }
-        Args::Test(args) => report(&crate::profile::test_all(&origin(args.dir.as_deref())?), context.json),
-        Args::Render(args) => render(&args, context),
+        Args::Check(args) => report(&check_all(&origin(args.dir.as_deref())?), context.json),
+        Args::Test(args) if args.bless => report(&bless(&origin(args.dir.as_deref())?), context.json),
+        Args::Test(args) => report(&test_all(&origin(args.dir.as_deref())?), context.json),
+        Args::Render(args) => render(&args, context).await,
         Args::Identify(args) => identify(&args, context),
     }
 }
@@ -113,18 +117,11 @@ fn origin(dir: Option<&Path>) -> Result<Origin, Failure> {
 
 /// The catalog of this installation; broken profiles are told on standard error and left out.
 fn catalog(context: &Context) -> Catalog {
-    let (catalog, errors) = Catalog::load(profiles_dir(context).as_deref());
+    let (catalog, errors) = Catalog::load(context.config.profiles.dir.as_deref());
     for error in errors {
         eprintln!("offhook: left out: {error}");
     }
     catalog
-}
-
-/// `profiles.dir`, relative to the configuration file.
-fn profiles_dir(context: &Context) -> Option<PathBuf> {
-    let dir = context.config.profiles.dir.as_ref()?;
-    let beside = context.config_file.as_deref().and_then(Path::parent);
-    Some(beside.map_or_else(|| dir.clone(), |folder| folder.join(dir)))
 }
 
 #[derive(Serialize)]
@@ -165,6 +162,10 @@ fn vendor_row(profile: &Profile) -> VendorRow<'_> {
 }
 
 fn report(report: &Report, json: bool) -> Outcome {
+    if report.profiles == 0 && report.errors.is_empty() {
+        let remedy = "name a folder with vendor folders in it, each with a profile.toml";
+        return Err(Failure::no("not_found", "there is no profile", remedy));
+    }
     if json {
         output::value(report);
     } else {
@@ -203,49 +204,87 @@ struct RenderedRow {
     text: String,
 }
 
-fn render(args: &RenderArgs, context: &Context) -> Outcome {
+async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let catalog = catalog(context);
-    let site = site(context);
-    let (Some(mac), Some(vendor)) = (args.mac.or(Mac::new(SAMPLE_OCTETS)), &args.vendor) else {
-        return Err(Failure::failed(
-            "no_inventory",
-            "this command does not read the inventory",
-            "name --vendor and --model instead",
+    let (device, seen_at) = match (args.mac, &args.vendor) {
+        (Some(mac), None) => known_device(mac, context).await?,
+        (mac, vendor) => {
+            let vendor = vendor.as_deref().unwrap_or_default();
+            (sample(&catalog, mac, vendor, args.model.as_deref())?, None)
+        }
+    };
+    let Some(vendor) = &device.vendor else {
+        return Err(Failure::no(
+            "no_vendor",
+            format!("the vendor of {} is not known yet", device.mac),
+            "offhook import can name it, or wait until the phone is seen",
         ));
     };
-    let vendor = Vendor::new(vendor);
-    let Some(profile) = catalog.get(&vendor) else {
-        let known: Vec<&str> = catalog.profiles().map(|profile| profile.vendor().as_str()).collect();
-        return Err(Failure::no("not_found", format!("there is no profile for {vendor}"), known.join(", ")));
-    };
-    let sample = profile.sample_device(mac, args.model.as_deref());
-    print_files(profile, &sample, &site, args.file.as_deref(), context)
+    let profile = profile_of(&catalog, vendor)?;
+    let host = args.host.clone().unwrap_or_else(|| host_towards(seen_at, context));
+    let port = context.config.http.listen.address().map_or(80, |address| address.port());
+    let base = format!("http://{host}:{port}/");
+    let site = site(context);
+    let subject = Subject { device: Some(&device), model: None, site: &site, host: &host, base: &base };
+    print_files(profile, &subject, args.file.as_deref(), context.json)
 }
 
-/// Shows a device's files with secrets masked.
-pub(crate) fn print_files(
-    profile: &Profile,
-    device: &Device,
-    site: &Site,
-    only: Option<&str>,
-    context: &Context,
-) -> Outcome {
-    let host = "192.0.2.1";
-    let base = "http://192.0.2.1:8480/";
-    let subject = Subject { device: Some(device), model: device.model.as_deref(), site, host, base };
+/// The phone of the inventory, and where it was last seen.
+async fn known_device(mac: Mac, context: &Context) -> Result<(Device, Option<Ipv4Addr>), Failure> {
+    let store = open::store(context).await?;
+    let Some(device) = store.inventory().device(mac) else {
+        let remedy = "offhook device list shows those that are; --vendor and --model render a sample";
+        return Err(Failure::no("not_found", format!("{mac} is not in the inventory"), remedy));
+    };
+    let seen = store.sightings(Some(mac)).await?;
+    let address = seen.first().and_then(|seen| seen.address.parse().ok());
+    Ok((Device::clone(&device), address))
+}
+
+/// A phone that exists nowhere.
+fn sample(catalog: &Catalog, mac: Option<Mac>, vendor: &str, model: Option<&str>) -> Result<Device, Failure> {
+    let profile = profile_of(catalog, &Vendor::new(vendor))?;
+    let mac =
+        mac.or(Mac::new(SAMPLE_OCTETS)).ok_or_else(|| Failure::usage("mac", "no address", "name a MAC"))?;
+    Ok(profile.sample_device(mac, model))
+}
+
+fn profile_of<'c>(catalog: &'c Catalog, vendor: &Vendor) -> Result<&'c Profile, Failure> {
+    let known = || catalog.profiles().map(|profile| profile.vendor().as_str()).collect::<Vec<_>>().join(", ");
+    let missing = || {
+        Failure::no(
+            "not_found",
+            format!("there is no profile for {vendor}"),
+            format!("there are {}", known()),
+        )
+    };
+    catalog.get(vendor).map(AsRef::as_ref).ok_or_else(missing)
+}
+
+/// Our address on the phone's link; else the first of any link, else one that stands for it (RFC 5737).
+fn host_towards(phone: Option<Ipv4Addr>, context: &Context) -> String {
+    let table = Table::read(&context.config.agent.interfaces).unwrap_or_default();
+    let linked = phone.and_then(|phone| table.on_link(phone, None)).map(|(_, ours)| ours);
+    let outward = table.interfaces().iter().filter(|interface| interface.up && !interface.loopback);
+    let first = || outward.flat_map(|interface| &interface.addresses).map(|(address, _)| *address).next();
+    linked.or_else(first).unwrap_or(Ipv4Addr::new(192, 0, 2, 1)).to_string()
+}
+
+/// Shows the files of a device with secrets masked.
+fn print_files(profile: &Profile, subject: &Subject<'_>, only: Option<&str>, json: bool) -> Outcome {
     let mut rows = Vec::new();
-    for (name, id) in named_files(profile, device, only) {
-        rows.push(rendered_row(profile, id, name, &subject)?);
+    for (name, id) in named_files(profile, subject, only) {
+        rows.push(rendered_row(profile, id, name, subject)?);
     }
     if rows.is_empty() {
-        let model = device.model.as_deref().unwrap_or("this model");
+        let model = subject.model().unwrap_or("this phone");
         return Err(Failure::no(
             "not_found",
             format!("{model} asks for no such file"),
             "offhook profile list shows the file names of each vendor",
         ));
     }
-    if context.json {
+    if json {
         output::value(&rows);
         return Ok(());
     }
@@ -262,11 +301,9 @@ pub(crate) fn print_files(
     Ok(())
 }
 
-fn named_files(profile: &Profile, device: &Device, only: Option<&str>) -> Vec<(String, FileId)> {
-    let model = device.model.as_deref();
-    let named = profile
-        .files_for(model)
-        .filter_map(|(id, _)| Some((profile.file_name(id, Some(device.mac), model)?, id)));
+fn named_files(profile: &Profile, subject: &Subject<'_>, only: Option<&str>) -> Vec<(String, FileId)> {
+    let (mac, model) = (subject.mac(), subject.model());
+    let named = profile.files_for(model).filter_map(|(id, _)| Some((profile.file_name(id, mac, model)?, id)));
     named.filter(|(name, _)| only.is_none_or(|only| only.eq_ignore_ascii_case(name))).collect()
 }
 
@@ -277,9 +314,14 @@ fn rendered_row(
     subject: &Subject<'_>,
 ) -> Result<RenderedRow, Failure> {
     let device = subject.device.filter(|_| profile.file(id).scope() == Scope::Device);
-    let rendered = profile.render(id, &Subject { device, ..*subject }).map_err(|error| {
-        Failure::no("render", format!("{name}: {error}"), "offhook profile check looks at all files at once")
-    })?;
+    let rendered =
+        profile.render(id, &Subject { device, model: subject.model(), ..*subject }).map_err(|error| {
+            Failure::no(
+                "render",
+                format!("{name}: {error}"),
+                "offhook profile check looks at all files at once",
+            )
+        })?;
     let mut secrets: Vec<String> = rendered.slots().map(|slot| slot.kind.to_string()).collect();
     secrets.dedup();
     Ok(RenderedRow {
@@ -374,6 +416,12 @@ fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
             "name a readable file",
         )
     })?;
-    let _ = bytes;
-    Err(Failure::failed("no_parser", "this program cannot read SUBSCRIBEs", ""))
+    let subscribe = Subscribe::parse(&bytes).map_err(|error| {
+        Failure::no(
+            "not_a_subscribe",
+            format!("{}: {error}", file.display()),
+            "give one SUBSCRIBE as it came, header by header",
+        )
+    })?;
+    Ok(subscribe.clues())
 }

@@ -1,10 +1,127 @@
-//! stub
+//! `offhook run`: the agent, until it is told to stop.
 
-use super::{Context, Outcome};
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, Failure, Outcome, import, open, output};
+use crate::agent::{Agent, AgentError, AgentOptions, Service, State};
+use crate::clock::{Clock, Entropy};
+use crate::config::AdoptPolicy;
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// What becomes of phones that are not in the inventory (default: adopt.policy, else approve)
+    #[arg(long, value_enum, value_name = "POLICY")]
+    adopt: Option<AdoptPolicy>,
+    /// Import this file first, as `offhook import` does; it is not watched, and nothing is removed
+    #[arg(long, value_name = "FILE")]
+    accounts: Option<PathBuf>,
+    /// Hear and record only: answer nothing, serve nothing
+    #[arg(long)]
+    observe: bool,
+}
 
-pub(crate) async fn run(_args: Args, _context: Context) -> Outcome {
+pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
+    if let Some(policy) = args.adopt {
+        context.config.adopt.policy = policy;
+    }
+    if let Some(accounts) = &args.accounts {
+        import::file(accounts, &context).await?;
+    }
+    let store = open::store(&context).await?;
+    let data = context.places.data.display().to_string();
+    let (policy, json) = (context.config.adopt.policy, context.json);
+    let agent = Agent::start(AgentOptions {
+        config: context.config,
+        places: context.places,
+        store,
+        clock: Clock::System,
+        entropy: Entropy::System,
+        observe: args.observe,
+        declared_neighbours: None,
+    })?;
+    say(&agent, &data, policy, json);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    until_told_to_stop().await?;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("Stopping; transfers under way may finish");
+    tokio::select! {
+        () = agent.stop() => Ok(()),
+        told = until_told_to_stop() => told,
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub(crate) async fn until_told_to_stop() -> Outcome {
+    let hear = |kind| {
+        signal(kind).map_err(|error| {
+            Failure::failed(
+                "signals",
+                format!("cannot hear signals: {error}"),
+                "check the limits of this user",
+            )
+        })
+    };
+    let (mut interrupt, mut terminate) = (hear(SignalKind::interrupt())?, hear(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
     Ok(())
+}
+
+/// What it hears on, what it could not open, and how to change that.
+fn say(agent: &Agent, data: &str, policy: AdoptPolicy, json: bool) {
+    for error in agent.broken_profiles() {
+        tracing::warn!("Refused a vendor profile: {error}");
+    }
+    if json {
+        return output::value(&agent.services());
+    }
+    let (devices, waiting) = agent.store().inventory().count();
+    let policy = match policy {
+        AdoptPolicy::Known => "strangers are recorded and ignored (adopt = known)",
+        AdoptPolicy::Approve => "strangers wait for `offhook device approve MAC` (adopt = approve)",
+        AdoptPolicy::Auto => "strangers get the next free account (adopt = auto)",
+    };
+    output::print(&format!(
+        "offhook {}; data in {data}\n{}",
+        env!("CARGO_PKG_VERSION"),
+        ports(agent.services())
+    ));
+    output::print(&format!("{devices} phones, {waiting} waiting for approval; {policy}\n"));
+}
+
+/// The port table for a person.
+pub(crate) fn ports(services: &[Service]) -> String {
+    let state = |state| match state {
+        State::On => "on",
+        State::Off => "OFF",
+    };
+    let line = |service: &Service| {
+        format!(
+            "  {:<3}  {:<4}  {:<22}  {}\n",
+            state(service.state),
+            service.name,
+            service.port,
+            service.note
+        )
+    };
+    services.iter().map(line).collect()
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let message = error.to_string();
+        match error {
+            AgentError::Network(_) => Self::failed("network", message, "offhook runs on Linux with netlink"),
+            AgentError::Running(_) => {
+                Self::failed("running", message, "stop it, or give this one another --config")
+            }
+            AgentError::Nothing(services) => {
+                Self::failed("no_service", message, ports(&services).trim().to_owned())
+            }
+        }
+    }
 }

@@ -66,7 +66,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
-    shared: Arc<Shared>,
+    interfaces: Interfaces,
+    clock: Clock,
     crowd: Arc<Crowd>,
 }
 
@@ -90,7 +91,6 @@ impl HttpServer {
         listen: SocketAddr,
         connections_per_address: usize,
         interfaces: Interfaces,
-        desk: Desk,
         clock: Clock,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(listen), Type::STREAM, Some(Protocol::TCP))?;
@@ -106,7 +106,8 @@ impl HttpServer {
         socket.listen(BACKLOG)?;
         Ok(Self {
             listener: TcpListener::from_std(socket.into())?,
-            shared: Arc::new(Shared { desk, interfaces, clock, stopping: CancellationToken::new() }),
+            interfaces,
+            clock,
             crowd: Arc::new(Crowd::new(connections_per_address, CONNECTIONS_PER_ADDRESS_PRESENT_MAX)),
         })
     }
@@ -117,7 +118,9 @@ impl HttpServer {
     }
 
     /// Serves until `cancel`; then responses under way may finish within a grace.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub async fn run(self, desk: Desk, cancel: CancellationToken) {
+        let Self { listener, interfaces, clock, crowd } = self;
+        let shared = Arc::new(Shared { desk, interfaces, clock, stopping: CancellationToken::new() });
         let files = getrlimit(Resource::RLIMIT_NOFILE)
             .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX.min(files / 2).max(1)));
@@ -126,39 +129,39 @@ impl HttpServer {
             while connections.try_join_next().is_some() {}
             let accepted = tokio::select! {
                 () = cancel.cancelled() => break,
-                accepted = accept(&self.listener, &places) => accepted,
+                accepted = accept(&listener, &places) => accepted,
             };
             match accepted {
                 Ok((permit, stream, peer)) => {
-                    let Some(place) = self.crowd.enter(peer.ip().to_canonical()) else {
+                    let Some(place) = crowd.enter(peer.ip().to_canonical()) else {
                         debug!("Closed a connection of {peer}: its address has too many");
                         continue;
                     };
-                    let connection = Connection::new(Arc::clone(&self.shared), stream, peer, place);
+                    let connection = Connection::new(Arc::clone(&shared), stream, peer, place);
                     connections.spawn(async move {
                         let _permit = permit;
                         connection.serve().await;
                     });
                 }
-                Err(error) => self.pause(&error).await,
+                Err(error) => pause(&error, &shared.clock).await,
             }
         }
-        drop(self.listener);
-        self.shared.stopping.cancel();
+        drop(listener);
+        shared.stopping.cancel();
         let finish = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             warn!("Stopped HTTP in the middle of {} responses", connections.len());
         }
     }
+}
 
-    /// A connection that was gone before it was accepted is nobody's trouble; without descriptors or memory, trying
-    /// again at once would only burn time that others need to give some back.
-    async fn pause(&self, error: &io::Error) {
-        let scarce = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-        if error.raw_os_error().is_some_and(|code| scarce.contains(&code)) {
-            warn!("Cannot accept connections: {error}; raise LimitNOFILE of the service");
-            sleep_until((self.shared.clock.instant() + ACCEPT_PAUSE).into()).await;
-        }
+/// A connection that was gone before it was accepted is nobody's trouble; without descriptors or memory, trying
+/// again at once would only burn time that others need to give some back.
+async fn pause(error: &io::Error, clock: &Clock) {
+    let scarce = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    if error.raw_os_error().is_some_and(|code| scarce.contains(&code)) {
+        warn!("Cannot accept connections: {error}; raise LimitNOFILE of the service");
+        sleep_until((clock.instant() + ACCEPT_PAUSE).into()).await;
     }
 }
 

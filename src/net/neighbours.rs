@@ -29,16 +29,17 @@ const DISCARD_PORT: u16 = 9;
 pub struct Neighbours(Arc<Table>);
 
 enum Table {
-    Kernel { netlink: rtnetlink::Handle, prompt: UdpEndpoint },
+    Kernel { netlink: rtnetlink::Handle, prompt: Option<UdpEndpoint> },
     Declared(HashMap<IpAddr, Mac>),
 }
 
 impl Neighbours {
-    /// The kernel's own table.
-    pub fn kernel() -> io::Result<Self> {
+    /// The kernel's own table. Unless it may resolve, it only tells what the kernel knows already, and sends nothing.
+    pub fn kernel(may_resolve: bool) -> io::Result<Self> {
         let (connection, netlink, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        let prompt = UdpEndpoint::bind(SocketAddr::from(([0, 0, 0, 0], 0)))?;
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        let prompt = if may_resolve { Some(UdpEndpoint::bind(any)?) } else { None };
         Ok(Self(Arc::new(Table::Kernel { netlink, prompt })))
     }
 
@@ -56,6 +57,7 @@ impl Neighbours {
         if let Some(mac) = entry(netlink, address, interface).await {
             return Some(mac);
         }
+        let prompt = prompt.as_ref()?;
         let via = Via { interface, source: None };
         if address.is_ipv4()
             && let Err(error) = prompt.send(&[], SocketAddr::new(address, DISCARD_PORT), Some(via)).await

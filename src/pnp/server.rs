@@ -35,7 +35,7 @@ use crate::net::neighbours::Neighbours;
 use crate::net::packet;
 use crate::net::udp::{Datagram, UdpEndpoint};
 use crate::profile::Catalog;
-use crate::provision::Heard;
+use crate::provision::{Heard, Root};
 use crate::store::Store;
 
 /// Datagrams between the sockets and the decisions, about 1 KB each: a fleet of 10,000 that boots at once, and some of
@@ -56,8 +56,10 @@ pub struct PnpParts {
     pub config: PnpConfig,
     /// `[adopt]`
     pub adopt: AdoptConfig,
-    /// The port of the phones' HTTP listener, as it goes into URLs.
-    pub http_port: u16,
+    /// Hear and record only.
+    pub observe: bool,
+    /// What goes into URLs.
+    pub root: Root,
     /// The interfaces to hear on, as they come and go.
     pub interfaces: Interfaces,
     /// Who is behind an address, for phones that do not write their MAC.
@@ -332,7 +334,8 @@ mod tests {
         let server = PnpServer::bind(PnpParts {
             config: PnpConfig { receive, port, reply_port: 0, ..PnpConfig::default() },
             adopt: AdoptConfig { policy, ..AdoptConfig::default() },
-            http_port: 8480,
+            observe: false,
+            root: Root::Http(8480),
             interfaces: Interfaces::fixed(Table::read(&["lo".to_owned()]).unwrap()),
             neighbours: Neighbours::declared(HashMap::from([(IpAddr::from([127, 0, 0, 99]), mac)])),
             store: store.clone(),
@@ -528,7 +531,7 @@ mod tests {
             b"\0\0\0",
             b"OPTIONS sip:a SIP/2.0\r\n\r\n",
             &[0xff; 8000],
-            &[b'x'; 20_000],
+            &vec![b'x'; 20_000],
         ] {
             phone.socket.send_to(junk, phone.group).await.unwrap();
         }
@@ -585,7 +588,8 @@ mod tests {
         let parts = PnpParts {
             config,
             adopt: AdoptConfig::default(),
-            http_port: 8480,
+            observe: false,
+            root: Root::Http(8480),
             interfaces: Interfaces::fixed(Table::default()),
             neighbours: Neighbours::declared(HashMap::new()),
             store: bench.store.clone(),

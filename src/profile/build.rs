@@ -67,13 +67,15 @@ impl<'f> Draft<'f> {
             toml.oui.iter().enumerate().filter_map(|(at, text)| {
                 findings.parsed(text, &format!("oui[{at}]"), str::parse::<MacRange>)
             });
-        let ranges = ranges.collect();
-        let recognisers = toml
-            .matches
-            .iter()
-            .enumerate()
-            .filter_map(|(at, table)| findings.recogniser(at, table))
-            .collect();
+        let mut ranges: Vec<MacRange> = ranges.collect();
+        let tables = toml.matches.iter().enumerate();
+        let mut recognisers: Vec<Recogniser> =
+            tables.filter_map(|(at, table)| findings.recogniser(at, table)).collect();
+        // Who changes a profile keeps its phones; who builds another vendor's on it has phones of its own.
+        if let Some(parent) = parent.filter(|parent| parent.vendor.as_str() == self.files.vendor) {
+            ranges.extend(&parent.ranges);
+            recognisers.extend(parent.recognisers.iter().cloned());
+        }
         let models = match Models::new(&parts.models, &parts.defaults) {
             Ok(models) => Some(models),
             Err((model, name)) => {
@@ -94,8 +96,9 @@ impl<'f> Draft<'f> {
         findings.doubles(&files);
         if let Some(parent) = parent {
             let replaced = |file: &&ProfileFile| files.iter().any(|own| own.path == file.path);
+            let inherited = parent.files.iter().filter(|file| !replaced(file));
             let inherited: Vec<ProfileFile> =
-                parent.files.iter().filter(|file| !replaced(file)).cloned().collect();
+                inherited.map(|file| ProfileFile { inherited: true, ..file.clone() }).collect();
             files.extend(inherited);
         }
         let pnp = match &toml.pnp {
@@ -279,6 +282,7 @@ impl Findings<'_> {
             models: names(&table.models),
             families: names(&table.families),
             scope,
+            inherited: false,
         })
     }
 
@@ -332,6 +336,7 @@ fn secret_form(text: &str) -> Result<SecretForm, &'static str> {
 mod tests {
     use super::super::catalog::Catalog;
     use super::super::fixture;
+    use super::Draft;
     use crate::device::Vendor;
 
     /// What is found in a profile with this text below its head.
@@ -415,6 +420,12 @@ mod tests {
         assert_eq!(profile.files().count(), 2);
         assert_eq!(profile.retention(), crate::profile::Retention::Keep);
         assert!(profile.model("T46U").is_some() && profile.model("286").is_some());
+        let own = "schema = 1\ndisplay_name = 'Yealink'\nextends = 'yealink'\n[defaults]\nvolume = 3\n";
+        let builtin = catalog.get(&Vendor::new("yealink")).unwrap();
+        let files = fixture::vendor("yealink", &[("profile.toml", own)]);
+        let changed = Draft::read(&files).unwrap().build(Some(builtin)).unwrap();
+        assert_eq!(changed.recognisers.len(), builtin.recognisers.len());
+        assert_eq!(changed.ranges(), builtin.ranges());
         assert!(profile.ranges().is_empty() && profile.recognisers.is_empty(), "recognition is its own");
     }
 }

@@ -176,9 +176,12 @@ impl Catalog {
                 if file.path.fixed_bytes() < best || (common.is_some() && one.is_none()) {
                     continue;
                 }
-                // So does a {model}: `snomD785-firmware.htm` is another file, not the one of a model "D785-firmware".
-                let stranger =
-                    values.model.as_deref().is_some_and(|printed| profile.model(printed).is_none());
+                // So does a {model}: `snomD785-firmware.htm` is another file, not the one of a model "D785-firmware". An
+                // unknown model is one word.
+                let stranger = values
+                    .model
+                    .as_deref()
+                    .is_some_and(|printed| printed.contains(['-', '.']) && profile.model(printed).is_none());
                 if file.scope == Scope::Model && stranger {
                     continue;
                 }
@@ -236,9 +239,11 @@ impl Catalog {
             Source::SipUserAgent | Source::HttpUserAgent | Source::DhcpVendorClass => {}
         }
         // A phone that is known by its words may write its address where the pattern does not look.
-        let stray = addresses(text).find(|mac| self.range_owner(*mac).is_some());
-        for clue in read.iter_mut().filter(|clue| clue.mac.is_none()) {
-            clue.mac = stray;
+        if read.iter().any(|clue| clue.mac.is_none()) {
+            let stray = addresses(text).find(|mac| self.range_owner(*mac).is_some());
+            for clue in &mut read {
+                clue.mac = clue.mac.or(stray);
+            }
         }
         read
     }
@@ -257,27 +262,24 @@ impl Catalog {
         read.collect()
     }
 
-    /// The standard parameters of an Event header, for a vendor that no pattern of its own has read them for. An
-    /// unknown vendor's model and version are worth showing, too.
+    /// The standard parameters of an Event header, for a vendor that no pattern of its own has read them for. A phone
+    /// of an unknown vendor, or of none, is worth showing by its model and version, too.
     fn read_event(&self, text: &str, already: &[ReadClue]) -> Option<ReadClue> {
         let words = event_words(text);
-        let vendor = words.vendor?;
-        let names = |profile: &&Arc<Profile>| profile.names().iter().any(|name| same_name(name, vendor));
-        let Some(profile) = self.profiles.values().find(names) else {
-            let reading = ReadClue {
-                model: words.model.and_then(|model| model_name(model, [vendor, vendor])),
-                firmware: words.version.map(str::to_owned),
-                ..silent(Source::SipEvent, text)
-            };
-            return already.is_empty().then_some(reading);
+        let firmware = words.version.map(str::to_owned);
+        let vendor = words.vendor.unwrap_or_default();
+        let named = |profile: &&Arc<Profile>| profile.names().iter().any(|name| same_name(name, vendor));
+        let Some(profile) = self.profiles.values().find(named) else {
+            let model = words.model.and_then(|model| model_name(model, [vendor, vendor]));
+            let says_something = already.is_empty() && (model.is_some() || firmware.is_some());
+            return says_something.then(|| ReadClue { model, firmware, ..silent(Source::SipEvent, text) });
         };
         if already.iter().any(|clue| clue.vendor.as_ref() == Some(&profile.vendor) && clue.model.is_some()) {
             return None;
         }
         let model = words.model.and_then(|model| model_name(model, profile.names()));
         let confidence = identify::weight(Source::SipEvent, model.is_some());
-        let reading = Reading { model, firmware: words.version.map(str::to_owned), mac: None };
-        Some(said(profile, Source::SipEvent, text, reading, confidence))
+        Some(said(profile, Source::SipEvent, text, Reading { model, firmware, mac: None }, confidence))
     }
 
     fn read_path(&self, source: Source, text: &str) -> Vec<ReadClue> {
@@ -495,6 +497,9 @@ mod tests {
     fn an_unknown_vendor_is_shown_as_far_as_it_told() {
         let event = r#"ua-profile;profile-type="application";vendor="Acme";model="Acme 420HD";version="1.2""#;
         check(&[(EVENT, event)], "- 420HD 1.2 -", 0..=0);
+        let nameless = r#"ua-profile;profile-type="application";model="420HD";version="1.2.1_build_6""#;
+        check(&[(EVENT, nameless)], "- 420HD 1.2.1_build_6 -", 0..=0);
+        check(&[(EVENT, "ua-profile")], "- - - -", 0..=0);
     }
 
     #[test]
@@ -523,6 +528,8 @@ mod tests {
         };
         assert_eq!(found("snomD785-000413AABBCC.htm"), ["snom snom{model}-{MAC}.htm D785"]);
         assert_eq!(found("SNOMd785.HTM"), ["snom snom{model}.htm D785"]);
+        assert_eq!(found("snomD999.htm"), ["snom snom{model}.htm D999"]);
+        assert_eq!(found("snomD785-firmware.htm"), [""; 0]);
         assert_eq!(found("snomD720.htm"), ["snom snom{model}.htm D720"]);
         assert_eq!(found("805EC0AABBCC.cfg"), ["yealink {mac}.cfg -"]);
         assert_eq!(found("Y000000000034.CFG"), ["yealink {common} T21P"]);

@@ -18,7 +18,7 @@ const PLACEHOLDERS: [&str; 8] =
     ["oem", "voip phone", "voipphone", "ip phone", "ipphone", "sip phone", "phone", "unknown"];
 
 /// A pattern for one source of clues.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Recogniser {
     pub(super) source: Source,
     pub(super) regex: Regex,
@@ -30,7 +30,7 @@ pub(super) struct Recogniser {
 }
 
 /// A text that must match, and what must be read there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Example {
     pub(super) line: Option<usize>,
     pub(super) text: String,
@@ -102,12 +102,21 @@ fn strip_prefix_any_case<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// The first addresses that stand alone in a text: twelve digits, or six pairs with `:` or `-` between them.
+/// The addresses in a text: twelve digits, or six pairs with `:` or `-` between them, with no further digit before or
+/// after them.
 pub(super) fn addresses(text: &str) -> impl Iterator<Item = Mac> {
-    let is_part = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '-');
-    text.split(move |c| !is_part(c))
-        .filter(|word| matches!(word.len(), 12 | 17))
-        .filter_map(|word| word.parse().ok())
+    let mut after_digit = false;
+    text.char_indices().filter_map(move |(at, c)| {
+        let begins = c.is_ascii_hexdigit() && !after_digit;
+        after_digit = c.is_ascii_hexdigit();
+        let rest = text.get(at..).filter(|_| begins)?;
+        [12, 17].into_iter().find_map(|length| {
+            let (word, after) = rest.split_at_checked(length)?;
+            let is_part = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'-');
+            let stands_alone = !after.starts_with(|c: char| c.is_ascii_hexdigit());
+            (stands_alone && word.bytes().all(is_part)).then(|| word.parse().ok()).flatten()
+        })
+    })
 }
 
 /// The MAC in a SUBSCRIBE's user part, in all the forms that phones write: `MAC%3a00135E874B49`, `MAC0015657322ff`,
@@ -215,6 +224,8 @@ mod tests {
         assert_eq!(found("T46U 1.2 (80:5E:C0:aa:bb:cc) x"), ["805ec0aabbcc"]);
         assert_eq!(found("/d/0123456789abcdef0123456789abcdef/000413aabbcc.htm"), ["000413aabbcc"]);
         assert_eq!(found("2010.12-00004-g9ba52f5 000413922D24 SXM:0"), ["000413922d24"]);
+        assert_eq!(found("Aastra6731i MAC:00-08-5D-23-74-29 V:3.2.0.70-SIP"), ["00085d237429"]);
+        assert_eq!(found("N510/42.245;7C2F804DF9A9 é00:15:65:00:00:01"), ["7c2f804df9a9", "001565000001"]);
         assert!(found("F00000000000.boot 000000000000").contains(&"f00000000000".to_owned()));
     }
 

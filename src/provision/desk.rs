@@ -1,7 +1,6 @@
 //! The desk's walk: a request comes in, and the decisions of [`super`] are walked in their order until there is an
 //! answer. The only file of this room that waits: for the neighbour table, for adoption, for a static file's bytes.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,10 +10,8 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::cache::{Cache, Kept, Key};
-use super::{
-    Admission, Answer, Asked, FileBody, FileRequest, Heard, Permission, Proof, Shelf, admission, own_base,
-};
-use super::{basis, permission};
+use super::{Admission, Answer, Asked, FileBody, FileRequest, Heard, Permission, Proof, Root, Shelf};
+use super::{admission, basis, is_known, permission};
 use crate::clock::Clock;
 use crate::config::AdoptConfig;
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
@@ -42,8 +39,8 @@ pub struct DeskParts {
     pub clock: Clock,
     /// The folder of firmware and language files.
     pub files: PathBuf,
-    /// The port of the phones' HTTP listener, as it goes into URLs.
-    pub http_port: u16,
+    /// What goes into URLs.
+    pub root: Root,
     /// Where sightings go, to be written in batches; dropped when nobody takes them.
     pub sightings: mpsc::Sender<Heard>,
 }
@@ -137,9 +134,8 @@ impl Inner {
 
     /// The device, if it is served; a stranger is adopted or recorded, as the policy says.
     async fn admit(&self, case: &Case<'_>, device: Option<Arc<Device>>, mac: Mac) -> Option<Arc<Device>> {
-        let known_model =
-            case.identity.vendor.as_ref().is_some_and(|vendor| self.parts.catalog.get(vendor).is_some());
-        match admission(&case.identity, device.as_deref(), &self.parts.adopt, known_model) {
+        let known = is_known(&case.identity, &self.parts.catalog);
+        match admission(&case.identity, device.as_deref(), &self.parts.adopt, known) {
             Admission::Serve => device,
             // Only the phone itself takes an account out of the pool.
             Admission::Adopt if case.proof == Proof::Neighbour(mac) => {
@@ -224,7 +220,7 @@ impl Inner {
             return Ok(kept);
         }
         let host = key.host.to_string();
-        let base = format!("http://{}/", SocketAddr::new(key.host, self.parts.http_port));
+        let base = self.parts.root.url(key.host);
         let subject = Subject {
             device: own.then_some(device),
             model: key.model.as_deref(),
@@ -266,7 +262,7 @@ impl Inner {
             if slot.kind != SecretKind::Prov {
                 return Some(opened);
             }
-            let base = own_base(case.request.local, self.parts.http_port, &opened);
+            let base = self.parts.root.own_url(case.request.local, &opened);
             let model = device.model.as_deref().or(case.identity.model.as_deref());
             requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
         });

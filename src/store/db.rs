@@ -19,8 +19,8 @@ use super::key_file;
 const READERS_MAX: u32 = 4;
 /// How long a writer waits for another process before it gives up; the answer to a phone must not wait longer.
 const BUSY_MS_MAX: u64 = 2_000;
-/// How long a connection may take; a PostgreSQL that does not answer must not hold a phone's request forever.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long a connection may take, for the same reason.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// Two processes that open a new SQLite file at once can each be told "locked" without having waited.
 const OPEN_ATTEMPTS_MAX: u32 = 20;
 
@@ -208,19 +208,17 @@ fn pool(connections: u32, postgres: bool) -> AnyPoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(postgres);
-    if postgres {
-        return options;
-    }
-    options.after_connect(|connection, _| {
+    options.after_connect(move |connection, _| {
         Box::pin(async move {
-            sqlx::raw_sql(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                 PRAGMA trusted_schema = OFF;",
-            )
-            .execute(&mut *connection)
-            .await?;
-            let busy = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {BUSY_MS_MAX}"));
-            sqlx::raw_sql(busy).execute(&mut *connection).await?;
+            let settings = if postgres {
+                format!("SET lock_timeout = {BUSY_MS_MAX}")
+            } else {
+                format!(
+                    "PRAGMA busy_timeout = {BUSY_MS_MAX}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                     PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
+                )
+            };
+            sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut *connection).await?;
             Ok(())
         })
     })

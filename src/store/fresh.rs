@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::error::StoreError;
 use super::inventory::{Entry, TokenDigest, digest};
 use super::vault::{Keys, Place, hex};
@@ -75,10 +77,10 @@ impl Mint {
     /// Sixteen clear letters, with a small one, a large one and a digit among them, as some phones demand.
     fn web_password(&self) -> Result<Secret, StoreError> {
         loop {
-            let text = self.entropy.text(CLEAR_LETTERS, WEB_PASSWORD_CHARS)?;
-            let has = |kind: fn(&char) -> bool| text.chars().any(|c| kind(&c));
+            let drawn = Secret::new(self.entropy.text(CLEAR_LETTERS, WEB_PASSWORD_CHARS)?);
+            let has = |kind: fn(&char) -> bool| drawn.expose().chars().any(|c| kind(&c));
             if has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase) && has(char::is_ascii_digit) {
-                return Ok(Secret::new(text));
+                return Ok(drawn);
             }
         }
     }
@@ -89,7 +91,8 @@ impl Mint {
 
     /// 128 random bits as 32 lower-case digits.
     fn token(&self) -> Result<(Secret, TokenDigest), StoreError> {
-        let token = Secret::new(hex(&self.entropy.bytes::<16>()?));
+        let bits = Zeroizing::new(self.entropy.bytes::<16>()?);
+        let token = Secret::new(hex(bits.as_slice()));
         let digest = digest(token.expose());
         Ok((token, digest))
     }

@@ -9,6 +9,9 @@ use sha2::{Digest as _, Sha256};
 use super::error::StoreError;
 use crate::device::{Account, Device, Mac, Way};
 
+/// 128 bits in hexadecimal digits; nothing else is worth a digest.
+const TOKEN_CHARS: usize = 32;
+
 /// Which of a device's two tokens a URL held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Token {
@@ -77,6 +80,9 @@ impl Inventory {
 
     /// The device that this token belongs to, and which of its tokens it is.
     pub fn by_token(&self, token: &str) -> Option<(Arc<Device>, Token)> {
+        if token.len() != TOKEN_CHARS {
+            return None;
+        }
         let digest = digest(token);
         let state = self.read();
         let (mac, kind) = *state.tokens.get(&digest)?;

@@ -29,9 +29,9 @@ impl Bench {
     pub(super) async fn postgres() -> Option<Self> {
         let Ok(server) = std::env::var(POSTGRES_VARIABLE) else {
             static TOLD: Once = Once::new();
-            // Past the test runner's capture, which would hide it.
+            // Past the test runner's capture, which would hide it, and on a line of its own.
             TOLD.call_once(|| {
-                let _ = writeln!(std::io::stderr(), "skipped: postgres: {POSTGRES_VARIABLE} is not set");
+                let _ = writeln!(std::io::stderr(), "\nskipped: postgres: {POSTGRES_VARIABLE} is not set");
             });
             return None;
         };

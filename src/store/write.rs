@@ -189,10 +189,10 @@ impl<'s> Write<'s> {
 
     /// Commits, and reads back into memory what was changed.
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
-        let delta = match self.changes {
-            true => load::changed_after(&mut self.transaction, self.generation - 1).await?,
-            false => Delta::default(),
-        };
+        let mut delta = Delta::default();
+        if self.changes {
+            delta = load::changed_after(&mut self.transaction, self.generation - 1).await?;
+        }
         self.commit_with(delta).await
     }
 

@@ -52,7 +52,9 @@ const STRAY_ADDRESSES_MAX: usize = 1024;
 #[derive(Debug)]
 pub struct TftpServer {
     endpoints: Vec<Arc<UdpEndpoint>>,
-    shared: Arc<Shared>,
+    networks: Vec<Prefix>,
+    interfaces: Interfaces,
+    clock: Clock,
 }
 
 /// What every transfer needs.
@@ -76,7 +78,6 @@ impl TftpServer {
         listen: SocketAddr,
         networks: Vec<Prefix>,
         interfaces: Interfaces,
-        desk: Desk,
         clock: Clock,
     ) -> io::Result<Self> {
         let first = UdpEndpoint::bind(listen)?;
@@ -91,9 +92,7 @@ impl TftpServer {
                 endpoint.receive_buffer_bytes() / 1024
             );
         }
-        let every = Duration::from_secs(1) / STRAY_ANSWERS_PER_SECOND;
-        let strays = Mutex::new(Limiter::new(STRAY_ANSWERS_PER_SECOND, every, STRAY_ADDRESSES_MAX));
-        Ok(Self { endpoints, shared: Arc::new(Shared { desk, networks, interfaces, clock, strays }) })
+        Ok(Self { endpoints, networks, interfaces, clock })
     }
 
     /// The address and port requests come to.
@@ -104,13 +103,16 @@ impl TftpServer {
     }
 
     /// Serves until `cancel`; then running transfers may finish within a grace.
-    pub async fn run(self, cancel: CancellationToken) {
+    pub async fn run(self, desk: Desk, cancel: CancellationToken) {
+        let Self { endpoints, networks, interfaces, clock } = self;
+        let every = Duration::from_secs(1) / STRAY_ANSWERS_PER_SECOND;
+        let strays = Mutex::new(Limiter::new(STRAY_ANSWERS_PER_SECOND, every, STRAY_ADDRESSES_MAX));
         let (queue, mut arrivals) = mpsc::channel(REQUESTS_WAITING_MAX);
         let mut readers = JoinSet::new();
-        for endpoint in self.endpoints {
+        for endpoint in endpoints {
             readers.spawn(drain(endpoint, queue.clone()));
         }
-        let mut dispatcher = Dispatcher::new(self.shared);
+        let mut dispatcher = Dispatcher::new(Arc::new(Shared { desk, networks, interfaces, clock, strays }));
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,

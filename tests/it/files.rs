@@ -1,124 +1,112 @@
-//! The phones' two file services over a desk and a store of their own, in this process and on loopback: for proofs that
-//! need a hand on the clock, the socket or the peer. 127.0.0.2 is the phone; 127.0.0.1 is the server's own address.
+//! The phones' files with clients that we did not write: curl, tftp-hpa, atftp, busybox. Same file, same bytes.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use offhook::accounts::{Sheet, read_csv};
-use offhook::clock::{Clock, Entropy};
-use offhook::config::AdoptConfig;
-use offhook::http::server::HttpServer;
-use offhook::net::Prefix;
-use offhook::net::interfaces::{Interface, Interfaces, Table};
-use offhook::net::neighbours::Neighbours;
-use offhook::profile::{Catalog, Site};
-use offhook::provision::{Desk, DeskParts};
-use offhook::store::{ImportOptions, Store, Vault};
-use offhook::tftp::server::TftpServer;
-use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use crate::agent::{Agent, Setup};
+use crate::lab::{self, Host, Lab};
 
-/// The phone of the inventory, where it is, and the name of its file.
-pub(crate) const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-pub(crate) const FILE: &str = "805ec0aabbcc.cfg";
-/// Somebody else on the same link, with no device behind the address.
-pub(crate) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
-const ACCOUNTS: &str = "mac,vendor,model,username,password\n805ec0aabbcc,yealink,T46U,200,canary-7c1f\n";
+const SERVER: &str = "192.168.1.35";
 
-/// Both services, running.
-pub(crate) struct Services {
-    runtime: Runtime,
-    running: Vec<JoinHandle<()>>,
-    cancel: CancellationToken,
-    /// The port of each, on 127.0.0.1 (and the rest of loopback).
-    pub(crate) http: u16,
-    pub(crate) tftp: u16,
-    _folder: tempfile::TempDir,
-    _sightings: mpsc::Receiver<offhook::provision::Heard>,
+/// A client and the command that fetches `{file}` into `{to}`.
+struct Client {
+    program: &'static str,
+    command: &'static str,
 }
 
-impl Services {
-    /// Starts both, with these static files of `firmware/yealink` and so many connections for each address.
-    pub(crate) fn start(firmware: &[(&str, &[u8])], connections_per_address: usize) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let shelf = folder.path().join("files/firmware/yealink");
-        std::fs::create_dir_all(&shelf).unwrap();
-        for (name, bytes) in firmware {
-            std::fs::write(shelf.join(name), bytes).unwrap();
-        }
-        let interfaces = Interfaces::fixed(loopback());
-        let (sender, receiver) = mpsc::channel(1000);
-        let context = runtime.enter();
-        let desk = runtime.block_on(desk(folder.path(), interfaces.clone(), sender));
-        let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        let http =
-            HttpServer::bind(any, connections_per_address, interfaces.clone(), desk.clone(), Clock::System)
-                .unwrap();
-        let tftp = TftpServer::bind(any, Vec::new(), interfaces, desk, Clock::System).unwrap();
-        let (http_port, tftp_port) = (http.local_addr().unwrap().port(), tftp.local_addr().unwrap().port());
-        let cancel = CancellationToken::new();
-        let running = vec![runtime.spawn(http.run(cancel.clone())), runtime.spawn(tftp.run(cancel.clone()))];
-        drop(context);
-        Self {
-            runtime,
-            running,
-            cancel,
-            http: http_port,
-            tftp: tftp_port,
-            _folder: folder,
-            _sightings: receiver,
-        }
-    }
+const HTTP: Client =
+    Client { program: "curl", command: "curl -sSf -m 120 -o {to} http://192.168.1.35:8480/{file}" };
+/// Without options, blocks have 512 bytes: the oldest phones' way, and the one in which block numbers wrap.
+const TFTP: &[Client] = &[
+    Client {
+        program: "curl",
+        command: "curl -sSf -m 120 --tftp-no-options -o {to} tftp://192.168.1.35/{file}",
+    },
+    Client { program: "tftp", command: "tftp -m binary 192.168.1.35 -c get {file} {to}" },
+    Client { program: "atftp", command: "atftp -g -r {file} -l {to} 192.168.1.35" },
+    Client { program: "busybox", command: "busybox tftp -g -r {file} -l {to} 192.168.1.35" },
+];
+/// With the options these clients can ask for.
+const TFTP_OPTIONS: &[Client] = &[
+    Client {
+        program: "curl",
+        command: "curl -sSf -m 120 --tftp-blksize 1428 -o {to} tftp://192.168.1.35/{file}",
+    },
+    Client {
+        program: "atftp",
+        command: "atftp --option 'blksize 1428' --option 'windowsize 16' --option 'tsize 0' -g -r {file} -l {to} 192.168.1.35",
+    },
+    Client { program: "busybox", command: "busybox tftp -b 1428 -g -r {file} -l {to} 192.168.1.35" },
+];
 
-    /// Asks both to stop, and waits until they have.
-    pub(crate) fn stop(self) {
-        self.cancel.cancel();
-        for service in self.running {
-            self.runtime.block_on(service).unwrap();
-        }
+impl Client {
+    /// Fetches the file and compares it; one line with the time it took.
+    fn fetch(&self, lab: &Lab, host: &Host, file: &str, expected: &[u8]) {
+        let to: PathBuf = lab.folder().join(format!("got-{}", self.program));
+        let command = self.command.replace("{file}", file).replace("{to}", &to.to_string_lossy());
+        let begun = std::time::Instant::now();
+        host.run(&["sh", "-c", &command]);
+        let got = std::fs::read(&to).unwrap_or_default();
+        assert!(got == expected, "{command}: {} bytes came, {} are right", got.len(), expected.len());
+        println!("{:6.2} s  {command}", begun.elapsed().as_secs_f64());
+        let _ = std::fs::remove_file(to);
     }
 }
 
-fn loopback() -> Table {
-    let ours = Ipv4Addr::LOCALHOST;
-    Table::of(vec![Interface {
-        index: 1,
-        name: "lo".to_owned(),
-        mac: None,
-        addresses: vec![(ours, Prefix::new(ours, 8).unwrap())],
-        up: true,
-        multicast: true,
-        loopback: true,
-    }])
+/// An agent that serves files of these lengths as firmware of a vendor, and a phone; `test` gets each path and content.
+fn serve(lab: &Lab, lengths: &[usize], test: impl Fn(&Host, &str, &[u8])) {
+    let server = lab.host("agent", "192.168.1.35/24");
+    let folder = lab.folder().join("data/files/firmware/yealink");
+    std::fs::create_dir_all(&folder).unwrap();
+    for length in lengths {
+        std::fs::write(folder.join(format!("{length}.rom")), content(*length)).unwrap();
+    }
+    let _agent = Agent::start(lab, &server, &Setup::default());
+    let phone = lab.phone("phone", "00:15:65:f4:f9:e1", "lan", "192.168.1.100/24");
+    for length in lengths {
+        test(&phone, &format!("firmware/yealink/{length}.rom"), &content(*length));
+    }
 }
 
-async fn desk(
-    folder: &std::path::Path,
-    interfaces: Interfaces,
-    sightings: mpsc::Sender<offhook::provision::Heard>,
-) -> Desk {
-    let url = format!("sqlite:{}", folder.join("offhook.db").display());
-    let vault = Vault::with_key([7; 32]);
-    let store = Store::open(&url, vault, Clock::System, Entropy::System).await.unwrap();
-    let mut sheet = Sheet::default();
-    read_csv("accounts.csv", ACCOUNTS.as_bytes(), &mut sheet);
-    let plan = store.import(&sheet, ImportOptions::default()).await.unwrap();
-    assert!(plan.applied, "{:?}", plan.problems);
-    let neighbours = Neighbours::declared(HashMap::from([(PHONE, "805ec0aabbcc".parse().unwrap())]));
-    Desk::new(DeskParts {
-        adopt: AdoptConfig::default(),
-        site: Site::default(),
-        catalog: Arc::new(Catalog::builtin().unwrap()),
-        store,
-        interfaces,
-        neighbours,
-        clock: Clock::System,
-        files: folder.join("files"),
-        http_port: 8480,
-        sightings,
-    })
+/// Not a pattern that repeats with the blocks, or a swapped block would go unseen.
+fn content(length: usize) -> Vec<u8> {
+    (0..length).map(|at| u8::try_from((at * 31 + at / 251) % 256).unwrap()).collect()
+}
+
+#[test]
+fn every_client_fetches_the_same_bytes() {
+    lab::run("files::every_client_fetches_the_same_bytes", |lab| {
+        // Lengths around a block's: the last block is short, full or empty.
+        serve(lab, &[1, 511, 512, 513, 1428, 100_000], |phone, file, bytes| {
+            for client in std::iter::once(&HTTP).chain(TFTP).chain(TFTP_OPTIONS) {
+                if lab::has(client.program) {
+                    client.fetch(lab, phone, file, bytes);
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn forty_megabytes_in_blocks_of_512() {
+    lab::run("files::forty_megabytes_in_blocks_of_512", |lab| {
+        serve(lab, &[40 * 1024 * 1024], |phone, file, bytes| {
+            for client in std::iter::once(&HTTP).chain(TFTP) {
+                if lab::has(client.program) {
+                    client.fetch(lab, phone, file, bytes);
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn a_part_of_a_firmware_is_served() {
+    lab::run("files::a_part_of_a_firmware_is_served", |lab| {
+        serve(lab, &[10_000], |phone, file, bytes| {
+            let to = lab.folder().join("part");
+            let url = format!("http://{SERVER}:8480/{file}");
+            phone.run(&["curl", "-sSf", "-r", "1000-1999", "-o", &to.to_string_lossy(), &url]);
+            assert!(std::fs::read(to).unwrap() == bytes[1000..2000]);
+        });
+    });
 }

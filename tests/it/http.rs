@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::files::{FILE, PHONE, STRANGER, Services};
+use crate::services::{FILE, PHONE, STRANGER, Services};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 

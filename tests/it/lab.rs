@@ -33,10 +33,10 @@ pub(crate) struct Lab {
     lans: RefCell<BTreeSet<String>>,
 }
 
-/// Runs `test` in a network of its own. `name` is the test's full name, as libtest prints it (`tftp::large_file`).
-pub(crate) fn run(name: &str, test: impl FnOnce(&Lab)) {
+/// Runs `proof` in a network of its own. `name` is the test's full name, as libtest prints it (`tftp::large_file`).
+pub(crate) fn run(name: &str, proof: impl FnOnce(&Lab)) {
     if std::env::var_os(INSIDE).is_some() {
-        return test(&Lab::new());
+        return proof(&Lab::new());
     }
     if let Err(reason) = possible() {
         return skip(&format!("namespaces: {name}: {reason}"));
@@ -142,11 +142,17 @@ impl Lab {
         tool(&["ip", "-n", name, "link", "set", "lo", "up"]);
         let host = Host::new(name);
         for (number, (lan, address)) in interfaces.iter().enumerate() {
-            self.plug(name, number, lan, None);
-            host.ip(&["address", "add", address, "broadcast", "+", "dev", &format!("eth{number}")]);
-            host.ip(&["link", "set", &format!("eth{number}"), "up"]);
+            self.plug_late(&host, number, lan, address);
         }
         host
+    }
+
+    /// A further interface `eth<number>` for a host that is running already.
+    pub(crate) fn plug_late(&self, host: &Host, number: usize, lan: &str, address: &str) {
+        self.plug(host.name(), number, lan, None);
+        let interface = format!("eth{number}");
+        host.ip(&["address", "add", address, "broadcast", "+", "dev", &interface]);
+        host.ip(&["link", "set", &interface, "up"]);
     }
 
     /// A phone on `lan`: its own MAC, its address, a default route for multicast.

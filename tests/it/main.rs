@@ -9,7 +9,14 @@
     reason = "a test says what is wrong by failing, and measures real time"
 )]
 
+mod agent;
 mod files;
 mod http;
 mod lab;
+mod network;
+mod pbx;
+mod phone;
+mod scenarios;
+mod services;
+mod sipp;
 mod tftp;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_tftp::server::TftpServerBuilder;
 
-use crate::files::{FILE, PHONE, STRANGER, Services};
+use crate::services::{FILE, PHONE, STRANGER, Services};
 
 /// Long enough for a loaded machine, where a packet must come.
 const PATIENCE: Duration = Duration::from_secs(10);

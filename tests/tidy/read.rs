@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{LazyLock, OnceLock};
 
 /// Suffixes of the files that are read for those words.
 const TEXT: &[&str] = &[
@@ -64,21 +65,23 @@ fn first_names(rest: &str) -> Vec<String> {
 
 /// Comments and the insides of string and character literals become blanks; lines keep their numbers.
 fn blanked(text: &str) -> String {
-    let kinds = [
-        r"//[^\n]*",
-        r"/\*.*?\*/",
-        r####"b?r###".*?"###"####,
-        r###"b?r##".*?"##"###,
-        r##"b?r#".*?"#"##,
-        r#"\bb?r".*?""#,
-        r#""(?:\\.|[^"\\])*""#,
-        r"'(?:\\[^\n]{1,8}?|[^'\\\n])'",
-    ];
-    let literal = regex::Regex::new(&format!("(?s){}", kinds.join("|"))).unwrap();
+    static LITERAL: LazyLock<regex::Regex> = LazyLock::new(|| {
+        let kinds = [
+            r"//[^\n]*",
+            r"/\*.*?\*/",
+            r####"b?r###".*?"###"####,
+            r###"b?r##".*?"##"###,
+            r##"b?r#".*?"#"##,
+            r#"\bb?r".*?""#,
+            r#""(?:\\.|[^"\\])*""#,
+            r"'(?:\\[^\n]{1,8}?|[^'\\\n])'",
+        ];
+        regex::Regex::new(&format!("(?s){}", kinds.join("|"))).unwrap()
+    });
     let blank = |found: &regex::Captures<'_>| {
         found[0].chars().map(|letter| if letter == '\n' { '\n' } else { ' ' }).collect::<String>()
     };
-    literal.replace_all(text, blank).into_owned()
+    LITERAL.replace_all(text, blank).into_owned()
 }
 
 pub(super) fn root() -> &'static Path {
@@ -116,12 +119,24 @@ pub(super) fn files_below(folder: &Path) -> Vec<String> {
     found
 }
 
-pub(super) fn rust_sources(folder: &'static str) -> impl Iterator<Item = Source> {
-    files_below(&root().join(folder)).into_iter().filter(|path| has_suffix(path, "rs")).map(move |path| {
-        let path = format!("{folder}/{path}");
-        let text = std::fs::read_to_string(root().join(&path)).unwrap();
-        Source { code: blanked(&text), path, text }
+/// The Rust files of src, tests and benches; read once for all rules.
+fn all_sources() -> &'static [Source] {
+    static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
+    SOURCES.get_or_init(|| {
+        let paths = ["src", "tests", "benches"].into_iter().flat_map(|folder| {
+            files_below(&root().join(folder)).into_iter().map(move |path| format!("{folder}/{path}"))
+        });
+        let read = |path: String| {
+            let text = std::fs::read_to_string(root().join(&path)).unwrap();
+            Source { code: blanked(&text), path, text }
+        };
+        paths.filter(|path| has_suffix(path, "rs")).map(read).collect()
     })
+}
+
+/// Those of one folder.
+pub(super) fn rust_sources(folder: &str) -> impl Iterator<Item = &'static Source> {
+    all_sources().iter().filter(move |source| source.path.starts_with(&format!("{folder}/")))
 }
 
 fn has_suffix(path: &str, suffix: &str) -> bool {

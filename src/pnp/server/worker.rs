@@ -22,6 +22,7 @@ use crate::pnp::answer::{Names, Peer};
 use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
+use crate::pnp::votes::Votes;
 use crate::profile::Clue;
 use crate::provision::{self, Admission, Heard};
 use crate::store::StoreError;
@@ -39,6 +40,7 @@ pub(super) struct Worker {
     counters: Arc<Counters>,
     table: Arc<Table>,
     membership: Membership,
+    votes: Votes,
     memory: Memory,
     notifier: Notifier,
     outbox: Vec<(Peer, Bytes)>,
@@ -88,6 +90,7 @@ impl Worker {
             counters,
             table,
             membership,
+            votes: Votes::default(),
             memory: Memory::default(),
             notifier: Notifier::default(),
             outbox: Vec::with_capacity(2 * BATCH),
@@ -207,7 +210,11 @@ impl Worker {
             return;
         }
         let identity = self.identify(&case, mac);
-        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity)) {
+        if self.parts.observe {
+            self.answer(&case, &identity, &Standing::Ignored("only observed"));
+            return;
+        }
+        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity, mac)) {
             Admission::Serve => match device {
                 Some(device) => self.serve(&case, &identity, device),
                 None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),
@@ -219,17 +226,19 @@ impl Worker {
     }
 
     /// The vote of the profiles, for the phone of this MAC.
-    fn identify(&self, case: &Case, mac: Mac) -> Identity {
+    fn identify(&mut self, case: &Case, mac: Mac) -> Identity {
         let mut clues = case.subscribe.clues();
         clues.push(Clue::new(Source::Oui, mac.to_string()));
-        let identified = self.parts.catalog.identify(&clues);
-        Identity { mac: Some(mac), ..identified.identity }
+        let catalog = &self.parts.catalog;
+        let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
+        self.votes.identity(&clues, mac, range_owner, || catalog.identify(&clues).identity)
     }
 
-    /// Whether a profile knows this model: only then may a stranger be adopted without a person.
-    fn knows(&self, identity: &Identity) -> bool {
+    /// Whether a profile has a URL for this phone: only then may a stranger take an account without a person.
+    fn knows(&self, identity: &Identity, mac: Mac) -> bool {
         let profile = identity.vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor));
-        profile.zip(identity.model.as_deref()).is_some_and(|(profile, model)| profile.model(model).is_some())
+        let url = profile.and_then(|profile| profile.provisioning_url("", mac, identity.model.as_deref()));
+        url.is_some() && provision::is_known(identity, &self.parts.catalog)
     }
 
     fn adopt(&mut self, case: Case, mac: Mac, identity: Identity) {
@@ -297,7 +306,7 @@ impl Worker {
             warn!(device.mac = %device.mac, "Cannot make the URL of {}: {error}", device.mac);
             "its token cannot be opened"
         })?;
-        let base = provision::own_base(IpAddr::V4(*case.peer.ours.ip()), self.parts.http_port, &token);
+        let base = self.parts.root.own_url(IpAddr::V4(*case.peer.ours.ip()), &token);
         let model = device.model.as_deref().or(identity.model.as_deref());
         let url =
             profile.provisioning_url(&base, device.mac, model).ok_or("its model takes no URL by PnP")?;

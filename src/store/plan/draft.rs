@@ -168,7 +168,8 @@ impl Draft {
             }
         }
         if sheet.has_keys() {
-            for device in self.devices.values_mut() {
+            // Who is left out of an export keeps its keys, as it keeps its accounts.
+            for device in self.devices.values_mut().filter(|device| device.approval == Approval::Approved) {
                 let named = std::mem::take(&mut device.keys_in_sheet);
                 device.keys.retain(|number, _| named.contains(number));
                 device.keys_in_sheet = named;

@@ -101,6 +101,22 @@ impl Capture {
         }
     }
 
+    /// The first packet that fits and comes within half a second (the time after which a phone repeats itself).
+    pub(crate) fn soon(&self, fits: impl Fn(&Packet) -> bool) -> Option<Packet> {
+        let deadline = Instant::now() + Duration::from_millis(500);
+        let mut packets = self.seen.packets.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(packet) = packets.iter().find(|packet| fits(packet)) {
+                return Some(packet.clone());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            packets = self.seen.more.wait_timeout(packets, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// How many packets so far fit.
     pub(crate) fn count(&self, fits: impl Fn(&Packet) -> bool) -> usize {
         self.all(fits).len()
@@ -123,11 +139,6 @@ impl Packet {
     /// UDP to this port.
     pub(crate) fn to_port(port: u16) -> impl Fn(&Self) -> bool {
         move |packet| packet.protocol == 17 && packet.target_port == port
-    }
-
-    /// UDP from this port.
-    pub(crate) fn from_port(port: u16) -> impl Fn(&Self) -> bool {
-        move |packet| packet.protocol == 17 && packet.source_port == port
     }
 
     /// The payload as text.

@@ -18,6 +18,10 @@ impl Host {
         Self { name: name.to_owned() }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Runs a command to its end; it must succeed. Gives what it printed on both outputs.
     pub(crate) fn run(&self, command: &[&str]) -> String {
         let (ok, text) = self.attempt(command);

@@ -1,14 +1,14 @@
 //! A running program of a lab: its lines as they come, and its end with the handle.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{PATIENCE, poll};
+use super::PATIENCE;
 
 /// A program that was started, and the lines it has printed on both outputs.
 pub(crate) struct Process {
@@ -68,15 +68,9 @@ impl Process {
     }
 
     /// Sends a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         let _ = kill(Pid::from_raw(pid), signal);
-    }
-
-    /// Waits for the end by itself.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        let label = format!("the end of {}", self.label);
-        poll(&label, || self.child.try_wait().expect("our own child"))
     }
 }
 

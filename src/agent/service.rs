@@ -1,0 +1,77 @@
+//! The port table as it came out: each service, whether it is on, and what to do where it is not.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// One line of the port table.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Service {
+    /// `PnP`, `HTTP`, …
+    pub name: &'static str,
+    /// `224.0.1.75:5060/udp`
+    pub port: String,
+    /// On or off.
+    pub state: State,
+    /// What it does, or why it is off and how to change that.
+    pub note: String,
+}
+
+/// Whether a service runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It runs.
+    On,
+    /// It does not.
+    Off,
+}
+
+impl Service {
+    pub(super) fn on(name: &'static str, port: String, note: impl Into<String>) -> Self {
+        Self { name, port, state: State::On, note: note.into() }
+    }
+
+    pub(super) fn off(name: &'static str, port: String, note: impl Into<String>) -> Self {
+        Self { name, port, state: State::Off, note: note.into() }
+    }
+}
+
+/// Why a port could not be opened, and what to do about it. `key` is the knob that moves the service elsewhere.
+pub(super) fn refused(error: &io::Error, address: SocketAddr, protocol: &str, key: &str) -> String {
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE. Run: sudo setcap \
+             cap_net_bind_service,cap_net_raw,cap_net_admin+ep {}; or use examples/offhook.service; or set {key} to \
+             another port",
+            program()
+        ),
+        io::ErrorKind::AddrInUse => format!(
+            "another program holds {address}/{protocol} (ss -lnp '( sport = :{port} )' names it); stop it, or set {key}"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!("this host has no address {}; set {key}", address.ip()),
+        _ => format!("cannot open {address}/{protocol}: {error}; see {key}"),
+    }
+}
+
+/// This program's own path, as a command line for `setcap` needs it.
+fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "offhook".to_owned(), |path| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_remedy() {
+        let address = SocketAddr::from(([0, 0, 0, 0], 69));
+        let check = |kind: io::ErrorKind, words: &[&str]| {
+            let text = refused(&io::Error::from(kind), address, "udp", "tftp.listen");
+            assert!(words.iter().all(|word| text.contains(word)), "{text}");
+        };
+        check(io::ErrorKind::PermissionDenied, &["setcap", "examples/offhook.service", "tftp.listen"]);
+        check(io::ErrorKind::AddrInUse, &["0.0.0.0:69/udp", "sport = :69", "tftp.listen"]);
+        check(io::ErrorKind::AddrNotAvailable, &["no address 0.0.0.0", "tftp.listen"]);
+    }
+}
