@@ -18,7 +18,6 @@ use crate::simulate::{PhoneSpec, Step, Target};
 
 /// The agent writes a batch of sightings well within this time.
 const RECORDED_WITHIN: Duration = Duration::from_secs(2);
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use offhook::accounts::{Sheet, read_csv};
+use offhook::accounts::read_csv;
 use offhook::clock::{Clock, Entropy};
 use offhook::config::AdoptConfig;
 use offhook::http::server::HttpServer;
@@ -13,8 +13,8 @@ use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
 use offhook::net::neighbours::Neighbours;
 use offhook::profile::{Catalog, Site};
-use offhook::provision::{Desk, DeskParts};
-use offhook::store::{ImportOptions, Store, Vault};
+use offhook::provision::{Desk, DeskParts, Root};
+use offhook::store::{ImportOptions, Sheet, Store, Vault};
 use offhook::tftp::server::TftpServer;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -55,13 +55,14 @@ impl Services {
         let context = runtime.enter();
         let desk = runtime.block_on(desk(folder.path(), interfaces.clone(), sender));
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        let http =
-            HttpServer::bind(any, connections_per_address, interfaces.clone(), desk.clone(), Clock::System)
-                .unwrap();
-        let tftp = TftpServer::bind(any, Vec::new(), interfaces, desk, Clock::System).unwrap();
+        let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), Clock::System).unwrap();
+        let tftp = TftpServer::bind(any, Vec::new(), interfaces, Clock::System).unwrap();
         let (http_port, tftp_port) = (http.local_addr().unwrap().port(), tftp.local_addr().unwrap().port());
         let cancel = CancellationToken::new();
-        let running = vec![runtime.spawn(http.run(cancel.clone())), runtime.spawn(tftp.run(cancel.clone()))];
+        let running = vec![
+            runtime.spawn(http.run(desk.clone(), cancel.clone())),
+            runtime.spawn(tftp.run(desk, cancel.clone())),
+        ];
         drop(context);
         Self {
             runtime,
@@ -118,7 +119,7 @@ async fn desk(
         neighbours,
         clock: Clock::System,
         files: folder.join("files"),
-        http_port: 8480,
+        root: Root::Http(8480),
         sightings,
     })
 }
