@@ -11,5 +11,4 @@ pub mod message;
 pub mod notifier;
 pub mod server;
 
-mod votes;
 mod wire;
