@@ -1,4 +1,4 @@
-//! The phones' two file services over a desk and a store of their own, in this process and on loopback: for proofs that
+//! The phones' two file services as a library, over a desk and a store of their own, in this process and on loopback: for proofs that
 //! need a hand on the clock, the socket or the peer. 127.0.0.2 is the phone; 127.0.0.1 is the server's own address.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
 use offhook::net::neighbours::Neighbours;
 use offhook::profile::{Catalog, Site};
-use offhook::provision::{Desk, DeskParts};
+use offhook::provision::{Desk, DeskParts, Root};
 use offhook::store::{ImportOptions, Store, Vault};
 use offhook::tftp::server::TftpServer;
 use tokio::runtime::Runtime;
@@ -55,13 +55,14 @@ impl Services {
         let context = runtime.enter();
         let desk = runtime.block_on(desk(folder.path(), interfaces.clone(), sender));
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        let http =
-            HttpServer::bind(any, connections_per_address, interfaces.clone(), desk.clone(), Clock::System)
-                .unwrap();
-        let tftp = TftpServer::bind(any, Vec::new(), interfaces, desk, Clock::System).unwrap();
+        let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), Clock::System).unwrap();
+        let tftp = TftpServer::bind(any, Vec::new(), interfaces, Clock::System).unwrap();
         let (http_port, tftp_port) = (http.local_addr().unwrap().port(), tftp.local_addr().unwrap().port());
         let cancel = CancellationToken::new();
-        let running = vec![runtime.spawn(http.run(cancel.clone())), runtime.spawn(tftp.run(cancel.clone()))];
+        let running = vec![
+            runtime.spawn(http.run(desk.clone(), cancel.clone())),
+            runtime.spawn(tftp.run(desk, cancel.clone())),
+        ];
         drop(context);
         Self {
             runtime,
@@ -118,7 +119,7 @@ async fn desk(
         neighbours,
         clock: Clock::System,
         files: folder.join("files"),
-        http_port: 8480,
+        root: Root::Http(8480),
         sightings,
     })
 }
