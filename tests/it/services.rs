@@ -1,11 +1,11 @@
-//! The phones' two file services over a desk and a store of their own, in this process and on loopback: for proofs that
+//! The phones' two file services as a library, over a desk and a store of their own, in this process and on loopback: for proofs that
 //! need a hand on the clock, the socket or the peer. 127.0.0.2 is the phone; 127.0.0.1 is the server's own address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use offhook::accounts::read_csv;
+use offhook::accounts::{Sheet, read_csv};
 use offhook::clock::{Clock, Entropy};
 use offhook::config::AdoptConfig;
 use offhook::http::server::HttpServer;
@@ -14,7 +14,7 @@ use offhook::net::interfaces::{Interface, Interfaces, Table};
 use offhook::net::neighbours::Neighbours;
 use offhook::profile::{Catalog, Site};
 use offhook::provision::{Desk, DeskParts, Root};
-use offhook::store::{ImportOptions, Sheet, Store, Vault};
+use offhook::store::{ImportOptions, Store, Vault};
 use offhook::tftp::server::TftpServer;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
