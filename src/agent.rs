@@ -5,6 +5,7 @@ mod chores;
 mod service;
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub struct Agent {
 
 impl Agent {
     /// Opens every socket, then starts every service. Must be called inside the runtime.
-    pub async fn start(options: AgentOptions) -> Result<Self, AgentError> {
+    pub fn start(options: AgentOptions) -> Result<Self, AgentError> {
         chores::raise_open_files();
         let claim = chores::claim(&options.places.socket())?;
         let only = options.config.agent.interfaces.clone();
@@ -345,7 +346,7 @@ fn pnp_note(server: &PnpServer, table: &Table, options: &AgentOptions) -> String
         note.push_str("; ");
         note.push_str(OBSERVING);
     } else {
-        note.push_str(&format!("; NOTIFYs from port {}", server.reply_port()));
+        let _ = write!(note, "; NOTIFYs from port {}", server.reply_port());
     }
     if server.receive() == PnpReceive::Packet {
         note.push_str("; heard by a packet socket");

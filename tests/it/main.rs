@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod demo;
 mod files;
 mod lab;
 mod network;
