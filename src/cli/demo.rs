@@ -101,8 +101,9 @@ async fn recorded(stage: &Stage) {
     let knows = |part: &Part| {
         stage.store.inventory().device(part.spec.mac).is_some_and(|device| device.way.is_some())
     };
+    let mut look = tokio::time::interval(LOOK_AGAIN_AFTER);
     while !stage.cast.iter().all(knows) {
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        look.tick().await;
     }
 }
 
