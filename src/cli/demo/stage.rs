@@ -8,14 +8,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::super::Failure;
-use crate::accounts::{self, Sheet};
+use crate::accounts;
 use crate::clock::{Clock, Entropy};
 use crate::config::{AdoptPolicy, Config, Listen, Places};
 use crate::device::Mac;
 use crate::secret::Secret;
 use crate::simulate::registrar::Registrar;
 use crate::simulate::{Brand, PhoneSpec};
-use crate::store::{ImportOptions, Store, Vault};
+use crate::store::{AccountRow, ImportOptions, Sheet, Store, Vault};
 
 /// The tables that a newcomer is shown, as they are.
 const ACCOUNTS: &str = include_str!("../../../examples/accounts.csv");
@@ -113,7 +113,7 @@ impl Stage {
 
 /// The passwords of all accounts, by the name in the digest.
 fn passwords(sheet: &Sheet) -> Vec<(String, Secret)> {
-    let login = |account: &accounts::AccountRow| {
+    let login = |account: &AccountRow| {
         let auth_id = account.auth_id.value().unwrap_or(&account.username).clone();
         Some((auth_id, account.password.clone()?))
     };
