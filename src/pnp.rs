@@ -8,8 +8,8 @@
 pub mod answer;
 pub mod decide;
 pub mod message;
+pub mod names;
 pub mod notifier;
 pub mod server;
 
-mod votes;
 mod wire;

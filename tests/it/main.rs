@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod demo;
 mod files;
 mod http;
 mod lab;

@@ -44,11 +44,16 @@ fn beside(lab: &Lab, receive: &str) {
     assert_eq!((notify.source.to_string().as_str(), notify.source_port), ("192.168.1.35", 5065));
     assert!(notify.text().contains("http://192.168.1.35:8480/d/"), "{}", notify.text());
 
-    // The group's datagrams reach the PBX as well; what it says to the phone is the PBX's own answer.
-    let refusals = heard.count(|packet| packet.text().starts_with("SIP/2.0 489"));
-    println!(
-        "pnp.receive = {receive}: the phone also hears {refusals} refusal(s) of the PBX on the same host"
-    );
+    // The group's datagrams reach the PBX as well (its sockets hear every group that this host has joined). What the
+    // phone then hears from it is printed, because a phone takes the first final answer.
+    let heard_from = |packet: &Packet| {
+        let first = packet.text().lines().next().unwrap_or_default().to_owned();
+        format!("{} from {}", first, packet.source_port)
+    };
+    let to_phone =
+        heard.all(|packet| Packet::to_port(5060)(packet) && packet.target.to_string() == "192.168.1.100");
+    let order: Vec<String> = to_phone.iter().map(heard_from).collect();
+    println!("pnp.receive = {receive}: the phone hears {}", order.join(", then "));
 
     for number in 0..10 {
         let options = format!(

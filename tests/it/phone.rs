@@ -2,8 +2,9 @@
 //! It shares no code with the product and none with `offhook simulate`.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
-use crate::lab::{Host, Lab};
+use crate::lab::{Host, Lab, PATIENCE};
 
 /// Whose phone it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -71,7 +72,7 @@ impl Phone {
     }
 
     /// The next message; fails when none comes within the lab's patience.
-    pub(crate) fn receive(&self) -> (String, SocketAddr) {
+    fn receive(&self) -> (String, SocketAddr) {
         let mut bytes = vec![0; 65_536];
         let (length, from) = self
             .socket
@@ -80,16 +81,31 @@ impl Phone {
         (String::from_utf8_lossy(&bytes[..length]).into_owned(), from)
     }
 
-    /// The next message must be the 200 to our SUBSCRIBE.
-    pub(crate) fn expect_ok(&self) -> String {
-        let (text, _) = self.receive();
+    /// The next message must be the 200 to our SUBSCRIBE, which is repeated until then as phones do (RFC 3261: after
+    /// 500 ms, doubling to 4 s).
+    pub(crate) fn expect_ok(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut wait = Duration::from_millis(500);
+        let text = loop {
+            self.socket.set_read_timeout(Some(wait)).expect("not zero");
+            let mut bytes = vec![0; 65_536];
+            if let Ok((length, _)) = self.socket.recv_from(&mut bytes) {
+                break String::from_utf8_lossy(&bytes[..length]).into_owned();
+            }
+            assert!(Instant::now() < deadline, "{} hears nothing", self.mac);
+            self.subscribe();
+            wait = (wait * 2).min(Duration::from_secs(4));
+        };
+        self.socket.set_read_timeout(Some(PATIENCE)).expect("not zero");
         assert!(text.starts_with("SIP/2.0 200"), "a 200 was due:\n{text}");
-        text
     }
 
-    /// The next message must be a NOTIFY with a URL.
+    /// The next message must be a NOTIFY with a URL; the 200 may come again before it.
     pub(crate) fn expect_notify(&self) -> Notify {
-        let (text, from) = self.receive();
+        let (mut text, mut from) = self.receive();
+        while text.starts_with("SIP/2.0 200") {
+            (text, from) = self.receive();
+        }
         assert!(text.starts_with("NOTIFY "), "a NOTIFY was due:\n{text}");
         let url = text.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim().to_owned();
         Notify { text, from, url }

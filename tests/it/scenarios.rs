@@ -40,7 +40,7 @@ struct PhoneEntry {
 enum Step {
     /// The phone multicasts its SUBSCRIBE (the same bytes again until it reboots).
     Subscribe { phone: Option<String> },
-    /// A 200 comes.
+    /// A 200 comes; the phone repeats its SUBSCRIBE until then.
     Ok { phone: Option<String> },
     /// A NOTIFY comes, and the phone answers it unless `lost`. Repeated ones must be the same bytes.
     Notify {
@@ -129,7 +129,7 @@ impl Play<'_> {
         let phone = step.phone();
         match step {
             Step::Subscribe { .. } => self.phone(phone).subscribe(),
-            Step::Ok { .. } => drop(self.phone(phone).expect_ok()),
+            Step::Ok { .. } => self.phone(phone).expect_ok(),
             Step::Notify { lost, url, .. } => self.notify(phone, *lost, url),
             Step::Silence { fence, .. } => self.silence(phone, fence),
             Step::Fetch { file, status, contains, lacks, .. } => {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use offhook::accounts::{Sheet, read_csv};
+use offhook::accounts::read_csv;
 use offhook::clock::{Clock, Entropy};
 use offhook::config::AdoptConfig;
 use offhook::http::server::HttpServer;
@@ -14,7 +14,7 @@ use offhook::net::interfaces::{Interface, Interfaces, Table};
 use offhook::net::neighbours::Neighbours;
 use offhook::profile::{Catalog, Site};
 use offhook::provision::{Desk, DeskParts, Root};
-use offhook::store::{ImportOptions, Store, Vault};
+use offhook::store::{ImportOptions, Sheet, Store, Vault};
 use offhook::tftp::server::TftpServer;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
