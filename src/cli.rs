@@ -16,7 +16,7 @@ mod simulate;
 mod url;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -154,7 +154,7 @@ fn run_command(line: CommandLine) -> Outcome {
             "check the limits of this user",
         )
     })?;
-    let context = context(line.config, line.json)?;
+    let context = context(line.config.as_deref(), line.json)?;
     log_to_stderr(matches!(line.command, Command::Run(_)), line.json);
     runtime.block_on(async {
         match line.command {
@@ -191,12 +191,20 @@ fn log_to_stderr(runs: bool, json: bool) {
 }
 
 /// Reads the configuration and settles the folders. With `--config`, that file's folder is the configuration folder.
-fn context(config_file: Option<PathBuf>, json: bool) -> Result<Context, Failure> {
-    let usual = Places::usual(nix::unistd::Uid::effective().is_root(), |name| std::env::var(name).ok());
-    let loaded = config::load(config_file.as_deref(), &usual.config.join("offhook.toml"), std::env::vars())?;
+fn context(config_file: Option<&Path>, json: bool) -> Result<Context, Failure> {
+    let usual = Places::usual(is_system_user(), |name| std::env::var(name).ok());
+    let loaded = config::load(config_file, &usual.config.join("offhook.toml"), std::env::vars())?;
     let mut places = usual.with_data(loaded.config.agent.data_dir.as_deref());
-    if let Some(folder) = config_file.as_deref().and_then(std::path::Path::parent) {
+    if let Some(folder) = config_file.and_then(Path::parent) {
         places.config = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
     }
     Ok(Context { config: loaded.config, config_file: loaded.file, places, json })
+}
+
+/// Whether the folders of the whole host are this user's: root's, and those of the user that the service runs as.
+fn is_system_user() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let user = nix::unistd::Uid::effective();
+    let data = Places::usual(true, |_| None).data;
+    user.is_root() || std::fs::metadata(data).is_ok_and(|data| data.uid() == user.as_raw())
 }

@@ -1,21 +1,90 @@
-//! offhook (map to follow)
+//! # The map of offhook
+//!
+//! offhook sits on a LAN and gives every SIP desk phone its configuration. A **message** comes in, a **decision** is
+//! made, **commands** go out. Only servers wait; only the store remembers; only the clock knows the time.
+//!
+//! ## Rooms
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings |
+//! | [`secret`] | [`secret::Secret`]: redacted, wiped, neither printable nor serialisable |
+//! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
+//! | [`config`] | the file as written, environment variables over it; where things lie |
+//! | [`net`] | interfaces, neighbour table, UDP that knows where a datagram arrived, packet sockets, limits |
+//! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, catalog |
+//! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
+//! | [`pnp`] | SIP multicast plug and play |
+//! | [`http`], [`tftp`] | the phones' files |
+//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets; the inventory in memory |
+//! | [`accounts`] | where accounts come from: CSV |
+//! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
+//! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
+//! | [`cli`] | one file per command |
+//!
+//! A room that speaks a protocol has the same doors: `message` reads and writes bytes, `decide` decides (often together
+//! with a struct that remembers: `Notifier`, `Transfer`), `server` is the shell that waits, receives and sends.
+//! Vendors are not in the code: they are data under `vendor-profiles/`.
+//!
+//! ## A packet from socket to reply
+//!
+//! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
+//! ([`pnp::message`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks the inventory in
+//! memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
+//! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
+//! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
+//! in by.
+//!
+//! **A phone asks for its file.** [`http::server`] or [`tftp::server`] makes a [`provision::FileRequest`] of it.
+//! [`provision::Desk::answer`] takes the path apart (a name never becomes a path on disk), finds the file in the
+//! profiles and the device by token, name or neighbour entry, renders it with empty slots (or takes it from the cache),
+//! and decides whether this peer is the device. Only then are secrets opened and put into the slots. Whoever may not
+//! have a file gets the same 404, or ERROR 1, whatever the reason.
+//!
+//! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
+//! changed since the generation that it knows. Without a poke it notices within 200 ms.
+//!
+//! ## What holds everywhere
+//!
+//! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
+//!    or `net`.
+//! 2. Only `*/server.rs` and what lies under it, `provision/desk.rs` and `provision/shelf.rs`, `store`, `agent`, `net`,
+//!    `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that two rooms' servers share, so it waits
+//!    in `provision`.
+//! 3. Decisions never call the store: load, decide, commit, send.
+//! 4. Time and randomness are arguments.
+//! 5. A malformed packet is not our error: it is counted, logged at DEBUG and dropped. Nothing from the network panics.
+//! 6. Every limit is a named constant with its reason.
+//! 7. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
+//!
+//! `tests/tidy.rs` holds what of this a program can check.
+//!
+//! ## Where a library was not enough
+//!
+//! * **rsip** parses and builds what it can; before it stands our normaliser ([`pnp::message`]), because rsip refuses
+//!   folded headers, bare LF, compact names, Latin-1 bytes and a missing last blank line, which real phones send.
+//! * **async-tftp** is the reference peer of tests and benches; [`tftp`] says what it does on the wire and names the test
+//!   that shows it. The transfer here is [`tftp::decide::Transfer`].
+//! * **pnet** gives the packet views; the receiving side is an `AF_PACKET` socket with a filter ([`net::packet`]), because
+//!   pnet's channel has neither a filter nor async.
 
 pub mod clock;
 pub mod config;
-pub mod net;
-
 pub mod device;
+pub mod net;
+pub mod secret;
+
 pub mod profile;
 pub mod provision;
-pub mod secret;
 
 pub mod http;
 pub mod pnp;
 pub mod tftp;
 
 pub mod accounts;
-pub mod simulate;
 pub mod store;
+
+pub mod simulate;
 
 pub mod agent;
 pub mod cli;

@@ -256,17 +256,20 @@ pub(crate) enum Permission {
 mod tests {
     use super::*;
 
-    fn file(token: Option<&str>, name: &str) -> Option<Asked> {
-        Some(Asked::File { token: token.map(str::to_owned), name: name.to_owned() })
+    fn file(token: Option<&str>, name: &str) -> Asked {
+        Asked::File { token: token.map(str::to_owned), name: name.to_owned() }
     }
 
     #[test]
     fn a_path_is_taken_apart_and_never_followed() {
         let token = "0123456789abcdef0123456789abcdef";
-        assert_eq!(Asked::parse("/805ec0aabbcc.cfg"), file(None, "805ec0aabbcc.cfg"));
-        assert_eq!(Asked::parse("//provisioning/./snomD785.htm"), file(None, "snomD785.htm"));
-        assert_eq!(Asked::parse(&format!("/d/{}/x.cfg", token.to_uppercase())), file(Some(token), "x.cfg"));
-        assert_eq!(Asked::parse(&format!("D/{token}/a/x.cfg")), file(Some(token), "x.cfg"));
+        assert_eq!(Asked::parse("/805ec0aabbcc.cfg"), Some(file(None, "805ec0aabbcc.cfg")));
+        assert_eq!(Asked::parse("//provisioning/./snomD785.htm"), Some(file(None, "snomD785.htm")));
+        assert_eq!(
+            Asked::parse(&format!("/d/{}/x.cfg", token.to_uppercase())),
+            Some(file(Some(token), "x.cfg"))
+        );
+        assert_eq!(Asked::parse(&format!("D/{token}/a/x.cfg")), Some(file(Some(token), "x.cfg")));
         let firmware =
             Asked::Static { area: Area::Firmware, vendor: "snom".to_owned(), name: "a.bin".to_owned() };
         assert_eq!(Asked::parse("/firmware/Snom/a.bin"), Some(firmware));

@@ -23,6 +23,8 @@ mod yealink;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod scripted;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -17,6 +17,7 @@ mod inventory;
 mod key_file;
 mod load;
 mod plan;
+mod sheet;
 mod sighting;
 #[cfg(test)]
 mod testing;
@@ -40,6 +41,7 @@ pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
+pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
 pub use vault::{Keys, Vault, VaultError};
 

@@ -41,9 +41,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // The simulated phone shares the profiles' data and no code of the servers, so that it can fail a broken one.
     ("src/simulate", &["profile", "device", "secret", "clock"]),
-    ("src/accounts", &["device", "secret", "config", "clock", "net", "profile"]),
-    // What was read from a list of accounts becomes rows: the store plans and commits it.
-    ("src/store", &["accounts", "device", "secret", "clock", "release"]),
+    ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),
+    // The store's tests write sheets as people do.
+    ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
+    ("src/store", &["device", "secret", "clock", "release"]),
     ("src/provision", &["store", "profile", "release", "device", "secret", "clock", "config", "net"]),
     ("src/profile", &["device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock"]),

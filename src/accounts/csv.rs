@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use super::{AccountRow, DeviceRow, Field, KeyRow, Place, Sheet};
 use crate::device::{Key, KeyKind, Mac, Vendor};
 use crate::secret::Secret;
+use crate::store::{AccountRow, DeviceRow, Field, KeyRow, RowPlace as Place, Sheet};
 
 /// A file of 100,000 phones is a tenth of this.
 pub(super) const FILE_BYTES_MAX: usize = 64 << 20;
@@ -122,7 +122,9 @@ impl Header {
 
     /// Tells of columns that are not used, or that stand there twice.
     fn announce(self, record: &csv::StringRecord, file: &str, sheet: &mut Sheet) -> Self {
-        sheet.has_keys |= self.keys;
+        if self.keys {
+            sheet.begin_keys();
+        }
         let unused = record.iter().enumerate().filter(|(place, cell)| {
             !cell.trim().is_empty() && !self.columns.values().any(|column| column == place)
         });

@@ -234,7 +234,7 @@ mod tests {
     }
 
     async fn import(store: &Store, text: &str) -> Plan {
-        let mut sheet = crate::accounts::Sheet::default();
+        let mut sheet = crate::store::Sheet::default();
         read_csv("a.csv", text.as_bytes(), &mut sheet);
         store.import(&sheet, ImportOptions { prune: true, ..ImportOptions::default() }).await.unwrap()
     }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
-use crate::accounts::{Problem, Sheet, read_csv_file};
-use crate::store::{Change, FieldChange, ImportOptions, Plan, Tally, Verb};
+use crate::accounts::read_csv_file;
+use crate::store::{Change, FieldChange, ImportOptions, Plan, Problem, Sheet, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

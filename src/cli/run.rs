@@ -40,8 +40,7 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
         entropy: Entropy::System,
         observe: args.observe,
         declared_neighbours: None,
-    })
-    .await?;
+    })?;
     say(&agent, &data, policy, json);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     until_told_to_stop().await?;

@@ -67,25 +67,44 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let profiles = profiles_folder(&context);
     let specs = specs(&args, profiles.as_ref(), &Entropy::System)?;
     let lives = specs.into_iter().map(|spec| live(spec, args.count > 1, context.json));
-    let reports = futures_util::future::join_all(lives).await;
+    let lives = futures_util::future::join_all(lives).await;
     if context.json {
-        match reports.as_slice() {
-            [report] if args.count == 1 => output::value(report),
-            reports => output::value(&reports),
+        match lives.as_slice() {
+            [life] if args.count == 1 => output::value(life),
+            lives => output::value(&lives),
         }
     }
-    verdict(&reports, context.json)
+    verdict(&lives, context.json)
 }
 
-/// One phone's life, told step by step unless it is to be JSON at the end.
-async fn live(spec: PhoneSpec, one_of_many: bool, quiet: bool) -> Report {
+/// A report with the steps that led to it.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Life {
+    #[serde(flatten)]
+    pub(super) report: Report,
+    steps: Vec<Step>,
+}
+
+/// One phone's life; told step by step too, unless it is to be JSON at the end.
+async fn live(spec: PhoneSpec, one_of_many: bool, quiet: bool) -> Life {
     let name = one_of_many.then(|| spec.mac.to_string());
-    let on_step = |step: Step| {
+    live_told(spec, |step| {
         if !quiet {
-            tell(name.as_deref(), &step);
+            tell(name.as_deref(), step);
         }
+    })
+    .await
+}
+
+/// One phone's life, told by `tell`.
+pub(super) async fn live_told(spec: PhoneSpec, mut tell: impl FnMut(&Step) + Send) -> Life {
+    let mut steps = Vec::new();
+    let on_step = |step: Step| {
+        tell(&step);
+        steps.push(step);
     };
-    Phone::new(spec).run(on_step).await
+    let report = Phone::new(spec).run(on_step).await;
+    Life { report, steps }
 }
 
 /// One line for a step, with the phone before it where there are several.
@@ -96,14 +115,14 @@ pub(super) fn tell(phone: Option<&str>, step: &Step) {
 }
 
 /// Fails when a phone did not come up. Its steps have told why; as JSON, the report is the answer.
-fn verdict(reports: &[Report], json: bool) -> Outcome {
-    let down: Vec<&Report> = reports.iter().filter(|report| !report.is_up()).collect();
+pub(super) fn verdict(lives: &[Life], json: bool) -> Outcome {
+    let down: Vec<&Report> = lives.iter().map(|life| &life.report).filter(|report| !report.is_up()).collect();
     let Some(failure) = down.first().and_then(|report| report.failure.as_ref()) else { return Ok(()) };
-    let message = match reports {
+    let message = match lives {
         _ if json => String::new(),
         [_] => format!("the phone did not come up: {}", failure.reason),
         _ => {
-            let (down, all) = (down.len(), reports.len());
+            let (down, all) = (down.len(), lives.len());
             format!("{down} of {all} phones did not come up; the first: {}", failure.reason)
         }
     };

@@ -8,12 +8,6 @@ use serde::Deserialize;
 
 use super::spec::{Brand, PhoneSpec};
 
-/// The built-in profiles, read as plain files.
-#[derive(rust_embed::Embed)]
-#[folder = "vendor-profiles"]
-#[allow_missing = true]
-struct Profiles;
-
 /// One phone's habits, with every pattern filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Habits {
@@ -213,13 +207,17 @@ fn full_version(firmware: Option<String>) -> Option<String> {
     firmware.filter(|version| version.split('.').count() > 1)
 }
 
-/// A profile that cannot be read gives no habits; the fallback below is used.
+/// A profile of the folder that is missing or cannot be read leaves the built-in one; without either, what is known below
+/// is used.
 fn read_profile(brand: Brand, folder: Option<&Path>) -> ProfileFile {
-    let name = format!("{}/profile.toml", brand.as_str());
-    let text = folder
-        .and_then(|folder| std::fs::read_to_string(folder.join(&name)).ok())
-        .or_else(|| Profiles::get(&name).map(|file| String::from_utf8_lossy(&file.data).into_owned()));
-    text.and_then(|text| toml::from_str(&text).ok()).unwrap_or_default()
+    let built_in = match brand {
+        Brand::Snom => include_str!("../../vendor-profiles/snom/profile.toml"),
+        Brand::Yealink => include_str!("../../vendor-profiles/yealink/profile.toml"),
+    };
+    let own = folder.map(|folder| folder.join(brand.as_str()).join("profile.toml"));
+    let own =
+        own.and_then(|path| std::fs::read_to_string(path).ok()).and_then(|text| toml::from_str(&text).ok());
+    own.or_else(|| toml::from_str(built_in).ok()).unwrap_or_default()
 }
 
 fn looks_like_base(brand: Brand, model: &str) -> bool {

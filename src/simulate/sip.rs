@@ -52,7 +52,7 @@ impl Message {
                 }
             } else if let Some((name, value)) = line.split_once(':') {
                 headers.push((full_name(name.trim()), value.trim().to_owned()));
-            } else {
+            } else if !line.trim().is_empty() {
                 flaws.push("a header line without a colon");
             }
         }

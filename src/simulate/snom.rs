@@ -71,6 +71,13 @@ pub(super) struct Xml {
 }
 
 impl Xml {
+    /// Takes the settings in; returns what was remarked.
+    #[cfg(test)]
+    pub(super) fn taken_into(self, settings: &mut Settings) -> Vec<String> {
+        self.apply(settings);
+        self.remarks
+    }
+
     fn apply(&self, settings: &mut Settings) {
         for (name, index, value) in &self.values {
             settings.set(name, *index, value.expose());
@@ -145,6 +152,9 @@ fn read_element(node: roxmltree::Node<'_, '_>, index: u16, xml: &mut Xml) {
     if name.contains("pass") && value.is_empty() {
         xml.remarks.push(format!("<{name}> empties a password"));
     }
+    // An unlabelled line key in the active context is a key as the factory made it.
+    let context = node.attribute("context") == Some("active") && node.attribute("label") == Some("");
+    let value = if name == "fkey" && context && value == "line" { "none" } else { value };
     xml.values.push((name.to_owned(), index, crate::secret::Secret::new(value)));
 }
 
@@ -171,7 +181,9 @@ fn account(settings: &Settings, line: u16) -> Option<Account> {
         .text("user_outbound", server)
         .or_else(|| settings.text("user_outbound", line))
         .map(with_transport);
-    let transport = outbound.and_then(|(_, transport)| transport).or(transport).unwrap_or_default();
+    let in_list = settings.text("srv_sip_transport", server).and_then(|text| text.parse().ok());
+    let transport =
+        outbound.and_then(|(_, transport)| transport).or(transport).or(in_list).unwrap_or_default();
     let usual_port = if transport == Transport::Tls { 5061 } else { 5060 };
     Some(Account {
         line: line.max(1),
@@ -223,8 +235,8 @@ mod tests {
             <user_host idx="1">pbx.example</user_host><user_outbound idx="1">10.0.0.1:5070;transport=tcp</user_outbound>
             <user_active idx="2">off</user_active><user_name idx="2">102</user_name><user_host idx="2">pbx</user_host>
             <http_pass perm="">w</http_pass><admin_mode_password>1234</admin_mode_password><language>Deutsch</language>
-            </phone-settings><functionKeys><fkey idx="0" context="active" label="" perm="">line</fkey>
-            <fkey idx="1">none</fkey><fkey idx="2">blf sip:102@pbx</fkey></functionKeys></settings>"#,
+            </phone-settings><functionKeys><fkey idx="0" context="1" label="" perm="">line</fkey>
+            <fkey idx="1">none</fkey><fkey idx="2">blf sip:102@pbx</fkey><fkey idx="3" context="active" label="">line</fkey></functionKeys></settings>"#,
         );
         let accounts = accounts(&settings);
         let [account] = accounts.as_slice() else { panic!("{accounts:?}") };

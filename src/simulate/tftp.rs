@@ -17,6 +17,8 @@ const BLOCK_BYTES_PLAIN: usize = 512;
 const WINDOW: u16 = 4;
 /// Before the last packet is sent again.
 const RETRY_AFTER: Duration = Duration::from_millis(700);
+/// How long a repeated last block is still answered.
+const DALLY: Duration = Duration::from_secs(3);
 /// Then the phone gives up.
 const RETRIES_MAX: u32 = 5;
 
@@ -61,11 +63,25 @@ pub(super) async fn get(url: &Url, from: Ipv4Addr) -> Result<Fetched, String> {
             }
             Heard::Done => {
                 socket.send_to(&transfer.last_sent, sender).await.map_err(cannot)?;
+                tokio::spawn(dally(socket, sender, transfer.last_sent));
                 return Ok(Fetched { status: 200, detail: String::new(), body: transfer.body });
             }
         }
         (server, settled, retries) = (sender, true, 0);
     }
+}
+
+/// Says again that the file is whole, should the server not have heard it (RFC 1350 6).
+async fn dally(socket: UdpSocket, server: SocketAddr, acknowledgement: Vec<u8>) {
+    let mut packet = [0; 4];
+    let answer_repetitions = async {
+        while let Ok((_, sender)) = socket.recv_from(&mut packet).await {
+            if sender == server && socket.send_to(&acknowledgement, server).await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DALLY, answer_repetitions).await;
 }
 
 /// What a packet means for the transfer.

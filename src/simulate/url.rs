@@ -1,6 +1,6 @@
 //! A URL as a phone understands it: scheme, host, port, path.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// How a file is fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,9 @@ impl Url {
 
 /// The first IPv4 address of a host.
 pub(super) async fn resolve(host: &str, port: u16) -> Result<SocketAddrV4, String> {
+    if host.contains(':') {
+        return Err(format!("{host} is IPv6, which the simulated phone does not speak"));
+    }
     if let Ok(address) = host.parse::<Ipv4Addr>() {
         return Ok(SocketAddrV4::new(address, port));
     }
@@ -125,14 +128,18 @@ pub(super) async fn resolve(host: &str, port: u16) -> Result<SocketAddrV4, Strin
         .ok_or_else(|| format!("{host} has no IPv4 address"))
 }
 
-/// `HOST` or `HOST:PORT`.
+/// `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.
 pub(super) fn host_and_port(text: &str, usual_port: u16) -> Option<(String, u16)> {
     let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) => (host, port.parse().ok()?),
-        None => (text, usual_port),
+        Some((host, port)) if !text.ends_with(']') => (host, port.parse().ok()?),
+        _ => (text, usual_port),
     };
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if inner.is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok()) {
+        return Some((host.to_owned(), port));
+    }
     let plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    (plain && (host.parse::<IpAddr>().is_ok() || !host.starts_with('-'))).then(|| (host.to_owned(), port))
+    (plain && !host.starts_with('-')).then(|| (host.to_owned(), port))
 }
 
 /// At most 60 characters, for messages.
@@ -186,7 +193,9 @@ mod tests {
     fn hosts_are_plain() {
         assert_eq!(host_and_port("pbx.example:5070", 5060), Some(("pbx.example".to_owned(), 5070)));
         assert_eq!(host_and_port("10.0.0.1", 5060), Some(("10.0.0.1".to_owned(), 5060)));
-        for text in ["", ":5060", "a b", "h:port", "h\r\nx", "-h"] {
+        assert_eq!(host_and_port("[2001:db8::5]:5070", 5060), Some(("[2001:db8::5]".to_owned(), 5070)));
+        assert_eq!(host_and_port("[::1]", 5060), Some(("[::1]".to_owned(), 5060)));
+        for text in ["", "::1", "[x]", ":5060", "a b", "h:port", "h\r\nx", "-h"] {
             assert_eq!(host_and_port(text, 5060), None, "{text:?}");
         }
     }

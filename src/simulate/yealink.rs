@@ -8,8 +8,8 @@ use super::settings::{Account, Given, Settings};
 use super::url::{Url, host_and_port};
 use crate::device::Transport;
 
-/// The value names of one setting that exists once per user of the phone's web page.
-const PASSWORDS: &str = "static.security.user_password";
+/// One setting that exists once per user of the phone's web page; without `static.` before firmware 81.
+const PASSWORDS: [&str; 2] = ["static.security.user_password", "security.user_password"];
 
 /// Reads a whole configuration; returns how many files held settings.
 pub(super) async fn configure(
@@ -104,6 +104,13 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Takes the settings in; returns what was remarked.
+    #[cfg(test)]
+    pub(super) fn taken_into(self, settings: &mut Settings) -> Vec<String> {
+        self.apply(settings);
+        self.remarks
+    }
+
     fn apply(&self, settings: &mut Settings) {
         for (name, value) in &self.values {
             match value.expose() {
@@ -161,7 +168,7 @@ fn read_line(line: &str, number: usize, read: &mut Lines) {
     }
     // `static.security.user_password = admin:…`: the user is part of the value, one line for each.
     let name = match value.split_once(':') {
-        Some((user, _)) if name == PASSWORDS => format!("{PASSWORDS}:{user}"),
+        Some((user, _)) if PASSWORDS.contains(&name) => format!("{name}:{user}"),
         _ => name.to_owned(),
     };
     read.values.push((name, crate::secret::Secret::new(value)));
@@ -203,14 +210,14 @@ fn account(settings: &Settings, line: u16) -> Option<Account> {
     })
 }
 
-/// What else the configuration gave. The user `admin` guards the web page and the advanced menu alike.
+/// What else the configuration gave. The administrator guards the web page and the advanced menu alike.
 pub(super) fn given(settings: &Settings) -> Given {
-    let password = |user: &str| {
-        settings
-            .text(&format!("{PASSWORDS}:{user}"), 0)
-            .and_then(|value| value.split_once(':'))
-            .is_some_and(|(_, p)| !p.is_empty())
-    };
+    let named = ["static.security.user_name.admin", "security.user_name.admin"];
+    let admin = named.iter().find_map(|name| settings.text(name, 0)).unwrap_or("admin");
+    let password = PASSWORDS.iter().any(|name| {
+        let value = settings.text(&format!("{name}:{admin}"), 0).and_then(|value| value.split_once(':'));
+        value.is_some_and(|(_, password)| !password.is_empty())
+    });
     let is_key = |name: &str| {
         let key =
             ["linekey.", "programablekey.", "expansion_module."].iter().any(|group| name.starts_with(group));
@@ -218,8 +225,8 @@ pub(super) fn given(settings: &Settings) -> Given {
     };
     let used = |name: &str| settings.text(name, 0).is_some_and(|kind| kind != "0" && kind != "N/A");
     Given {
-        web_password: password("admin"),
-        menu_password: password("admin") || settings.has("phone_setting.phone_lock.unlock_pin", 0),
+        web_password: password,
+        menu_password: password || settings.has("phone_setting.phone_lock.unlock_pin", 0),
         keys: settings.names().filter(|(name, _)| is_key(name) && used(name)).count(),
         language: settings
             .text("lang.gui", 0)

@@ -9,9 +9,9 @@ use super::error::StoreError;
 use super::fresh::device_place;
 use super::inventory::Entry;
 use super::plan::{DeviceDraft, Draft, Plan};
+use super::sheet::Sheet;
 use super::write::{Cell, Write, line_row};
 use super::{Keys, Store, load};
-use crate::accounts::Sheet;
 use crate::device::{Device, Identity, Key, Mac};
 use crate::secret::{Secret, SecretKind};
 

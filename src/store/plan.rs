@@ -7,7 +7,7 @@ pub(super) use draft::{AccountDraft, DeviceDraft, Draft};
 
 use std::collections::BTreeMap;
 
-use crate::accounts::Problem;
+use super::sheet::Problem;
 use crate::device::{Key, Mac};
 
 /// What becomes of something.

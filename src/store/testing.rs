@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::sync::Once;
 
-use super::{Store, Vault};
-use crate::accounts::{Sheet, read_csv};
+use super::{Sheet, Store, Vault};
+use crate::accounts::read_csv;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Channel, Identity, Mac, Sighting, Vendor};
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::accounts::{AccountRow, Problem, Sheet};
 use crate::device::{Approval, Device, Key, Mac, Vendor};
 use crate::secret::{Sealed, Secret, SecretKind};
 use crate::store::NewAccount;
 use crate::store::fresh::{account_place, device_place};
 use crate::store::inventory::{Holding, State};
+use crate::store::sheet::{AccountRow, Problem, Sheet};
 use crate::store::vault::{Keys, Place};
 
 /// An account as it is and as it would be.
