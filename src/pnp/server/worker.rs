@@ -22,9 +22,8 @@ use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
 use crate::pnp::names::{Names, Peer};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
-use crate::pnp::votes::Votes;
 use crate::profile::Clue;
-use crate::provision::{self, Admission, Heard};
+use crate::provision::{self, Admission, Heard, Votes};
 use crate::store::StoreError;
 
 /// Datagrams taken in before their answers are sent.
