@@ -130,7 +130,10 @@ impl From<ConfigError> for Failure {
 
 /// Runs the program; the only place that turns a failure into text and an exit code.
 pub fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return misused(&error, std::env::args_os()),
+    };
     let json = line.json;
     let failure = match run_command(line) {
         Ok(()) => return ExitCode::SUCCESS,
@@ -144,6 +147,25 @@ pub fn main() -> ExitCode {
         Exit::Usage => 2,
         Exit::Failed => 3,
     })
+}
+
+/// A command line that was not understood (or asked for help): in clap's words for a person, as an error object for a
+/// program.
+fn misused(error: &clap::Error, mut words: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    if error.use_stderr() && words.any(|word| word == "--json") {
+        output::failure(&misuse(error), true);
+    } else {
+        // A closed pipe is nobody's trouble.
+        let _ = error.print();
+    }
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+fn misuse(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let said = text.split("\n\n").next().unwrap_or_default();
+    let said = said.strip_prefix("error: ").unwrap_or(said).trim();
+    Failure::usage("usage", said, "offhook help, or --help after the command, shows what it takes")
 }
 
 fn run_command(line: CommandLine) -> Outcome {
@@ -193,7 +215,10 @@ fn log_to_stderr(runs: bool, json: bool) {
 /// Reads the configuration and settles the folders. With `--config`, that file's folder is the configuration folder.
 fn context(config_file: Option<&Path>, json: bool) -> Result<Context, Failure> {
     let usual = Places::usual(is_system_user(), |name| std::env::var(name).ok());
-    let loaded = config::load(config_file, &usual.config.join("offhook.toml"), std::env::vars())?;
+    // Not `std::env::vars`, which panics on a variable that is not UTF-8, whosever it is.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let loaded = config::load(config_file, &usual.config.join("offhook.toml"), environment)?;
     let mut places = usual.with_data(loaded.config.agent.data_dir.as_deref());
     if let Some(folder) = config_file.and_then(Path::parent) {
         places.config = if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() };
@@ -207,4 +232,18 @@ fn is_system_user() -> bool {
     let user = nix::unistd::Uid::effective();
     let data = Places::usual(true, |_| None).data;
     user.is_root() || std::fs::metadata(data).is_ok_and(|data| data.uid() == user.as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misuse_is_told_to_programs_too() {
+        let error = CommandLine::try_parse_from(["offhook", "--json", "device", "show", "zz"]).unwrap_err();
+        let failure = misuse(&error);
+        assert_eq!((failure.exit, failure.code), (Exit::Usage, "usage"));
+        assert!(failure.message.starts_with("invalid value 'zz' for '<MAC>'"), "{}", failure.message);
+        assert!(!failure.message.contains('\n'), "{}", failure.message);
+    }
 }

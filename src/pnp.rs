@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod decide;
 pub mod message;
+pub mod names;
 pub mod notifier;
 pub mod server;
 

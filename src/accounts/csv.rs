@@ -85,7 +85,7 @@ pub fn read(file: &str, bytes: &[u8], sheet: &mut Sheet) {
         if record.iter().all(|cell| cell.trim().is_empty()) {
             continue;
         }
-        if let Some(found) = Header::find(&record) {
+        if let Some(found) = Header::find(&record, header.is_none()) {
             header = Some(found.announce(&record, file, sheet));
             continue;
         }
@@ -106,12 +106,18 @@ fn delimiter(text: &str) -> u8 {
 }
 
 impl Header {
-    /// Whether these cells are a header, and of which table.
-    fn find(record: &csv::StringRecord) -> Option<Self> {
+    /// Whether these cells are a header, and of which table. Below the first header a single word is not enough: an
+    /// account may be called `mac`, and its row must be neither lost nor told as columns.
+    fn find(record: &csv::StringRecord, first: bool) -> Option<Self> {
         let names: Vec<String> = record.iter().map(normal).collect();
         let has = |name: &str| names.iter().any(|cell| cell == name);
         let keys = has("mac") && has("key") && has("kind");
-        if !keys && !has("username") && !has("mac") {
+        let accounts = if first {
+            has("username") || has("mac")
+        } else {
+            has("username") && (has("mac") || has("password"))
+        };
+        if !keys && !accounts {
             return None;
         }
         let known: &[&'static str] = if keys { &KEY_COLUMNS } else { &ACCOUNT_COLUMNS };
@@ -391,6 +397,14 @@ mod tests {
         assert_eq!(row.password.as_ref().unwrap().expose(), " a,\"b");
         assert_eq!(row.display_name, Field::Value("Ada".to_owned()));
         assert_eq!(row.on, None, "a row without mac is the pool's");
+    }
+
+    #[test]
+    fn an_account_that_is_called_like_a_column_is_a_row() {
+        let sheet = sheet("mac,username,password\n001565f4f9e1,mac,geheim\n001565f4f9e2,username,geheim\n");
+        assert_eq!((sheet.problems(), sheet.notes()), (&[][..], &[][..]));
+        let names: Vec<&str> = sheet.accounts().iter().map(|row| row.username.as_str()).collect();
+        assert_eq!(names, ["mac", "username"]);
     }
 
     #[test]

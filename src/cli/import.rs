@@ -1,11 +1,13 @@
 //! `offhook import`: phones, accounts and function keys from a file; all of it or nothing, and twice is once.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
 use crate::accounts::read_csv_file;
-use crate::store::{Change, FieldChange, ImportOptions, Plan, Problem, Sheet, Tally, Verb};
+use crate::profile::{Catalog, Profile};
+use crate::store::{Change, DeviceRow, FieldChange, ImportOptions, Plan, Problem, Sheet, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -48,7 +50,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             "export the accounts of the PBX as CSV, with the columns mac, username, password",
         ));
     }
-    let sheet = read(&args.files)?;
+    let mut sheet = read(&args.files)?;
+    let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
+    for note in unknown_phones(&sheet, &catalog) {
+        sheet.note(note);
+    }
     let store = open::store(context).await?;
     let options = ImportOptions { dry_run: args.dry_run, partial: args.partial, prune: args.prune };
     let plan = store.import(&sheet, options).await?;
@@ -77,6 +83,34 @@ fn read(files: &[PathBuf]) -> Result<Sheet, Failure> {
         })?;
     }
     Ok(sheet)
+}
+
+/// Vendors and models that no profile has: their rows are taken, because a profile may come later, but a slip of the
+/// pen must not become a phone that is silently served nothing, or half of it.
+fn unknown_phones(sheet: &Sheet, catalog: &Catalog) -> BTreeSet<String> {
+    let note = |row: &DeviceRow| {
+        let vendor = row.vendor.as_ref()?;
+        let Some(profile) = catalog.get(vendor) else {
+            let known: Vec<&str> = catalog.profiles().map(|profile| profile.vendor().as_str()).collect();
+            return Some(format!(
+                "no profile for vendor '{vendor}': its phones get no files (there are: {})",
+                known.join(", ")
+            ));
+        };
+        let model = row.model.as_deref().filter(|model| profile.model(model).is_none())?;
+        let meant = meant_model(profile, model).map_or_else(String::new, |name| format!("; write {name}"));
+        Some(format!(
+            "{vendor} has no model '{model}': such phones get only what any of its phones gets{meant}"
+        ))
+    };
+    sheet.devices().values().filter_map(note).collect()
+}
+
+/// `T46U` for `SIP-T46U`, `D785` for `snomD785`: the model without what some tables write before it.
+fn meant_model<'p>(profile: &'p Profile, written: &str) -> Option<&'p str> {
+    let written = written.to_ascii_lowercase();
+    let names = profile.models().map(|model| model.name.as_str());
+    names.filter(|name| written.ends_with(&name.to_ascii_lowercase())).max_by_key(|name| name.len())
 }
 
 fn tell(plan: &Plan, dry_run: bool) {
@@ -154,6 +188,31 @@ fn field(change: &FieldChange) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Vendor;
+    use crate::store::RowPlace as Place;
+
+    #[test]
+    fn a_vendor_or_model_without_a_profile_is_told() {
+        let mut sheet = Sheet::default();
+        let phone = |vendor: &str, model: &str| DeviceRow {
+            vendor: Some(Vendor::new(vendor)),
+            model: Some(model.to_owned()),
+            ..DeviceRow::default()
+        };
+        let rows = [("yealink", "t46u"), ("yealink", "SIP-T46U"), ("snom", "snomD785"), ("yealnik", "T46U")];
+        for (last, (vendor, model)) in rows.iter().enumerate() {
+            let mac = format!("00156500000{last}").parse().unwrap();
+            let place = Place { file: "a.csv".to_owned(), line: 2 };
+            sheet.add(place, Some((mac, phone(vendor, model))), None);
+        }
+        let notes = unknown_phones(&sheet, &Catalog::builtin().unwrap());
+        let expected = [
+            "no profile for vendor 'yealnik': its phones get no files (there are: snom, yealink)",
+            "snom has no model 'snomD785': such phones get only what any of its phones gets; write D785",
+            "yealink has no model 'SIP-T46U': such phones get only what any of its phones gets; write T46U",
+        ];
+        assert_eq!(notes.into_iter().collect::<Vec<_>>(), expected);
+    }
 
     #[test]
     fn a_dry_run_is_told_line_by_line() {

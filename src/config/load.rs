@@ -76,16 +76,31 @@ fn with_environment(text: &str, mut overrides: Vec<(String, String)>) -> Result<
         let refuse = |reason: String| ConfigError::Meaning { place: name.clone(), reason };
         let path = name.trim_start_matches(ENVIRONMENT_PREFIX).to_ascii_lowercase();
         let Some((section, key)) = path.split_once("__") else { continue };
-        let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        let Some(section) = section.as_table_mut() else {
+        if table.get(section).is_some_and(|section| !section.is_table()) {
             return Err(refuse("is not a section of the configuration".to_owned()));
+        }
+        let laid = |value: toml::Value| {
+            let mut table = table.clone();
+            let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            if let Some(section) = section.as_table_mut() {
+                section.insert(key.replace("__", "."), value);
+            }
+            let config: Config = toml::Value::Table(table.clone()).try_into()?;
+            Ok::<_, toml::de::Error>((table, config))
         };
-        section.insert(key.replace("__", "."), literal(&value));
-        config = toml::Value::Table(table.clone())
-            .try_into()
-            .map_err(|error: toml::de::Error| refuse(with_nearest(error.message())))?;
+        // Told is what is wrong with the first reading, which is the plainest.
+        let read = laid(literal(&value)).or_else(|error| {
+            laid(toml::Value::String(value.clone())).or_else(|_| laid(list(&value))).map_err(|_| error)
+        });
+        (table, config) = read.map_err(|error| refuse(with_nearest(error.message())))?;
     }
     Ok(config)
+}
+
+/// `eth0,eth1` as a list of texts.
+fn list(value: &str) -> toml::Value {
+    let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+    toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect())
 }
 
 /// A variable's text as a TOML value where it is one (`true`, `64`, `["eth0"]`), else as a string.
@@ -169,6 +184,20 @@ mod tests {
         assert_eq!((config.adopt.policy, config.tftp.listen), (AdoptPolicy::Auto, Listen::Off));
         let error = read("", &[("OFFHOOK_PNP__REPLY_PORT", "many")]).unwrap_err().to_string();
         assert!(error.starts_with("OFFHOOK_PNP__REPLY_PORT: "), "{error}");
+    }
+
+    #[test]
+    fn a_variable_may_be_a_plain_list_and_a_number_may_be_a_text() {
+        let variables = [
+            ("OFFHOOK_ADOPT__ALLOW", "001565,00:04:13"),
+            ("OFFHOOK_AGENT__INTERFACES", "eth0"),
+            ("OFFHOOK_AGENT__NAME", "123"),
+        ];
+        let config = read("", &variables).unwrap();
+        assert_eq!((config.adopt.allow.len(), config.agent.interfaces), (2, vec!["eth0".to_owned()]));
+        assert_eq!(config.agent.name.as_deref(), Some("123"));
+        let error = read("", &[("OFFHOOK_ADOPT__ALLOW", "001565,phone")]).unwrap_err().to_string();
+        assert!(error.starts_with("OFFHOOK_ADOPT__ALLOW: "), "{error}");
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::answer::{self, Names, Peer};
+use super::answer;
 use super::message::Subscribe;
+use super::names::{Names, Peer};
 use crate::clock::Timestamp;
 use crate::device::{Channel, Identity, Mac, Sighting};
 use crate::net::limit::Limiter;
@@ -39,7 +41,7 @@ pub struct Question<'a> {
     /// The names in this dialog.
     pub names: &'a Names,
     /// Which phone it is.
-    pub identity: &'a Identity,
+    pub identity: &'a Arc<Identity>,
     /// When it was heard.
     pub at: Timestamp,
 }
@@ -77,7 +79,7 @@ pub enum Command {
         bytes: Bytes,
     },
     /// Send a NOTIFY until it is answered.
-    Notify(Notice),
+    Notify(Arc<Notice>),
 }
 
 /// A NOTIFY with what is needed to repeat it, to know its answer, and to report what became of it.
@@ -92,7 +94,7 @@ pub struct Notice {
     /// The dialog.
     pub call_id: String,
     /// The phone.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
 }
 
 /// The answer to a SUBSCRIBE that is heard for the first time. A phone that is not served gets nothing at all, not
@@ -105,20 +107,20 @@ pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
         Standing::Served(offer) => vec![
             Command::Record(seen(question, "answered", false)),
             Command::Respond { peer: *peer, bytes: answer::ok(subscribe, peer, names).into() },
-            Command::Notify(Notice {
+            Command::Notify(Arc::new(Notice {
                 peer: *peer,
                 bytes: answer::notify(subscribe, peer, names, offer).into(),
                 names: *names,
-                call_id: subscribe.call_id.clone(),
-                identity: identity.clone(),
-            }),
+                call_id: subscribe.call_id().to_owned(),
+                identity: Arc::clone(identity),
+            })),
         ],
     }
 }
 
 fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Heard {
     let sighting = Sighting {
-        identity: question.identity.clone(),
+        identity: Identity::clone(question.identity),
         addr: IpAddr::V4(*question.peer.phone.ip()),
         channel: Channel::Pnp,
         at: question.at,
@@ -142,7 +144,7 @@ pub struct Memory {
 #[derive(Debug)]
 struct Answered {
     ok: Bytes,
-    notice: Notice,
+    notice: Arc<Notice>,
 }
 
 impl Default for Memory {
@@ -179,7 +181,7 @@ impl Memory {
         }
         let mut commands = vec![Command::Respond { peer: notice.peer, bytes: ok.clone() }];
         if notice.identity.mac.is_some_and(|mac| self.notified.allows(mac, now)) {
-            commands.push(Command::Notify(notice.clone()));
+            commands.push(Command::Notify(Arc::clone(notice)));
         }
         Some(commands)
     }
@@ -200,7 +202,7 @@ impl Memory {
         for command in commands {
             match command {
                 Command::Respond { bytes, .. } => answer.0 = Some(bytes.clone()),
-                Command::Notify(notice) => answer.1 = Some(notice.clone()),
+                Command::Notify(notice) => answer.1 = Some(Arc::clone(notice)),
                 Command::Record(_) => {}
             }
         }
@@ -252,7 +254,7 @@ mod tests {
         let peer =
             Peer { phone: PHONE.parse().unwrap(), ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 };
         let names = Names::new(&[7; 16], peer.phone, &subscribe);
-        let identity = Identity { mac: Some(mac), ..Identity::default() };
+        let identity = Arc::new(Identity { mac: Some(mac), ..Identity::default() });
         let question = Question {
             subscribe: &subscribe,
             peer: &peer,

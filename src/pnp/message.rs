@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::names::Branch;
 use super::wire::{self, Start, Wire, WireError};
 use crate::device::{Mac, Source};
 use crate::profile::Clue;
@@ -12,6 +13,9 @@ pub const DATAGRAM_BYTES_MAX: usize = 8192;
 
 /// Via headers that are copied into an answer; a multicast with one hop has one.
 const VIAS_MAX: usize = 16;
+
+/// What the values of a SUBSCRIBE usually take together.
+const VALUES_BYTES: usize = 640;
 
 /// What a datagram says.
 #[derive(Debug)]
@@ -33,35 +37,34 @@ pub struct Response {
     pub call_id: String,
     /// Copied from the request, without the method.
     pub cseq: u32,
-    /// Of the first Via; phones have been seen to leave it out.
-    pub branch: Option<String>,
+    /// Of the first Via, if it is one of ours; phones have been seen to leave it out.
+    pub branch: Option<Branch>,
 }
 
-/// A SUBSCRIBE for a phone's configuration. Header values are as the phone wrote them, without control characters.
+/// A SUBSCRIBE for a phone's configuration. Header values are as the phone wrote them, without control characters; they
+/// stand in one text, because thousands of phones may ask at the same instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribe {
-    /// Carries the MAC on nearly all phones.
-    pub request_uri: String,
-    /// In order of arrival, at least one; one value may hold several, separated by commas.
-    pub vias: Vec<String>,
-    /// The whole value; its tag may be missing.
-    pub from: String,
-    /// The whole value; without a tag, or it would not be a new dialog.
-    pub to: String,
-    /// The dialog's name, chosen by the phone.
-    pub call_id: String,
-    /// 1, 10 and 20000 have been seen.
-    pub cseq: u32,
-    /// The URI of the Contact, without display name, brackets and header parameters.
-    pub contact: Option<String>,
-    /// The Event header.
-    pub event: UaProfile,
-    /// Vendor, model and firmware, on most phones.
-    pub user_agent: Option<String>,
-    /// 0 on every phone seen: one answer is wanted, no subscription.
-    pub expires: Option<u32>,
-    /// Whether texts were Latin-1, so that answers must be.
-    pub(crate) latin1: bool,
+    values: String,
+    request_uri: Span,
+    first_via: Span,
+    further_vias: Vec<Span>,
+    from: Span,
+    to: Span,
+    call_id: Span,
+    contact: Span,
+    event: Span,
+    user_agent: Span,
+    cseq: u32,
+    expires: Option<u32>,
+    latin1: bool,
+}
+
+/// A part of the text of all values; empty for a header that is not there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Span {
+    start: usize,
+    end: usize,
 }
 
 /// The Event header of a SUBSCRIBE (RFC 6080): `ua-profile;profile-type="device";vendor="…";model="…";version="…"`.
@@ -75,8 +78,6 @@ pub struct UaProfile {
     pub model: Option<String>,
     /// The firmware.
     pub version: Option<String>,
-    /// The whole value.
-    pub raw: String,
 }
 
 /// Why a datagram is not answered. Never our error: counted, and logged at DEBUG.
@@ -158,7 +159,7 @@ impl Response {
             status,
             call_id: wire.header("Call-ID").ok_or(MessageError::Missing("Call-ID"))?.to_owned(),
             cseq: cseq(wire)?,
-            branch: branch(via).map(str::to_owned),
+            branch: branch(via).and_then(Branch::parse),
         })
     }
 }
@@ -174,7 +175,10 @@ impl Subscribe {
 
     fn read(wire: &Wire<'_>, request_uri: &str, latin1: bool) -> Result<Self, MessageError> {
         let must = |name| wire.header(name).ok_or(MessageError::Missing(name));
-        let event = UaProfile::read(must("Event")?).ok_or(MessageError::OtherEvent)?;
+        let event = must("Event")?;
+        if !is_ua_profile(event) {
+            return Err(MessageError::OtherEvent);
+        }
         let to = must("To")?;
         if tag(to).is_some() {
             return Err(MessageError::InDialog);
@@ -182,33 +186,103 @@ impl Subscribe {
         if !accepts_url(wire) {
             return Err(MessageError::NoUrlAccepted);
         }
-        let vias: Vec<String> = wire.all("Via").take(VIAS_MAX).map(str::to_owned).collect();
-        if vias.is_empty() {
-            return Err(MessageError::Missing("Via"));
-        }
-        Ok(Self {
-            request_uri: request_uri.to_owned(),
-            vias,
-            from: must("From")?.to_owned(),
-            to: to.to_owned(),
-            call_id: must("Call-ID")?.to_owned(),
+        let mut values = String::with_capacity(VALUES_BYTES);
+        let mut keep = |value: &str| {
+            let start = values.len();
+            values.push_str(value);
+            Span { start, end: values.len() }
+        };
+        let mut vias = wire.all("Via").take(VIAS_MAX);
+        let subscribe = Self {
+            request_uri: keep(request_uri),
+            first_via: keep(vias.next().ok_or(MessageError::Missing("Via"))?),
+            further_vias: vias.map(&mut keep).collect(),
+            from: keep(must("From")?),
+            to: keep(to),
+            call_id: keep(must("Call-ID")?),
+            contact: keep(wire.header("Contact").map_or("", wire::uri)),
+            event: keep(event),
+            user_agent: keep(wire.header("User-Agent").unwrap_or_default()),
             cseq: cseq(wire)?,
-            contact: wire.header("Contact").map(wire::uri).filter(|uri| !uri.is_empty()).map(str::to_owned),
-            event,
-            user_agent: wire.header("User-Agent").map(str::to_owned),
             expires: wire.header("Expires").and_then(|value| value.parse().ok()),
             latin1,
-        })
+            values: String::new(),
+        };
+        Ok(Self { values, ..subscribe })
+    }
+
+    fn value(&self, span: Span) -> &str {
+        self.values.get(span.start..span.end).unwrap_or_default()
+    }
+
+    /// The URI that is asked; carries the MAC on nearly all phones.
+    pub fn request_uri(&self) -> &str {
+        self.value(self.request_uri)
+    }
+
+    /// The Via headers in order of arrival, at least one; one value may hold several, separated by commas.
+    pub fn vias(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.first_via).chain(&self.further_vias).map(|span| self.value(*span))
+    }
+
+    /// The From header; its tag may be missing.
+    pub fn from(&self) -> &str {
+        self.value(self.from)
     }
 
     /// The tag of the caller, which a few phones leave out.
     pub fn from_tag(&self) -> Option<&str> {
-        tag(&self.from)
+        tag(self.from())
+    }
+
+    /// The To header; without a tag, or it would not be a new dialog.
+    pub fn to(&self) -> &str {
+        self.value(self.to)
+    }
+
+    /// The dialog's name, chosen by the phone.
+    pub fn call_id(&self) -> &str {
+        self.value(self.call_id)
+    }
+
+    /// The number of the request; 1, 10 and 20000 have been seen.
+    pub fn cseq(&self) -> u32 {
+        self.cseq
+    }
+
+    /// The URI of the Contact, without display name, brackets and header parameters.
+    pub fn contact(&self) -> Option<&str> {
+        Some(self.value(self.contact)).filter(|uri| !uri.is_empty())
+    }
+
+    /// The Event header.
+    pub fn event(&self) -> &str {
+        self.value(self.event)
+    }
+
+    /// The Event header, read.
+    pub fn ua_profile(&self) -> UaProfile {
+        UaProfile::read(self.event())
+    }
+
+    /// Vendor, model and firmware, on most phones.
+    pub fn user_agent(&self) -> Option<&str> {
+        Some(self.value(self.user_agent)).filter(|agent| !agent.is_empty())
+    }
+
+    /// 0 on every phone seen: one answer is wanted, no subscription.
+    pub fn expires(&self) -> Option<u32> {
+        self.expires
+    }
+
+    /// Whether texts were Latin-1, so that answers must be.
+    pub(crate) fn is_latin1(&self) -> bool {
+        self.latin1
     }
 
     /// The branch of the first Via, which snom desk phones leave out.
     pub fn branch(&self) -> Option<&str> {
-        self.vias.first().and_then(|via| branch(via))
+        branch(self.value(self.first_via))
     }
 
     /// The MAC that the phone says is its own, in whichever of the usual places and spellings. `None` where there is
@@ -217,8 +291,8 @@ impl Subscribe {
         self.users()
             .find_map(|user| named_mac(&unescape(user)))
             // Without "MAC" before it only in the request's own URI: elsewhere twelve digits may be a telephone number.
-            .or_else(|| user_part(&self.request_uri).and_then(|user| unescape(user).parse().ok()))
-            .or_else(|| self.user_agent.as_deref().and_then(mac_in_words))
+            .or_else(|| user_part(self.request_uri()).and_then(|user| unescape(user).parse().ok()))
+            .or_else(|| self.user_agent().and_then(mac_in_words))
     }
 
     /// Everything that tells which phone this is, for the vendor profiles.
@@ -230,29 +304,24 @@ impl Subscribe {
             }
         }
         let mut clues: Vec<Clue> = users.into_iter().map(|user| Clue::new(Source::SipUri, user)).collect();
-        clues.push(Clue::new(Source::SipEvent, self.event.raw.as_str()));
-        clues.extend(self.user_agent.as_deref().map(|agent| Clue::new(Source::SipUserAgent, agent)));
+        clues.push(Clue::new(Source::SipEvent, self.event()));
+        clues.extend(self.user_agent().map(|agent| Clue::new(Source::SipUserAgent, agent)));
         clues
     }
 
     /// The user parts of the URIs as written, the request's first.
-    fn users(&self) -> impl Iterator<Item = &str> {
-        [self.request_uri.as_str(), wire::uri(&self.to), wire::uri(&self.from)]
+    pub(crate) fn users(&self) -> impl Iterator<Item = &str> {
+        [self.request_uri(), wire::uri(self.to()), wire::uri(self.from())]
             .into_iter()
-            .chain(self.contact.as_deref())
+            .chain(self.contact())
             .filter_map(user_part)
     }
 }
 
 impl UaProfile {
-    /// `None` for another event package.
-    fn read(value: &str) -> Option<Self> {
-        let mut pieces = wire::split_top(value, ';');
-        if !pieces.next()?.trim().eq_ignore_ascii_case("ua-profile") {
-            return None;
-        }
-        let mut profile = Self { raw: value.to_owned(), ..Self::default() };
-        for (name, text) in pieces.filter_map(|piece| piece.split_once('=')) {
+    fn read(value: &str) -> Self {
+        let mut profile = Self::default();
+        for (name, text) in wire::split_top(value, ';').skip(1).filter_map(|piece| piece.split_once('=')) {
             let text = Some(wire::unquote(text).to_owned()).filter(|text| !text.is_empty());
             match name.trim().to_ascii_lowercase().as_str() {
                 "profile-type" => profile.profile_type = text,
@@ -262,8 +331,12 @@ impl UaProfile {
                 _ => {}
             }
         }
-        Some(profile)
+        profile
     }
+}
+
+fn is_ua_profile(event: &str) -> bool {
+    event.split(';').next().is_some_and(|package| package.trim().eq_ignore_ascii_case("ua-profile"))
 }
 
 /// The number in `CSeq`; what stands behind it is not looked at.
@@ -399,23 +472,19 @@ mod tests {
         for expected in captures().subscribe {
             let name = &expected.file;
             let read = Subscribe::parse(&std::fs::read(folder().join(name)).unwrap()).unwrap();
-            assert_eq!(read.request_uri, expected.request_uri, "{name}");
-            assert_eq!(read.vias, [expected.via], "{name}");
+            assert_eq!(read.request_uri(), expected.request_uri, "{name}");
+            assert_eq!(read.vias().collect::<Vec<_>>(), [expected.via], "{name}");
             assert_eq!(read.from_tag(), expected.from_tag.as_deref(), "{name}");
             assert_eq!(read.branch(), expected.branch.as_deref(), "{name}");
-            assert_eq!(
-                (read.call_id.as_str(), read.cseq),
-                (expected.call_id.as_str(), expected.cseq),
-                "{name}"
-            );
-            assert_eq!(read.contact.as_deref(), Some(expected.contact.as_str()), "{name}");
-            assert_eq!(read.event.profile_type, Some(expected.profile_type), "{name}");
-            assert_eq!(read.event.vendor, expected.vendor, "{name}");
-            assert_eq!(read.event.model, Some(expected.model), "{name}");
-            assert_eq!(read.event.version, Some(expected.version), "{name}");
-            assert_eq!(read.user_agent, expected.user_agent, "{name}");
+            assert_eq!((read.call_id(), read.cseq()), (expected.call_id.as_str(), expected.cseq), "{name}");
+            assert_eq!(read.contact(), Some(expected.contact.as_str()), "{name}");
+            assert_eq!(read.ua_profile().profile_type, Some(expected.profile_type), "{name}");
+            assert_eq!(read.ua_profile().vendor, expected.vendor, "{name}");
+            assert_eq!(read.ua_profile().model, Some(expected.model), "{name}");
+            assert_eq!(read.ua_profile().version, Some(expected.version), "{name}");
+            assert_eq!(read.user_agent(), expected.user_agent.as_deref(), "{name}");
             assert_eq!(read.claimed_mac().map(Mac::bare), expected.mac, "{name}");
-            assert_eq!(read.expires, Some(0), "{name}");
+            assert_eq!(read.expires(), Some(0), "{name}");
             let users = read.clues().into_iter().filter(|clue| clue.source == Source::SipUri);
             assert_eq!(users.map(|clue| clue.text).collect::<Vec<_>>(), expected.users, "{name}");
         }
@@ -510,7 +579,7 @@ mod tests {
     #[test]
     fn every_spelling_of_the_event_is_read() {
         let check = |value: &str, expected: [Option<&str>; 3]| {
-            let event = UaProfile::read(value).unwrap();
+            let event = UaProfile::read(value);
             assert_eq!(
                 [event.vendor, event.model, event.version],
                 expected.map(|text| text.map(str::to_owned)),
@@ -525,8 +594,8 @@ mod tests {
         check(r#"UA-Profile ; version = 08.180 ; MODEL='KX-HDV130';vendor="Panasonic"#, all);
         check(r#"ua-profile;vendor="";model="a;b""#, [None, Some("a;b"), None]);
         check("ua-profile", [None, None, None]);
-        assert_eq!(UaProfile::read("presence"), None);
-        assert_eq!(UaProfile::read("ua-profiles;x=y"), None);
+        assert!(is_ua_profile("UA-Profile ;x") && !is_ua_profile("presence"));
+        assert!(!is_ua_profile("ua-profiles;x=y"));
     }
 
     #[test]

@@ -2,14 +2,17 @@
 //! transaction over UDP). Never sends, never waits, never reads the clock.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::answer::{Branch, NOTIFY_CSEQ, Peer};
+use super::answer::NOTIFY_CSEQ;
 use super::decide::Notice;
 use super::message::Response;
+use super::names::{Branch, Peer};
 use crate::device::{Identity, Mac};
 
 /// The first wait for an answer, doubled each time (Timer E).
@@ -26,7 +29,7 @@ const PENDING_MAX: usize = 16_384;
 #[derive(Debug)]
 pub enum Input {
     /// A NOTIFY shall be sent, for the first time or again.
-    Notify(Notice),
+    Notify(Arc<Notice>),
     /// Somebody at this address answered something.
     Answer(Ipv4Addr, Response),
 }
@@ -44,7 +47,7 @@ pub enum Command {
     /// Tell what became of a NOTIFY.
     Report {
         /// The phone.
-        identity: Identity,
+        identity: Arc<Identity>,
         /// Where it was.
         peer: Peer,
         /// What it did.
@@ -67,8 +70,8 @@ pub enum Outcome {
 #[derive(Debug, Default)]
 pub struct Notifier {
     pending: HashMap<Branch, Pending>,
-    /// For phones that answer without our branch.
-    by_call: HashMap<(Ipv4Addr, String), Branch>,
+    /// For phones that answer without our branch: by their address and a hash of the Call-ID.
+    by_call: HashMap<(Ipv4Addr, u64), Branch>,
     /// A phone that asks anew no longer waits for what it asked before.
     by_mac: HashMap<Mac, Branch>,
     timers: BTreeSet<(Instant, Branch)>,
@@ -77,7 +80,7 @@ pub struct Notifier {
 
 #[derive(Debug)]
 struct Pending {
-    notice: Notice,
+    notice: Arc<Notice>,
     due: Instant,
     wait: Duration,
     give_up: Instant,
@@ -114,7 +117,7 @@ impl Notifier {
             pending.wait = (pending.wait * 2).min(T2);
             pending.due = (now + pending.wait).min(pending.give_up);
             self.timers.insert((pending.due, branch));
-            let Notice { peer, bytes, .. } = &pending.notice;
+            let Notice { peer, bytes, .. } = &*pending.notice;
             self.commands.push_back(Command::Send { peer: *peer, bytes: bytes.clone() });
         }
     }
@@ -124,7 +127,7 @@ impl Notifier {
         self.pending.len()
     }
 
-    fn notify(&mut self, notice: Notice, now: Instant) {
+    fn notify(&mut self, notice: Arc<Notice>, now: Instant) {
         let branch = notice.names.branch;
         self.commands.push_back(Command::Send { peer: notice.peer, bytes: notice.bytes.clone() });
         if self.pending.contains_key(&branch) {
@@ -139,7 +142,8 @@ impl Notifier {
         if let Some(mac) = notice.identity.mac {
             self.by_mac.insert(mac, branch);
         }
-        self.by_call.insert((*notice.peer.phone.ip(), notice.call_id.clone()), branch);
+        let call = self.call(*notice.peer.phone.ip(), &notice.call_id);
+        self.by_call.insert(call, branch);
         let due = now + T1;
         self.timers.insert((due, branch));
         self.pending.insert(branch, Pending { notice, due, wait: T1, give_up: now + TIMER_F });
@@ -148,11 +152,10 @@ impl Notifier {
     /// An answer belongs to a NOTIFY when it comes from the phone it went to, and has its branch, or (where the phone
     /// lost that) its Call-ID and `CSeq`.
     fn answer(&mut self, from: Ipv4Addr, response: &Response) {
-        let by_branch = response.branch.as_deref().and_then(Branch::parse);
-        let branch = match by_branch.filter(|branch| self.pending.contains_key(branch)) {
+        let branch = match response.branch.filter(|branch| self.pending.contains_key(branch)) {
             Some(branch) => branch,
             None if response.cseq != NOTIFY_CSEQ => return,
-            None => match self.by_call.get(&(from, response.call_id.clone())) {
+            None => match self.by_call.get(&self.call(from, &response.call_id)) {
                 Some(branch) => *branch,
                 None => return,
             },
@@ -170,22 +173,27 @@ impl Notifier {
     }
 
     fn finish(&mut self, branch: Branch, outcome: Outcome) {
-        if let Some(Notice { identity, peer, .. }) = self.forget(branch) {
-            self.commands.push_back(Command::Report { identity, peer, outcome });
+        if let Some(notice) = self.forget(branch) {
+            let identity = Arc::clone(&notice.identity);
+            self.commands.push_back(Command::Report { identity, peer: notice.peer, outcome });
         }
     }
 
-    fn forget(&mut self, branch: Branch) -> Option<Notice> {
+    fn forget(&mut self, branch: Branch) -> Option<Arc<Notice>> {
         let Pending { notice, due, .. } = self.pending.remove(&branch)?;
         self.timers.remove(&(due, branch));
         if let Some(mac) = notice.identity.mac.filter(|mac| self.by_mac.get(mac) == Some(&branch)) {
             self.by_mac.remove(&mac);
         }
-        let call = (*notice.peer.phone.ip(), notice.call_id.clone());
+        let call = self.call(*notice.peer.phone.ip(), &notice.call_id);
         if self.by_call.get(&call) == Some(&branch) {
             self.by_call.remove(&call);
         }
         Some(notice)
+    }
+
+    fn call(&self, phone: Ipv4Addr, call_id: &str) -> (Ipv4Addr, u64) {
+        (phone, self.by_call.hasher().hash_one(call_id))
     }
 }
 
@@ -193,15 +201,15 @@ impl Notifier {
 mod tests {
     use super::*;
     use crate::clock::{Clock, Timestamp};
-    use crate::pnp::answer::Names;
     use crate::pnp::message::{Message, Subscribe};
+    use crate::pnp::names::Names;
 
     fn start() -> Instant {
         Clock::manual(Timestamp(0)).instant()
     }
 
     /// The NOTIFY to the phone 192.0.2.7 with this MAC, in the dialog with this Call-ID.
-    fn notice(last: u16, call_id: &str) -> Notice {
+    fn notice(last: u16, call_id: &str) -> Arc<Notice> {
         let message = format!(
             "SUBSCRIBE sip:x@y SIP/2.0\r\nVia: x\r\nFrom: x\r\nTo: x\r\nCall-ID: {call_id}\r\nCSeq: 1\r\n\
              Event: ua-profile\r\n\r\n"
@@ -209,13 +217,14 @@ mod tests {
         let phone = "192.0.2.7:5060".parse().unwrap();
         let names = Names::new(&[7; 16], phone, &Subscribe::parse(message.as_bytes()).unwrap());
         let [a, b] = last.to_be_bytes();
-        Notice {
+        let notice = Notice {
             peer: Peer { phone, ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 },
             bytes: Bytes::from(format!("NOTIFY {call_id}")),
             names,
             call_id: call_id.to_owned(),
-            identity: Identity { mac: Mac::new([0, 0x15, 0x65, 0, a, b]), ..Identity::default() },
-        }
+            identity: Arc::new(Identity { mac: Mac::new([0, 0x15, 0x65, 0, a, b]), ..Identity::default() }),
+        };
+        Arc::new(notice)
     }
 
     fn answer(status: u16, call_id: &str, branch: Option<String>) -> Input {
@@ -264,7 +273,7 @@ mod tests {
         let times: Vec<u128> = happened.iter().map(|(ms, _)| *ms).collect();
         let expected = [0, 500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
         assert_eq!(times, expected);
-        let same = Command::Send { peer: sent.peer, bytes: sent.bytes };
+        let same = Command::Send { peer: sent.peer, bytes: sent.bytes.clone() };
         assert!(happened.iter().all(|(_, command)| *command == same));
         assert_eq!(notifier.waiting(), 0);
         assert!(notifier.by_call.is_empty() && notifier.by_mac.is_empty());

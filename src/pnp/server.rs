@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -44,6 +45,8 @@ const ARRIVALS_MAX: usize = 16_384;
 /// What may wait for its first ARP answer when thousands of phones are answered at once. Above `net.core.wmem_max` it
 /// needs `CAP_NET_ADMIN`; without, sending waits a little longer.
 const SEND_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+/// Memory is taken for so many bytes of datagrams at a time.
+const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a socket that only fails is left alone.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
 /// One line about lost datagrams for so many of them.
@@ -225,7 +228,7 @@ struct Arrival {
     origin: Origin,
     from: SocketAddrV4,
     interface: u32,
-    bytes: Box<[u8]>,
+    bytes: Bytes,
 }
 
 /// Which socket a datagram came to.
@@ -267,6 +270,7 @@ impl Source {
 async fn drain(socket: Source, queue: mpsc::Sender<Arrival>, counters: Arc<Counters>) {
     let origin = socket.origin();
     let mut buffer = packet::buffer(DATAGRAM_BYTES_MAX + 1);
+    let mut chunk = BytesMut::new();
     loop {
         let datagram = match socket.next(&mut buffer).await {
             Ok(datagram) => datagram,
@@ -280,7 +284,12 @@ async fn drain(socket: Source, queue: mpsc::Sender<Arrival>, counters: Arc<Count
         let (SocketAddr::V4(from), Some(bytes)) = (datagram.from, buffer.get(..datagram.len)) else {
             continue;
         };
-        let arrival = Arrival { origin, from, interface: datagram.interface, bytes: bytes.into() };
+        if chunk.capacity() < bytes.len() {
+            chunk = BytesMut::with_capacity(CHUNK_BYTES);
+        }
+        chunk.extend_from_slice(bytes);
+        let bytes = chunk.split().freeze();
+        let arrival = Arrival { origin, from, interface: datagram.interface, bytes };
         match queue.try_send(arrival) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {

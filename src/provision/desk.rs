@@ -296,7 +296,8 @@ impl Inner {
         let catalog = &self.parts.catalog;
         let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
         let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
-        votes.identity(&clues, mac, range_owner, || catalog.identify(&clues).identity)
+        let written = clues.iter().map(|clue| clue.text.as_str());
+        votes.identity(written, mac, range_owner, || catalog.identify(&clues).identity)
     }
 
     /// A name that no profile knows is worth a line in the life of a phone of ours.

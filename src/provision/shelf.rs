@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use super::{Area, FileBody};
 use crate::clock::Clock;
@@ -40,6 +41,8 @@ struct Entry {
     bytes: u64,
     modified_ns: u128,
     content: RwLock<Content>,
+    /// Held by whoever reads the file; who wants it meanwhile waits, and takes what was read.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +83,13 @@ impl Shelf {
         })
     }
 
+    /// Reads a file once for everybody who wants it now: forty megabytes for each of a site's phones would be the end
+    /// of a small host.
     async fn load(&self, entry: &Arc<Entry>) -> Option<Bytes> {
+        let _turn = entry.reading.lock().await;
+        if let Some(bytes) = entry.content() {
+            return Some(bytes);
+        }
         let read = match tokio::fs::read(&entry.path).await {
             Ok(read) => Arc::new(read),
             Err(error) => {
@@ -163,6 +172,7 @@ fn read_area(area: Area, folder: &Path, before: &Entries, entries: &mut Entries)
                     bytes: facts.len(),
                     modified_ns,
                     content: RwLock::default(),
+                    reading: Mutex::default(),
                 })
             });
             entries.insert(key, entry);
@@ -216,5 +226,18 @@ mod tests {
         let entry = shelf.list.read().unwrap().entries.values().next().cloned().unwrap();
         drop((one, two));
         assert!(entry.content().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_large_file_that_many_want_at_once_is_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("firmware/snom")).unwrap();
+        std::fs::write(folder.path().join("firmware/snom/big.bin"), vec![7; 300_000]).unwrap();
+        let shelf = Shelf::new(folder.path().to_owned(), Clock::manual(Timestamp(0)));
+        let takes = (0..50).map(|_| shelf.take(Area::Firmware, "snom", "big.bin"));
+        let taken = futures_util::future::join_all(takes).await;
+        let places: std::collections::BTreeSet<_> =
+            taken.iter().map(|body| body.as_ref().unwrap().bytes.as_ptr().addr()).collect();
+        assert_eq!(places.len(), 1, "the same memory for all");
     }
 }

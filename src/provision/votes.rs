@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use crate::device::{Identity, Mac, Vendor};
-use crate::profile::Clue;
 
 /// Kinds of phones remembered; a site has a dozen. Beyond, everything is forgotten and voted on again.
 const KINDS_MAX: usize = 1_024;
@@ -13,43 +12,58 @@ const KINDS_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Votes {
     held: HashMap<String, Identity>,
+    /// The kind in question; kept, so that its memory is.
+    kind: String,
 }
 
 impl Votes {
-    /// The identity that `vote` finds for these clues, or found for the same clues of another phone. The owner of the
-    /// range in which the MAC lies counts as a clue.
-    pub(crate) fn identity(
+    /// The identity that `vote` finds for what a phone wrote, or found when another phone wrote the same. The owner of
+    /// the range in which the MAC lies counts as a clue.
+    pub(crate) fn identity<'a>(
         &mut self,
-        clues: &[Clue],
+        texts: impl Iterator<Item = &'a str>,
         mac: Mac,
         range_owner: Option<&Vendor>,
         vote: impl FnOnce() -> Identity,
     ) -> Identity {
-        let mut kind = String::with_capacity(256);
-        kind.push_str(range_owner.map_or("", Vendor::as_str));
-        for clue in clues {
-            kind.push('\n');
-            push_without(&mut kind, &clue.text, mac);
+        let digits = digits(mac);
+        self.kind.clear();
+        self.kind.push_str(range_owner.map_or("", Vendor::as_str));
+        for text in texts {
+            self.kind.push('\n');
+            push_without(&mut self.kind, text, digits);
         }
-        if let Some(identity) = self.held.get(&kind) {
+        if let Some(identity) = self.held.get(&self.kind) {
             return Identity { mac: Some(mac), ..identity.clone() };
         }
         if self.held.len() >= KINDS_MAX {
             self.held.clear();
         }
         let identity = vote();
-        self.held.insert(kind, identity.clone());
+        self.held.insert(self.kind.clone(), identity.clone());
         Identity { mac: Some(mac), ..identity }
     }
 }
 
+/// The MAC's twelve digits, lower-case.
+fn digits(mac: Mac) -> [u8; 12] {
+    let mut number = mac.as_u64();
+    let mut digits = [0; 12];
+    for digit in digits.iter_mut().rev() {
+        *digit =
+            b"0123456789abcdef".get(usize::from(number.to_le_bytes()[0] & 15)).copied().unwrap_or_default();
+        number >>= 4;
+    }
+    digits
+}
+
 /// Appends the text with `*` in place of the MAC, however it is written.
-fn push_without(kind: &mut String, text: &str, mac: Mac) {
-    let bare = mac.bare();
-    let mut kept = 0;
-    let mut at = 0;
-    while at < text.len() {
-        match text.as_bytes().get(at..).and_then(|rest| written(rest, bare.as_bytes())) {
+fn push_without(kind: &mut String, text: &str, digits: [u8; 12]) {
+    let [first, ..] = digits;
+    let (mut kept, mut at) = (0, 0);
+    while let Some(byte) = text.as_bytes().get(at) {
+        let begins = byte.eq_ignore_ascii_case(&first);
+        match text.as_bytes().get(at..).filter(|_| begins).and_then(|rest| written(rest, digits)) {
             Some(bytes) => {
                 kind.push_str(text.get(kept..at).unwrap_or_default());
                 kind.push('*');
@@ -64,9 +78,9 @@ fn push_without(kind: &mut String, text: &str, mac: Mac) {
 
 /// How many bytes the MAC takes at the beginning of the text, in either case, with or without separators between its
 /// octets; `None` if it is not there.
-fn written(text: &[u8], bare: &[u8]) -> Option<usize> {
+fn written(text: &[u8], digits: [u8; 12]) -> Option<usize> {
     let mut at = 0;
-    for (place, digit) in bare.iter().enumerate() {
+    for (place, digit) in digits.iter().enumerate() {
         if place > 0 && place % 2 == 0 && text.get(at).is_some_and(|byte| b":-.".contains(byte)) {
             at += 1;
         }
@@ -81,7 +95,6 @@ fn written(text: &[u8], bare: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::Source;
 
     fn identity(model: &str) -> Identity {
         Identity { model: Some(model.to_owned()), ..Identity::default() }
@@ -93,8 +106,7 @@ mod tests {
         let mut held = 0;
         let mut ask = |agent: &str, mac: &str, owner: Option<&str>| {
             let mac = mac.parse().unwrap();
-            let clues = [Clue::new(Source::SipUserAgent, agent)];
-            let found = votes.identity(&clues, mac, owner.map(Vendor::new).as_ref(), || {
+            let found = votes.identity(std::iter::once(agent), mac, owner.map(Vendor::new).as_ref(), || {
                 held += 1;
                 identity(agent)
             });
@@ -122,7 +134,7 @@ mod tests {
         let mut votes = Votes::default();
         let mac: Mac = "001565aabb01".parse().unwrap();
         for kind in 0..3 * KINDS_MAX {
-            votes.identity(&[Clue::new(Source::SipEvent, kind.to_string())], mac, None, Identity::default);
+            votes.identity(std::iter::once(kind.to_string().as_str()), mac, None, Identity::default);
             assert!(votes.held.len() <= KINDS_MAX);
         }
     }
@@ -131,7 +143,7 @@ mod tests {
     fn a_mac_is_found_at_any_place() {
         let check = |text: &str, expected: &str| {
             let mut kind = String::new();
-            push_without(&mut kind, text, "001565aabbcc".parse().unwrap());
+            push_without(&mut kind, text, digits("001565aabbcc".parse().unwrap()));
             assert_eq!(kind, expected, "{text}");
         };
         check("", "");

@@ -1,4 +1,4 @@
-//! The phones' two file services over a desk and a store of their own, in this process and on loopback: for proofs that
+//! The phones' two file services as a library, over a desk and a store of their own, in this process and on loopback: for proofs that
 //! need a hand on the clock, the socket or the peer. 127.0.0.2 is the phone; 127.0.0.1 is the server's own address.
 
 use std::collections::HashMap;

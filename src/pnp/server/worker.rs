@@ -18,9 +18,9 @@ use super::{Arrival, Counters, Origin, PnpParts};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
 use crate::net::interfaces::Table;
 use crate::net::udp::{UdpEndpoint, Via};
-use crate::pnp::answer::{Names, Peer};
 use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
+use crate::pnp::names::{Names, Peer};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
 use crate::profile::Clue;
 use crate::provision::{self, Admission, Heard, Votes};
@@ -61,7 +61,7 @@ struct Case {
 #[derive(Debug)]
 enum Waited {
     Resolved(Case, Option<Mac>),
-    Adopted(Case, Identity, Result<Option<Arc<Device>>, StoreError>),
+    Adopted(Case, Arc<Identity>, Result<Option<Arc<Device>>, StoreError>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -230,12 +230,17 @@ impl Worker {
     }
 
     /// The vote of the profiles, for the phone of this MAC.
-    fn identify(&mut self, case: &Case, mac: Mac) -> Identity {
-        let mut clues = case.subscribe.clues();
-        clues.push(Clue::new(Source::Oui, mac.to_string()));
+    fn identify(&mut self, case: &Case, mac: Mac) -> Arc<Identity> {
+        let subscribe = &case.subscribe;
         let catalog = &self.parts.catalog;
         let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
-        self.votes.identity(&clues, mac, range_owner, || catalog.identify(&clues).identity)
+        let written = [Some(subscribe.event()), subscribe.user_agent()].into_iter().flatten();
+        let identity = self.votes.identity(subscribe.users().chain(written), mac, range_owner, || {
+            let mut clues = subscribe.clues();
+            clues.push(Clue::new(Source::Oui, mac.to_string()));
+            catalog.identify(&clues).identity
+        });
+        Arc::new(identity)
     }
 
     /// Whether a profile has a URL for this phone: only then may a stranger take an account without a person.
@@ -245,7 +250,7 @@ impl Worker {
         url.is_some() && provision::is_known(identity, &self.parts.catalog)
     }
 
-    fn adopt(&mut self, case: Case, mac: Mac, identity: Identity) {
+    fn adopt(&mut self, case: Case, mac: Mac, identity: Arc<Identity>) {
         if !self.may_wait(Busy::Adopting(mac)) {
             return;
         }
@@ -297,7 +302,7 @@ impl Worker {
         }
     }
 
-    fn serve(&mut self, case: &Case, identity: &Identity, device: &Device) {
+    fn serve(&mut self, case: &Case, identity: &Arc<Identity>, device: &Device) {
         let standing = self.offer(case, identity, device).map_or_else(Standing::Ignored, Standing::Served);
         self.answer(case, identity, &standing);
     }
@@ -317,24 +322,24 @@ impl Worker {
         Ok(Offer { url, content_type: profile.pnp_content_type().to_owned() })
     }
 
-    fn answer(&mut self, case: &Case, identity: &Identity, standing: &Standing) {
+    fn answer(&mut self, case: &Case, identity: &Arc<Identity>, standing: &Standing) {
         let Case { subscribe, peer, names } = case;
         let at = self.parts.clock.now();
         let commands = decide::decide(&Question { subscribe, peer, names, identity, at }, standing);
         self.memory.remember(&commands, self.parts.clock.instant());
-        let mac = identity.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        let Some(mac) = identity.mac else { return };
         match standing {
             Standing::Served(_) => {
                 count(&self.counters.answered);
-                info!(device.mac = mac, "Sent {mac} at {} its URL", peer.phone);
+                info!(device.mac = %mac, "Sent {mac} at {} its URL", peer.phone);
             }
             Standing::Pending(outcome) => {
                 count(&self.counters.unserved);
-                info!(device.mac = mac, "Heard {mac} at {}: {outcome}", peer.phone);
+                info!(device.mac = %mac, "Heard {mac} at {}: {outcome}", peer.phone);
             }
             Standing::Ignored(reason) => {
                 count(&self.counters.unserved);
-                debug!(device.mac = mac, "Did not answer {mac} at {}: {reason}", peer.phone);
+                debug!(device.mac = %mac, "Did not answer {mac} at {}: {reason}", peer.phone);
             }
         }
         self.perform(commands);
@@ -359,17 +364,19 @@ impl Worker {
         while let Some(command) = self.notifier.next_command() {
             match command {
                 notifier::Command::Send { peer, bytes } => self.outbox.push((peer, bytes)),
-                notifier::Command::Report { identity, peer, outcome } => self.report(identity, peer, outcome),
+                notifier::Command::Report { identity, peer, outcome } => {
+                    self.report(&identity, peer, outcome);
+                }
             }
         }
     }
 
-    fn report(&self, identity: Identity, peer: Peer, outcome: Outcome) {
-        let mac = identity.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    fn report(&self, identity: &Identity, peer: Peer, outcome: Outcome) {
+        let Some(mac) = identity.mac else { return };
         let outcome = match outcome {
             Outcome::Taken => {
                 count(&self.counters.taken);
-                debug!(device.mac = mac, "{mac} at {} took its URL", peer.phone);
+                debug!(device.mac = %mac, "{mac} at {} took its URL", peer.phone);
                 return;
             }
             Outcome::Refused(status) => {
@@ -381,9 +388,9 @@ impl Worker {
                 "did not answer the NOTIFY".to_owned()
             }
         };
-        info!(device.mac = mac, "{mac} at {} {outcome}", peer.phone);
+        info!(device.mac = %mac, "{mac} at {} {outcome}", peer.phone);
         let sighting = Sighting {
-            identity,
+            identity: identity.clone(),
             addr: IpAddr::V4(*peer.phone.ip()),
             channel: Channel::Pnp,
             at: self.parts.clock.now(),
