@@ -105,7 +105,7 @@ def document(results, facts):
         "",
     ]
     notes = [(HERE / name).read_text().rstrip() for name in ("FINDINGS.md", "METHOD.md") if (HERE / name).exists()]
-    return "\n".join(head) + table(results) + "\n\n" + "\n\n".join(notes) + "\n"
+    return "\n".join(head) + "\n" + table(results) + "\n\n" + "\n\n".join(notes) + "\n"
 
 
 def processor():
