@@ -61,6 +61,8 @@ struct Case {
 enum Waited {
     Resolved(Case, Option<Mac>),
     Adopted(Case, Arc<Identity>, Result<Option<Arc<Device>>, StoreError>),
+    /// The phone that asks to be adopted is not the one whose MAC it writes.
+    Impostor(Case, Arc<Identity>, Option<Mac>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -199,9 +201,9 @@ impl Worker {
         let device = self.parts.store.inventory().device(mac);
         let device = device.as_deref();
         let allowed = if device.is_some_and(|device| device.approval == Approval::Approved) {
-            self.memory.answers_known(mac, now)
+            self.memory.answers_known((mac, *case.peer.phone.ip()), now)
         } else {
-            self.memory.hears_stranger(mac, now)
+            self.memory.hears_stranger((mac, *case.peer.phone.ip()), now)
         };
         if !allowed {
             count(&self.counters.limited);
@@ -249,8 +251,13 @@ impl Worker {
         if !self.may_wait(Busy::Adopting(mac)) {
             return;
         }
-        let store = self.parts.store.clone();
+        let (store, neighbours) = (self.parts.store.clone(), self.parts.neighbours.clone());
         self.waiting.spawn(async move {
+            // Only the phone itself takes an account out of the pool.
+            let neighbour = neighbours.mac_of(IpAddr::V4(*case.peer.phone.ip()), case.peer.interface).await;
+            if neighbour != Some(mac) {
+                return Waited::Impostor(case, identity, neighbour);
+            }
             let adopted = store.adopt(&identity, Way::ZeroTouch).await;
             Waited::Adopted(case, identity, adopted)
         });
@@ -278,11 +285,22 @@ impl Worker {
                 };
                 self.consider(case, mac);
             }
+            Waited::Impostor(case, identity, neighbour) => {
+                let Some(mac) = identity.mac else { return };
+                self.busy.remove(&Busy::Adopting(mac));
+                let who = neighbour.map_or("nobody answers ARP there".to_owned(), |other| other.to_string());
+                warn!(device.mac = %mac, "Did not adopt {mac} from {}: {who}", case.peer.phone);
+                self.answer(&case, &identity, &Standing::Ignored("asked for by another phone"));
+            }
             Waited::Adopted(case, identity, adopted) => {
                 let Some(mac) = identity.mac else { return };
                 self.busy.remove(&Busy::Adopting(mac));
                 match adopted {
-                    Ok(Some(device)) if self.memory.answers_known(mac, self.parts.clock.instant()) => {
+                    Ok(Some(device))
+                        if self
+                            .memory
+                            .answers_known((mac, *case.peer.phone.ip()), self.parts.clock.instant()) =>
+                    {
                         info!(device.mac = %mac, "Adopted {mac} from {}", case.peer.phone);
                         self.serve(&case, &identity, &device);
                     }
