@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import tempfile
 import time
 
 SERVER = "10.64.0.1"
@@ -64,9 +65,8 @@ class Group:
     def __init__(self, name):
         root = CPUACCT if CPUACCT.is_dir() else UNIFIED
         self.started = []
-        self.folder = root / f"offhook-bench-{os.getpid()}-{name}"
         try:
-            self.folder.mkdir()
+            self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"offhook-bench-{name}-", dir=root))
         except OSError:
             self.folder = None
 
@@ -90,21 +90,21 @@ class Group:
         return (self.folder / "cgroup.procs").read_text().split()
 
     def stop(self):
-        """Ends every member, by its process id."""
-        for sign, wait in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0)):
-            deadline = time.monotonic() + wait
-            while pids := self.members():
-                for pid in pids:
+        """Ends every member, by its process id, asking first; nothing is left to do the second time."""
+        for sign, wait in ((signal.SIGTERM, 6.0), (signal.SIGKILL, 2.0)):
+            deadline, told = time.monotonic() + wait, set()
+            while (pids := set(self.members())) and time.monotonic() < deadline:
+                for pid in pids - told:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(pid), sign)
+                told |= pids
                 for process in self.started:
                     process.poll()
-                if time.monotonic() > deadline:
-                    break
                 time.sleep(0.02)
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 self.folder.rmdir()
+        self.started, self.folder = [], None
 
 
 def process_seconds(pid):

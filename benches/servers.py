@@ -113,6 +113,11 @@ class Product:
                        check=True, stdout=subprocess.DEVNULL)
         return time.monotonic() - begun
 
+    def adopt(self, folder):
+        """Takes over the data of a run that has ended."""
+        shutil.rmtree(self.inventory / "data")
+        shutil.move(folder / "inventory/data", self.inventory / "data")
+
     def offhook(self, inventory):
         return [self.binary, "--config", f"{inventory}/offhook.toml"]
 

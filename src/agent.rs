@@ -10,7 +10,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -86,6 +86,7 @@ pub struct Agent {
     broken_profiles: Vec<ProfileError>,
     interfaces: Interfaces,
     store: Store,
+    written: watch::Receiver<u64>,
     stop_serving: CancellationToken,
     serving: JoinSet<()>,
     stop_chores: CancellationToken,
@@ -114,13 +115,15 @@ impl Agent {
         let mut chores = JoinSet::new();
         let (stop_serving, stop_chores) = (CancellationToken::new(), CancellationToken::new());
         chores.spawn(chores::follow(parts.options.store.clone(), claim, stop_chores.clone()));
-        chores.spawn(chores::record(parts.options.store.clone(), heard, stop_chores.clone()));
+        let (batches, written) = watch::channel(0);
+        chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,
             broken_profiles,
             interfaces: parts.interfaces.clone(),
             store: parts.options.store.clone(),
+            written,
             serving: opened.serve(&parts, &stop_serving),
             stop_serving,
             stop_chores,
@@ -151,6 +154,11 @@ impl Agent {
     /// The inventory.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Changes whenever a batch of sightings has been written.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.written.clone()
     }
 
     /// Stops listening, lets what is under way finish within the services' grace, writes what is left, and closes.

@@ -12,5 +12,4 @@ pub mod names;
 pub mod notifier;
 pub mod server;
 
-mod votes;
 mod wire;

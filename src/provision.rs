@@ -4,6 +4,7 @@
 mod cache;
 mod desk;
 mod shelf;
+mod votes;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 pub use desk::{Desk, DeskParts};
 pub use shelf::Shelf;
+pub(crate) use votes::Votes;
 
 use crate::config::{AdoptConfig, AdoptPolicy};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::UnixDatagram;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -108,8 +108,13 @@ pub(super) async fn follow(store: Store, claim: Claim, cancel: CancellationToken
     }
 }
 
-/// Writes sightings in batches; after `last` is cancelled, what is left, and ends.
-pub(super) async fn record(store: Store, mut heard: mpsc::Receiver<Heard>, last: CancellationToken) {
+/// Writes sightings in batches, and counts the batches in `written`; after `last` is cancelled, what is left, and ends.
+pub(super) async fn record(
+    store: Store,
+    mut heard: mpsc::Receiver<Heard>,
+    written: watch::Sender<u64>,
+    last: CancellationToken,
+) {
     let mut batch = Vec::new();
     loop {
         let stopping = tokio::select! {
@@ -126,6 +131,7 @@ pub(super) async fn record(store: Store, mut heard: mpsc::Receiver<Heard>, last:
         }
         while stopping && heard.recv_many(&mut batch, BATCH_MAX).await > 0 {}
         write(&store, &mut batch).await;
+        written.send_modify(|batches| *batches += 1);
         if stopping {
             return;
         }

@@ -18,7 +18,6 @@ use crate::simulate::{PhoneSpec, Step, Target};
 
 /// The agent writes a batch of sightings well within this time.
 const RECORDED_WITHIN: Duration = Duration::from_secs(2);
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -54,7 +53,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         None => Ok(()),
         Some(Err(failure)) => Err(failure),
         Some(Ok(lives)) => {
-            let _ = tokio::time::timeout(RECORDED_WITHIN, recorded(&stage)).await;
+            let _ = tokio::time::timeout(RECORDED_WITHIN, recorded(&stage, &agent)).await;
             show(&stage, &agent, &lives, context.json);
             if !args.once {
                 say(
@@ -97,12 +96,15 @@ async fn play(stage: &Stage, addresses: Addresses, json: bool) -> Result<Vec<Lif
 }
 
 /// Waits until the agent's store knows how every phone of the cast came in: it writes what it saw in batches.
-async fn recorded(stage: &Stage) {
+async fn recorded(stage: &Stage, agent: &Agent) {
+    let mut written = agent.written();
     let knows = |part: &Part| {
         stage.store.inventory().device(part.spec.mac).is_some_and(|device| device.way.is_some())
     };
     while !stage.cast.iter().all(knows) {
-        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        if written.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -335,7 +335,7 @@ fn rendered_row(
 
 /// The site of this configuration; the host's time zone where it names none.
 fn site(context: &Context) -> Site {
-    Site::new(&context.config.site, &context.config.sip, "UTC")
+    Site::new(&context.config.site, &context.config.sip, &crate::agent::host_timezone())
 }
 
 #[derive(Serialize)]

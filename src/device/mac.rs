@@ -1,6 +1,6 @@
 //! A phone's hardware address, however it is written.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ impl Mac {
 
     /// Twelve lower-case digits without separators, as most phones name their files.
     pub fn bare(self) -> String {
-        self.0.map(|octet| format!("{octet:02x}")).concat()
+        self.0.into_iter().flat_map(digits).collect()
     }
 
     /// Whether a local administrator, not a manufacturer, gave this address.
@@ -82,9 +82,17 @@ impl FromStr for Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let octets = self.0.map(|octet| format!("{octet:02x}"));
-        f.write_str(&octets.join(":"))
+        for (place, octet) in self.0.into_iter().enumerate() {
+            let colon = (place > 0).then_some(':');
+            colon.into_iter().chain(digits(octet)).try_for_each(|c| f.write_char(c))?;
+        }
+        Ok(())
     }
+}
+
+/// Two lower-case digits. An address is written several times for every request, so this is not left to `format!`.
+fn digits(octet: u8) -> [char; 2] {
+    [octet >> 4, octet & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default())
 }
 
 impl fmt::Debug for Mac {

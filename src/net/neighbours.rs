@@ -4,15 +4,18 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::sys::socket::{
+    AddressFamily as Family, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
+};
 
 use super::udp::{UdpEndpoint, Via};
 use crate::device::Mac;
@@ -23,21 +26,22 @@ const RESOLVE_MS_MAX: u64 = 300;
 const RESOLVE_STEP_MS: u64 = 10;
 /// Where the datagram goes that makes the kernel resolve an address: discard (RFC 863).
 const DISCARD_PORT: u16 = 9;
+/// An answer of the kernel: one entry with its timers, or an error; some 100 bytes.
+const ANSWER_BYTES_MAX: usize = 4096;
 
 /// The neighbour table.
 #[derive(Clone)]
 pub struct Neighbours(Arc<Table>);
 
 enum Table {
-    Kernel { netlink: rtnetlink::Handle, prompt: Option<UdpEndpoint> },
+    Kernel { netlink: Mutex<Netlink>, prompt: Option<UdpEndpoint> },
     Declared(HashMap<IpAddr, Mac>),
 }
 
 impl Neighbours {
     /// The kernel's own table. Unless it may resolve, it only tells what the kernel knows already, and sends nothing.
     pub fn kernel(may_resolve: bool) -> io::Result<Self> {
-        let (connection, netlink, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
+        let netlink = Mutex::new(Netlink::open()?);
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
         let prompt = if may_resolve { Some(UdpEndpoint::bind(any)?) } else { None };
         Ok(Self(Arc::new(Table::Kernel { netlink, prompt })))
@@ -54,7 +58,8 @@ impl Neighbours {
             Table::Declared(entries) => return entries.get(&address).copied(),
             Table::Kernel { netlink, prompt } => (netlink, prompt),
         };
-        if let Some(mac) = entry(netlink, address, interface).await {
+        let entry = || netlink.lock().unwrap_or_else(PoisonError::into_inner).entry(address, interface);
+        if let Some(mac) = entry() {
             return Some(mac);
         }
         let prompt = prompt.as_ref()?;
@@ -66,7 +71,7 @@ impl Neighbours {
         }
         for _ in 0..RESOLVE_MS_MAX / RESOLVE_STEP_MS {
             tokio::time::sleep(Duration::from_millis(RESOLVE_STEP_MS)).await;
-            if let Some(mac) = entry(netlink, address, interface).await {
+            if let Some(mac) = entry() {
                 return Some(mac);
             }
         }
@@ -74,8 +79,48 @@ impl Neighbours {
     }
 }
 
-/// One entry of the kernel's table, if it holds a hardware address that is in use.
-async fn entry(netlink: &rtnetlink::Handle, address: IpAddr, interface: u32) -> Option<Mac> {
+/// A netlink socket for questions about single entries. The kernel puts its answer into the socket while it takes the
+/// question, so asking is two system calls and never waits; a phone's file is worth that at every request.
+struct Netlink {
+    socket: OwnedFd,
+    asked: u32,
+}
+
+impl Netlink {
+    fn open() -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(Family::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
+        Ok(Self { socket, asked: 0 })
+    }
+
+    /// One entry of the kernel's table, if it holds a hardware address that is in use.
+    fn entry(&mut self, address: IpAddr, interface: u32) -> Option<Mac> {
+        self.asked = self.asked.wrapping_add(1);
+        let mut request =
+            NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question(address, interface)));
+        request.header.flags = NLM_F_REQUEST;
+        request.header.sequence_number = self.asked;
+        request.finalize();
+        let mut buffer = [0; ANSWER_BYTES_MAX];
+        let bytes = buffer.get_mut(..request.buffer_len())?;
+        request.serialize(bytes);
+        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()).ok()?;
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty()).ok()?;
+            let answer = NetlinkMessage::deserialize(buffer.get(..length)?).ok()?;
+            if answer.header.sequence_number == self.asked {
+                return match answer.payload {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found)) => {
+                        hardware_address(&found)
+                    }
+                    _ => None,
+                };
+            }
+        }
+    }
+}
+
+fn question(address: IpAddr, interface: u32) -> NeighbourMessage {
     let mut question = NeighbourMessage::default();
     question.header.ifindex = interface;
     let destination = match address {
@@ -89,15 +134,7 @@ async fn entry(netlink: &rtnetlink::Handle, address: IpAddr, interface: u32) -> 
         }
     };
     question.attributes.push(NeighbourAttribute::Destination(destination));
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
-    request.header.flags = NLM_F_REQUEST;
-    let mut answers = netlink.clone().request(request).ok()?;
-    while let Some(answer) = answers.next().await {
-        if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found)) = answer.payload {
-            return hardware_address(&found);
-        }
-    }
-    None
+    question
 }
 
 fn hardware_address(found: &NeighbourMessage) -> Option<Mac> {
@@ -129,6 +166,14 @@ mod tests {
         assert_eq!(hardware_address(&found), None);
         found.header.state = NeighbourState::Stale;
         assert_eq!(hardware_address(&found).unwrap().bare(), "001565010203");
+    }
+
+    #[tokio::test]
+    async fn who_is_not_in_the_kernels_table_has_no_address() {
+        let table = Neighbours::kernel(false).unwrap();
+        for _ in 0..3 {
+            assert_eq!(table.mac_of(IpAddr::from([127, 0, 0, 2]), 1).await, None);
+        }
     }
 
     #[tokio::test]

@@ -33,6 +33,8 @@ mod tests {
         let (mut far, _) = listener.accept().unwrap();
         near.write_all(b"x").unwrap();
         far.read_exact(&mut [0]).unwrap();
+        far.write_all(b"y").unwrap();
+        near.read_exact(&mut [0]).unwrap(); // What comes back carries the acknowledgement.
         assert_eq!(unacknowledged_bytes(near.as_fd()).unwrap(), 0);
         near.set_nonblocking(true).unwrap();
         let plenty = vec![0; 65_536];

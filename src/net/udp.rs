@@ -53,10 +53,29 @@ impl UdpEndpoint {
         Self::bind_with(address, |_| Ok(()))
     }
 
+    /// Binds `address` with the receive buffer that the kernel usually gives: for a socket of one exchange with one
+    /// peer, of which there may be thousands.
+    pub fn bind_small(address: SocketAddr) -> io::Result<Self> {
+        Self::open(address, |_| Ok(()), |_| Ok(()))
+    }
+
     /// Binds `address` after `prepare` has set what must be set before binding.
     pub fn bind_with(
         address: SocketAddr,
         prepare: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        Self::open(address, prepare, |socket| {
+            if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
+                socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn open(
+        address: SocketAddr,
+        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+        enlarge: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
@@ -69,9 +88,7 @@ impl UdpEndpoint {
         }
         prepare(&socket)?;
         socket.bind(&address.into())?;
-        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
-            socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
-        }
+        enlarge(&socket)?;
         // The kernel reports twice what it grants, because it counts its own bookkeeping.
         let receive_buffer_bytes = socket.recv_buffer_size()? / 2;
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, receive_buffer_bytes })
@@ -114,7 +131,7 @@ impl UdpEndpoint {
 
     /// Sends one datagram.
     pub async fn send(&self, bytes: &[u8], to: SocketAddr, via: Option<Via>) -> io::Result<usize> {
-        self.socket.async_io(Interest::WRITABLE, || transmit(&self.socket, bytes, to, via, None)).await
+        self.send_now_or_later(|| transmit(&self.socket, bytes, to, via, None)).await
     }
 
     /// Sends `bytes` as datagrams of `segment_bytes` each (the last may be shorter) with one call, by the kernel's
@@ -126,9 +143,18 @@ impl UdpEndpoint {
         to: SocketAddr,
         via: Option<Via>,
     ) -> io::Result<usize> {
-        self.socket
-            .async_io(Interest::WRITABLE, || transmit(&self.socket, bytes, to, via, Some(segment_bytes)))
-            .await
+        self.send_now_or_later(|| transmit(&self.socket, bytes, to, via, Some(segment_bytes))).await
+    }
+
+    /// A datagram nearly always leaves at once, so that is tried first: a socket that has just been made is not yet
+    /// known to be writable, and would cost a turn of the reactor.
+    async fn send_now_or_later(&self, send: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.socket.async_io(Interest::WRITABLE, send).await
+            }
+            done => done,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) const CLUE_BYTES_MAX: usize = 1024;
 const GROUPS: [&str; 3] = ["model", "firmware", "mac"];
 
 /// What is printed where a model should be, and is none (OEM firmware, one name for all).
-const PLACEHOLDERS: [&str; 8] =
+const NO_MODELS: [&str; 8] =
     ["oem", "voip phone", "voipphone", "ip phone", "ipphone", "sip phone", "phone", "unknown"];
 
 /// A pattern for one source of clues.
@@ -83,7 +83,7 @@ impl Recogniser {
 }
 
 /// The model as the vendor prints it, without the vendor: `snom720` is `720`, `SIP-T46U` is `T46U`. `None` for a
-/// placeholder.
+/// word that stands in for one.
 pub(super) fn model_name(printed: &str, names: [&str; 2]) -> Option<String> {
     let separators = [' ', '-', '_'];
     let mut model = printed.trim().trim_matches('"').trim();
@@ -93,8 +93,8 @@ pub(super) fn model_name(printed: &str, names: [&str; 2]) -> Option<String> {
             model = rest;
         }
     }
-    let placeholder = PLACEHOLDERS.iter().chain(&names).any(|word| word.eq_ignore_ascii_case(model));
-    (!model.is_empty() && !placeholder).then(|| model.to_owned())
+    let stands_in = NO_MODELS.iter().chain(&names).any(|word| word.eq_ignore_ascii_case(model));
+    (!model.is_empty() && !stands_in).then(|| model.to_owned())
 }
 
 fn strip_prefix_any_case<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {

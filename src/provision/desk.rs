@@ -2,7 +2,7 @@
 //! answer. The only file of this room that waits: for the neighbour table, for adoption, for a static file's bytes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::cache::{Cache, Kept, Key};
-use super::{Admission, Answer, Asked, FileBody, FileRequest, Heard, Permission, Proof, Root, Shelf};
+use super::{Admission, Answer, Asked, FileBody, FileRequest, Heard, Permission, Proof, Root, Shelf, Votes};
 use super::{admission, basis, is_known, permission};
 use crate::clock::Clock;
 use crate::config::AdoptConfig;
@@ -53,6 +53,7 @@ struct Inner {
     parts: DeskParts,
     shelf: Shelf,
     cache: Cache,
+    votes: Mutex<Votes>,
 }
 
 /// A filled file's text, wiped when its last byte has been sent.
@@ -77,7 +78,7 @@ impl Desk {
     /// A desk over these parts.
     pub fn new(parts: DeskParts) -> Self {
         let shelf = Shelf::new(parts.files.clone(), parts.clock.clone());
-        Self(Arc::new(Inner { parts, shelf, cache: Cache::default() }))
+        Self(Arc::new(Inner { parts, shelf, cache: Cache::default(), votes: Mutex::default() }))
     }
 
     /// What this peer gets. Everything that it may not have is the same [`Answer::NotFound`].
@@ -292,7 +293,11 @@ impl Inner {
         let mut clues = vec![Clue::new(path, name), Clue::new(Source::Oui, mac.to_string())];
         clues
             .extend(request.user_agent.as_ref().map(|agent| Clue::new(Source::HttpUserAgent, agent.clone())));
-        Identity { mac: Some(mac), ..self.parts.catalog.identify(&clues).identity }
+        let catalog = &self.parts.catalog;
+        let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
+        let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = clues.iter().map(|clue| clue.text.as_str());
+        votes.identity(written, mac, range_owner, || catalog.identify(&clues).identity)
     }
 
     /// A name that no profile knows is worth a line in the life of a phone of ours.

@@ -21,8 +21,9 @@ const READERS_MAX: u32 = 4;
 const BUSY_MS_MAX: u64 = 2_000;
 /// How long a connection may take, for the same reason.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Two processes that open a new SQLite file at once can each be told "locked" without having waited.
-const OPEN_ATTEMPTS_MAX: u32 = 20;
+/// Two processes that open a new SQLite file at once can each be told "locked" without having waited; they try again
+/// after this, as long as waiting for another writer takes.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// In this order, and never edited once released.
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "inventory", include_str!("migrations/0001_inventory.sql"))];
@@ -57,15 +58,16 @@ impl Db {
             create_file(file).map_err(|error| refused(Box::new(error)))?;
         }
         let options = target.options()?;
-        let mut attempt = 0;
+        let patience = tokio::time::sleep(Duration::from_millis(BUSY_MS_MAX));
+        tokio::pin!(patience);
         loop {
-            attempt += 1;
             match Self::connect(&options, target.is_postgres()).await {
                 Ok(db) => return Ok(db),
-                Err(StoreError::Database { error, .. })
-                    if is_locked(&error) && attempt < OPEN_ATTEMPTS_MAX =>
-                {
-                    tokio::time::sleep(Duration::from_millis(u64::from(attempt) * 5)).await;
+                Err(StoreError::Database { error, .. }) if is_locked(&error) && !patience.is_elapsed() => {
+                    tokio::select! {
+                        () = &mut patience => {}
+                        () = tokio::time::sleep(OPEN_AGAIN_AFTER) => {}
+                    }
                 }
                 Err(StoreError::Database { error, .. }) => return Err(refused(Box::new(error))),
                 Err(error) => return Err(error),
@@ -234,11 +236,22 @@ async fn migrate(connection: &mut AnyConnection, postgres: bool) -> Result<(), S
         // It takes an advisory lock of the server.
         return Ok(migrator.run_direct(None, connection, false).await?);
     }
+    // Up to date: nothing will be written, so another process may be writing. The migrator only compares.
+    if applied(connection).await >= MIGRATIONS.len() {
+        return Ok(migrator.run_direct(None, connection, false).await?);
+    }
     // SQLite has no such lock; a transaction that may write is one.
     let mut transaction =
         connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed("prepare the tables"))?;
     migrator.run_direct(None, &mut *transaction, false).await?;
     transaction.commit().await.map_err(failed("prepare the tables"))
+}
+
+/// How many migrations were applied; none where there is no table of them yet.
+async fn applied(connection: &mut AnyConnection) -> usize {
+    let versions: Result<Vec<(i64,)>, _> =
+        sqlx::query_as("SELECT version FROM _sqlx_migrations").fetch_all(connection).await;
+    versions.map_or(0, |versions| versions.len())
 }
 
 fn is_locked(error: &sqlx::Error) -> bool {

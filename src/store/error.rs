@@ -74,14 +74,15 @@ impl StoreError {
         match self {
             Self::Url(_) => "write sqlite:/path/to/offhook.db, or postgres://user@host/database",
             Self::Open { .. } => {
-                "run the command as the user of the service, or as root; for PostgreSQL, check that the server runs \
-                 and that the database exists"
+                "run the command as the user of the service, or as root; where it is locked, another process is \
+                 writing: try again; for PostgreSQL, check that the server runs and that the database exists"
             }
             Self::Migrate(_) => {
                 "a database that a newer offhook has used is not opened by an older one: use the newer program"
             }
             Self::Database { .. } => {
-                "check free space and permissions of the data directory, or the PostgreSQL server"
+                "where it is locked, another process is writing: try again; else check free space and permissions \
+                 of the data directory, or the PostgreSQL server"
             }
             Self::Damaged(_) => "restore the database from a backup",
             Self::Vault(error) => error.remedy(),

@@ -76,6 +76,19 @@ on_both! {
         bench.assert_settled(&store).await;
     }
 
+    async fn a_database_that_is_being_written_can_be_opened_and_read(bench) {
+        let one = bench.store().await;
+        one.import(&pool(1), ImportOptions::default()).await.unwrap();
+        let mut writing = write::Write::begin(&one).await.unwrap();
+        writing.remove_account(1).await.unwrap();
+        let other = bench.store().await;
+        assert_eq!(other.inventory().pool_size(), 1);
+        assert!(!other.refresh().await.unwrap());
+        writing.commit().await.unwrap();
+        assert!(other.refresh().await.unwrap());
+        assert_eq!(other.inventory().pool_size(), 0);
+    }
+
     async fn nothing_shows_a_secret(bench) {
         let store = bench.store().await;
         let row = "mac,username,password,web_password,menu_password\n805e00000001,101,geheim1,geheim2,geheim3\n";

@@ -13,8 +13,9 @@ use crate::clock::Timestamp;
 use crate::device::Mac;
 use crate::secret::{Sealed, SecretKind};
 
-/// Rows in one INSERT: enough to make its overhead small, few enough for the parameters of either database.
-const ROWS_MAX: usize = 100;
+/// Rows in one INSERT: enough to make its overhead small, few enough for SQLite, which finds a parameter's name by
+/// going through all of them, once per parameter.
+const ROWS_MAX: usize = 16;
 
 /// A write that has begun.
 pub(super) struct Write<'s> {

@@ -404,7 +404,7 @@ mod tests {
         let mut sent = Vec::new();
         let mut now = begun;
         while let Some(deadline) = t.poll_timeout() {
-            t.handle_timeout(deadline - Duration::from_nanos(1));
+            t.handle_timeout(now);
             assert_eq!(commands(&mut t), [], "not before its time");
             now = deadline;
             t.handle_timeout(now);
@@ -614,7 +614,7 @@ mod tests {
                     continue;
                 }
                 assert_eq!(outcome, Outcome::Delivered, "seed {seed}, window {windowsize}");
-                assert!(took < Duration::from_secs(60), "seed {seed}, window {windowsize}: {took:?}");
+                assert!(took < Duration::from_mins(1), "seed {seed}, window {windowsize}: {took:?}");
                 assert!(sent < 61 * 40, "seed {seed}, window {windowsize}: {sent} packets");
             }
         }

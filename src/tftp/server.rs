@@ -2,11 +2,12 @@
 //! The socket at the well-known port is only ever drained, so that a storm of first packets is not lost in its buffer.
 
 mod peers;
+mod wire;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -17,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::peers::reach;
+use self::wire::Wire;
 use super::agree::{Reach, agree};
-use super::decide::{Blocks, Command, Input, Outcome, Transfer};
+use super::decide::{Outcome, Transfer};
 use super::message::{self, ErrorCode, Message, Mode, Read};
 use crate::clock::Clock;
 use crate::device::Channel;
@@ -32,13 +34,13 @@ use crate::provision::{Answer, Desk, FileBody, FileRequest};
 const REQUEST_BYTES_MAX: usize = 1024;
 /// Requests that wait to be looked at: 10,000 phones of one site, and their impatient second tries.
 const REQUESTS_WAITING_MAX: usize = 16_384;
-/// Transfers at once, each with a socket; less where the process may open fewer files.
+/// Transfers at once, each with a socket; less where the process may open fewer files. Further ones wait for a place.
 const TRANSFERS_MAX: usize = 4096;
-/// Transfers at once with one address: a storm of phones behind one router.
-const TRANSFERS_PER_ADDRESS_MAX: usize = 1024;
+/// Requests of one address that are served or wait: a storm of phones behind one router.
+const REQUESTS_PER_ADDRESS_MAX: usize = 1024;
 /// Transfers with one address that have not proved it by an acknowledgement; further ones wait for their turn.
 const UNPROVEN_PER_ADDRESS_MAX: usize = 8;
-/// How long a request waits for its turn; the phone has asked again by then.
+/// How long a request waits for its turn and its place; the phone has asked again by then.
 const TURN_WAIT: Duration = Duration::from_secs(5);
 /// How long running transfers may go on once the agent stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -46,12 +48,6 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const STRAY_ANSWERS_PER_SECOND: u32 = 10;
 /// Addresses that are remembered for that.
 const STRAY_ADDRESSES_MAX: usize = 1024;
-/// The most segments the kernel sends with one call, and the most octets.
-const SEGMENTS_MAX: usize = 64;
-const SEGMENTED_BYTES_MAX: usize = 65_507;
-/// The largest datagram payload that leaves as one Ethernet frame, and so can be a segment.
-const SEGMENT_BYTES_MAX: usize = 1472;
-
 /// The TFTP service.
 #[derive(Debug)]
 pub struct TftpServer {
@@ -127,6 +123,7 @@ impl TftpServer {
             }
         }
         readers.abort_all();
+        dispatcher.places.close();
         let finish = async { while dispatcher.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             warn!("Stopped TFTP in the middle of {} transfers", dispatcher.running.len());
@@ -163,7 +160,7 @@ async fn drain(endpoint: Arc<UdpEndpoint>, queue: mpsc::Sender<Arrival>) {
 /// Which transfers run, with whom.
 struct Dispatcher {
     shared: Arc<Shared>,
-    transfers_max: usize,
+    places: Arc<Semaphore>,
     tasks: JoinSet<()>,
     running: HashMap<SocketAddr, Running>,
     peers: HashMap<Id, SocketAddr>,
@@ -187,7 +184,7 @@ impl Dispatcher {
             .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         Self {
             shared,
-            transfers_max: TRANSFERS_MAX.min(files / 4),
+            places: Arc::new(Semaphore::new(TRANSFERS_MAX.min(files / 4).max(1))),
             tasks: JoinSet::new(),
             running: HashMap::new(),
             peers: HashMap::new(),
@@ -227,14 +224,15 @@ impl Dispatcher {
         let peer = session.peer;
         let fresh = || Address { running: 0, unproven: Arc::new(Semaphore::new(UNPROVEN_PER_ADDRESS_MAX)) };
         let address = self.addresses.entry(peer.ip()).or_insert_with(fresh);
-        if self.tasks.len() >= self.transfers_max || address.running >= TRANSFERS_PER_ADDRESS_MAX {
-            debug!("Dropped a TFTP request of {peer}: too many transfers run");
+        if self.tasks.len() >= REQUESTS_WAITING_MAX || address.running >= REQUESTS_PER_ADDRESS_MAX {
+            debug!("Dropped a TFTP request of {peer}: too many are served or wait");
             return;
         }
         address.running += 1;
         let asked_again = Arc::new(Notify::new());
         let filename = session.read.as_ref().and_then(|read| read.filename.clone());
-        let work = session.run(Arc::clone(&address.unproven), Arc::clone(&asked_again));
+        let limits = Limits { places: Arc::clone(&self.places), unproven: Arc::clone(&address.unproven) };
+        let work = session.run(limits, Arc::clone(&asked_again));
         let task = self.tasks.spawn(work);
         self.peers.insert(task.id(), peer);
         self.running.insert(peer, Running { filename, task, asked_again });
@@ -255,6 +253,21 @@ impl Dispatcher {
     }
 }
 
+/// What a request needs before it is served.
+struct Limits {
+    places: Arc<Semaphore>,
+    unproven: Arc<Semaphore>,
+}
+
+impl Limits {
+    /// A turn beside other unproven requests of the address, then a place; nothing once the service stops.
+    async fn enter(self) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let turn = self.unproven.acquire_owned().await.ok()?;
+        let place = self.places.acquire_owned().await.ok()?;
+        Some((place, turn))
+    }
+}
+
 /// One request and what becomes of it.
 struct Session {
     shared: Arc<Shared>,
@@ -266,9 +279,11 @@ struct Session {
 }
 
 impl Session {
-    async fn run(self, unproven: Arc<Semaphore>, asked_again: Arc<Notify>) {
-        let turn = tokio::time::timeout(TURN_WAIT, unproven.acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return };
+    async fn run(self, limits: Limits, asked_again: Arc<Notify>) {
+        let Ok(Some((_place, turn))) = tokio::time::timeout(TURN_WAIT, limits.enter()).await else {
+            debug!("Dropped a TFTP request of {}: it waited too long", self.peer);
+            return;
+        };
         let outcome = match self.answer().await {
             Ok((request, body)) => self.transfer(&request, body, turn, &asked_again).await,
             Err((code, text)) => self.refuse(code, text).await,
@@ -327,12 +342,7 @@ impl Session {
     ) -> io::Result<()> {
         let options = self.read.as_ref().map(|read| read.options).unwrap_or_default();
         let now = self.shared.clock.instant();
-        let wire = Wire {
-            socket: UdpEndpoint::bind(own_address(&self.arrival.datagram))?,
-            peer: self.peer,
-            via: self.via(),
-            shared: &self.shared,
-        };
+        let wire = Wire::new(&self.arrival.datagram, self.peer, self.via(), &self.shared)?;
         // A client that asked again while the file was being made has lost nothing yet.
         let _ = asked_again.notified().now_or_never();
         let mut transfer = Transfer::new(body.bytes, agree(&options, self.reach), now);
@@ -346,142 +356,10 @@ impl Session {
     }
 }
 
-/// A transfer's own socket: its port is the server's transfer identifier, drawn by the kernel at random.
-struct Wire<'a> {
-    socket: UdpEndpoint,
-    peer: SocketAddr,
-    via: Via,
-    shared: &'a Shared,
-}
-
-impl Wire<'_> {
-    async fn carry_out(
-        &self,
-        transfer: &mut Transfer,
-        turn: OwnedSemaphorePermit,
-        asked_again: &Notify,
-    ) -> Outcome {
-        let mut turn = Some(turn);
-        let mut datagrams = Vec::new();
-        let mut buffer = [0; REQUEST_BYTES_MAX];
-        let mut armed = self.shared.clock.instant();
-        let mut alarm = Box::pin(tokio::time::sleep_until(armed.into()));
-        loop {
-            while let Some(command) = transfer.next_command() {
-                match command {
-                    Command::Opened => turn = None,
-                    Command::SendOptions => self.send(&transfer.options()).await,
-                    Command::SendBlocks(blocks) => self.send_blocks(transfer, blocks, &mut datagrams).await,
-                    Command::Finish(outcome) => return outcome,
-                }
-            }
-            let Some(deadline) = transfer.poll_timeout() else { return Outcome::Silent };
-            // The timer is moved only when it would ring too late: in lockstep every packet sets a new deadline.
-            if deadline < armed || self.shared.clock.instant() >= armed {
-                armed = deadline;
-                alarm.as_mut().reset(armed.into());
-            }
-            tokio::select! {
-                biased;
-                received = self.socket.recv(&mut buffer) => {
-                    let message = buffer.get(..received.as_ref().map_or(0, |datagram| datagram.len));
-                    if let Some(input) = self.read(received, message.unwrap_or_default()).await {
-                        transfer.handle(input, self.shared.clock.instant());
-                    }
-                }
-                () = asked_again.notified() => {
-                    transfer.handle(Input::AskedAgain, self.shared.clock.instant());
-                }
-                () = &mut alarm => {
-                    let now = self.shared.clock.instant();
-                    transfer.handle_timeout(now);
-                    if turn.is_some() && transfer.is_waiting_in_vain() {
-                        turn = None;
-                    }
-                }
-            }
-        }
-    }
-
-    /// What a datagram at the transfer's port means. One of another peer gets ERROR 5 and disturbs nothing
-    /// (RFC 1350: "an error packet should be sent to the source of the incorrect packet").
-    async fn read(&self, received: io::Result<Datagram>, bytes: &[u8]) -> Option<Input> {
-        let from = match received {
-            Ok(datagram) => without_flow(datagram.from),
-            Err(error) => {
-                debug!("Cannot receive from {}: {error}", self.peer);
-                return Some(Input::Aborted);
-            }
-        };
-        if from != self.peer {
-            if self.may_answer_stray(from.ip()) {
-                let datagram = message::error(ErrorCode::UnknownTransfer, "Unknown transfer ID");
-                let _ = self.socket.send(&datagram, from, Some(self.via)).await;
-            }
-            return None;
-        }
-        match Message::try_from(bytes).ok()? {
-            Message::Acknowledgement(block) => Some(Input::Acknowledged(block)),
-            Message::Error(_) => Some(Input::Aborted),
-            Message::Read(_) | Message::Write => None,
-        }
-    }
-
-    fn may_answer_stray(&self, from: IpAddr) -> bool {
-        let now = self.shared.clock.instant();
-        self.shared.strays.lock().unwrap_or_else(PoisonError::into_inner).allows(from, now)
-    }
-
-    /// A datagram that cannot be sent is one that was lost: the timer sends it again, or gives up.
-    async fn send(&self, datagram: &[u8]) {
-        if let Err(error) = self.socket.send(datagram, self.peer, Some(self.via)).await {
-            debug!("Cannot send to {}: {error}", self.peer);
-        }
-    }
-
-    /// A window leaves with as few calls as the kernel's segmentation allows, or block by block where it does not.
-    async fn send_blocks(&self, transfer: &Transfer, blocks: Blocks, datagrams: &mut Vec<u8>) {
-        let together = transfer.datagram_bytes();
-        let segments = if together > SEGMENT_BYTES_MAX { 1 } else { SEGMENTED_BYTES_MAX / together };
-        let mut left = blocks;
-        while left.count > 0 {
-            let count = left.count.min(u16::try_from(segments.min(SEGMENTS_MAX)).unwrap_or(1));
-            let batch = Blocks { count, ..left };
-            left = Blocks { first: left.first + u64::from(count), count: left.count - count };
-            datagrams.clear();
-            transfer.write(batch, datagrams);
-            match u16::try_from(together) {
-                Ok(segment) if count > 1 => self.send_segments(datagrams, segment).await,
-                _ => self.send(datagrams).await,
-            }
-        }
-    }
-
-    async fn send_segments(&self, datagrams: &[u8], segment: u16) {
-        if self.socket.send_segments(datagrams, segment, self.peer, Some(self.via)).await.is_ok() {
-            return;
-        }
-        // No segmentation on this path (a smaller MTU, or a driver without it).
-        for datagram in datagrams.chunks(usize::from(segment)) {
-            self.send(datagram).await;
-        }
-    }
-}
-
 /// Whether the name tries to leave the root. No name of ours does, and none ever becomes a path; so this only spares
 /// the desk the question.
 fn climbs(name: &str) -> bool {
     name.split(['/', '\\']).any(|part| part == "..")
-}
-
-/// The address that was asked, with a port that the kernel chooses.
-fn own_address(datagram: &Datagram) -> SocketAddr {
-    match datagram.local {
-        IpAddr::V6(local) if local.is_unicast_link_local() => {
-            SocketAddr::V6(SocketAddrV6::new(local, 0, 0, datagram.interface))
-        }
-        local => SocketAddr::new(local, 0),
-    }
 }
 
 /// The peer as a key: IPv6's flow label may differ from packet to packet.

@@ -12,9 +12,12 @@
 mod agent;
 mod demo;
 mod files;
+mod http;
 mod lab;
 mod network;
 mod pbx;
 mod phone;
 mod scenarios;
+mod services;
 mod sipp;
+mod tftp;

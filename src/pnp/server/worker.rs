@@ -22,9 +22,8 @@ use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
 use crate::pnp::names::{Names, Peer};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
-use crate::pnp::votes::Votes;
 use crate::profile::Clue;
-use crate::provision::{self, Admission, Heard};
+use crate::provision::{self, Admission, Heard, Votes};
 use crate::store::StoreError;
 
 /// Datagrams taken in before their answers are sent.
@@ -230,11 +229,13 @@ impl Worker {
         let subscribe = &case.subscribe;
         let catalog = &self.parts.catalog;
         let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
-        self.votes.identity(subscribe, mac, range_owner, || {
+        let written = [Some(subscribe.event()), subscribe.user_agent()].into_iter().flatten();
+        let identity = self.votes.identity(subscribe.users().chain(written), mac, range_owner, || {
             let mut clues = subscribe.clues();
             clues.push(Clue::new(Source::Oui, mac.to_string()));
             catalog.identify(&clues).identity
-        })
+        });
+        Arc::new(identity)
     }
 
     /// Whether a profile has a URL for this phone: only then may a stranger take an account without a person.

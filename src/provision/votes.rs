@@ -2,9 +2,7 @@
 //! fleet needs one vote of the profiles, not one per phone.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::message::Subscribe;
 use crate::device::{Identity, Mac, Vendor};
 
 /// Kinds of phones remembered; a site has a dozen. Beyond, everything is forgotten and voted on again.
@@ -19,32 +17,31 @@ pub(crate) struct Votes {
 }
 
 impl Votes {
-    /// The identity that `vote` finds for the clues of this SUBSCRIBE, or found for the same clues of another phone. The
-    /// owner of the range in which the MAC lies counts as a clue.
-    pub(crate) fn identity(
+    /// The identity that `vote` finds for what a phone wrote, or found when another phone wrote the same. The owner of
+    /// the range in which the MAC lies counts as a clue.
+    pub(crate) fn identity<'a>(
         &mut self,
-        subscribe: &Subscribe,
+        texts: impl Iterator<Item = &'a str>,
         mac: Mac,
         range_owner: Option<&Vendor>,
         vote: impl FnOnce() -> Identity,
-    ) -> Arc<Identity> {
+    ) -> Identity {
         let digits = digits(mac);
         self.kind.clear();
         self.kind.push_str(range_owner.map_or("", Vendor::as_str));
-        let texts = [Some(subscribe.event()), subscribe.user_agent()];
-        for text in subscribe.users().chain(texts.into_iter().flatten()) {
+        for text in texts {
             self.kind.push('\n');
             push_without(&mut self.kind, text, digits);
         }
         if let Some(identity) = self.held.get(&self.kind) {
-            return Arc::new(Identity { mac: Some(mac), ..identity.clone() });
+            return Identity { mac: Some(mac), ..identity.clone() };
         }
         if self.held.len() >= KINDS_MAX {
             self.held.clear();
         }
         let identity = vote();
         self.held.insert(self.kind.clone(), identity.clone());
-        Arc::new(Identity { mac: Some(mac), ..identity })
+        Identity { mac: Some(mac), ..identity }
     }
 }
 
@@ -103,21 +100,13 @@ mod tests {
         Identity { model: Some(model.to_owned()), ..Identity::default() }
     }
 
-    fn subscribe(agent: &str) -> Subscribe {
-        let message = format!(
-            "SUBSCRIBE sip:x@y SIP/2.0\r\nVia: x\r\nFrom: x\r\nTo: x\r\nCall-ID: x\r\nCSeq: 1\r\n\
-             Event: ua-profile\r\nUser-Agent: {agent}\r\n\r\n"
-        );
-        Subscribe::parse(message.as_bytes()).unwrap()
-    }
-
     #[test]
     fn phones_that_differ_in_their_mac_alone_need_one_vote() {
         let mut votes = Votes::default();
         let mut held = 0;
         let mut ask = |agent: &str, mac: &str, owner: Option<&str>| {
             let mac = mac.parse().unwrap();
-            let found = votes.identity(&subscribe(agent), mac, owner.map(Vendor::new).as_ref(), || {
+            let found = votes.identity(std::iter::once(agent), mac, owner.map(Vendor::new).as_ref(), || {
                 held += 1;
                 identity(agent)
             });
@@ -145,7 +134,7 @@ mod tests {
         let mut votes = Votes::default();
         let mac: Mac = "001565aabb01".parse().unwrap();
         for kind in 0..3 * KINDS_MAX {
-            votes.identity(&subscribe(&kind.to_string()), mac, None, Identity::default);
+            votes.identity(std::iter::once(kind.to_string().as_str()), mac, None, Identity::default);
             assert!(votes.held.len() <= KINDS_MAX);
         }
     }

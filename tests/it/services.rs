@@ -1,0 +1,125 @@
+//! The phones' two file services as a library, over a desk and a store of their own, in this process and on loopback: for proofs that
+//! need a hand on the clock, the socket or the peer. 127.0.0.2 is the phone; 127.0.0.1 is the server's own address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use offhook::accounts::read_csv;
+use offhook::clock::{Clock, Entropy};
+use offhook::config::AdoptConfig;
+use offhook::http::server::HttpServer;
+use offhook::net::Prefix;
+use offhook::net::interfaces::{Interface, Interfaces, Table};
+use offhook::net::neighbours::Neighbours;
+use offhook::profile::{Catalog, Site};
+use offhook::provision::{Desk, DeskParts, Root};
+use offhook::store::{ImportOptions, Sheet, Store, Vault};
+use offhook::tftp::server::TftpServer;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The phone of the inventory, where it is, and the name of its file.
+pub(crate) const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+pub(crate) const FILE: &str = "805ec0aabbcc.cfg";
+/// Somebody else on the same link, with no device behind the address.
+pub(crate) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+const ACCOUNTS: &str = "mac,vendor,model,username,password\n805ec0aabbcc,yealink,T46U,200,canary-7c1f\n";
+
+/// Both services, running.
+pub(crate) struct Services {
+    runtime: Runtime,
+    running: Vec<JoinHandle<()>>,
+    cancel: CancellationToken,
+    /// The port of each, on 127.0.0.1 (and the rest of loopback).
+    pub(crate) http: u16,
+    pub(crate) tftp: u16,
+    _folder: tempfile::TempDir,
+    _sightings: mpsc::Receiver<offhook::provision::Heard>,
+}
+
+impl Services {
+    /// Starts both, with these static files of `firmware/yealink` and so many connections for each address.
+    pub(crate) fn start(firmware: &[(&str, &[u8])], connections_per_address: usize) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let shelf = folder.path().join("files/firmware/yealink");
+        std::fs::create_dir_all(&shelf).unwrap();
+        for (name, bytes) in firmware {
+            std::fs::write(shelf.join(name), bytes).unwrap();
+        }
+        let interfaces = Interfaces::fixed(loopback());
+        let (sender, receiver) = mpsc::channel(1000);
+        let context = runtime.enter();
+        let desk = runtime.block_on(desk(folder.path(), interfaces.clone(), sender));
+        let any = SocketAddr::from(([0, 0, 0, 0], 0));
+        let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), Clock::System).unwrap();
+        let tftp = TftpServer::bind(any, Vec::new(), interfaces, Clock::System).unwrap();
+        let (http_port, tftp_port) = (http.local_addr().unwrap().port(), tftp.local_addr().unwrap().port());
+        let cancel = CancellationToken::new();
+        let running = vec![
+            runtime.spawn(http.run(desk.clone(), cancel.clone())),
+            runtime.spawn(tftp.run(desk, cancel.clone())),
+        ];
+        drop(context);
+        Self {
+            runtime,
+            running,
+            cancel,
+            http: http_port,
+            tftp: tftp_port,
+            _folder: folder,
+            _sightings: receiver,
+        }
+    }
+
+    /// Asks both to stop, and waits until they have.
+    pub(crate) fn stop(self) {
+        self.cancel.cancel();
+        for service in self.running {
+            self.runtime.block_on(service).unwrap();
+        }
+    }
+}
+
+fn loopback() -> Table {
+    let ours = Ipv4Addr::LOCALHOST;
+    Table::of(vec![Interface {
+        index: 1,
+        name: "lo".to_owned(),
+        mac: None,
+        addresses: vec![(ours, Prefix::new(ours, 8).unwrap())],
+        up: true,
+        multicast: true,
+        loopback: true,
+    }])
+}
+
+async fn desk(
+    folder: &std::path::Path,
+    interfaces: Interfaces,
+    sightings: mpsc::Sender<offhook::provision::Heard>,
+) -> Desk {
+    let url = format!("sqlite:{}", folder.join("offhook.db").display());
+    let vault = Vault::with_key([7; 32]);
+    let store = Store::open(&url, vault, Clock::System, Entropy::System).await.unwrap();
+    let mut sheet = Sheet::default();
+    read_csv("accounts.csv", ACCOUNTS.as_bytes(), &mut sheet);
+    let plan = store.import(&sheet, ImportOptions::default()).await.unwrap();
+    assert!(plan.applied, "{:?}", plan.problems);
+    let neighbours = Neighbours::declared(HashMap::from([(PHONE, "805ec0aabbcc".parse().unwrap())]));
+    Desk::new(DeskParts {
+        adopt: AdoptConfig::default(),
+        site: Site::default(),
+        catalog: Arc::new(Catalog::builtin().unwrap()),
+        store,
+        interfaces,
+        neighbours,
+        clock: Clock::System,
+        files: folder.join("files"),
+        root: Root::Http(8480),
+        sightings,
+    })
+}
