@@ -264,7 +264,7 @@ mod tests {
         let subscribe = subscribe(call_id);
         let peer =
             Peer { phone: PHONE.parse().unwrap(), ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 };
-        let names = Names::new(&[7; 16], peer.phone, &subscribe);
+        let names = Names::new(&[7; 16], &peer, &subscribe);
         let identity = Arc::new(Identity { mac: Some(mac), ..Identity::default() });
         let question = Question {
             subscribe: &subscribe,

@@ -215,11 +215,15 @@ mod tests {
             "SUBSCRIBE sip:x@y SIP/2.0\r\nVia: x\r\nFrom: x\r\nTo: x\r\nCall-ID: {call_id}\r\nCSeq: 1\r\n\
              Event: ua-profile\r\n\r\n"
         );
-        let phone = "192.0.2.7:5060".parse().unwrap();
-        let names = Names::new(&[7; 16], phone, &Subscribe::parse(message.as_bytes()).unwrap());
+        let peer = Peer {
+            phone: "192.0.2.7:5060".parse().unwrap(),
+            ours: "192.0.2.1:5065".parse().unwrap(),
+            interface: 2,
+        };
+        let names = Names::new(&[7; 16], &peer, &Subscribe::parse(message.as_bytes()).unwrap());
         let [a, b] = last.to_be_bytes();
         let notice = Notice {
-            peer: Peer { phone, ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 },
+            peer,
             bytes: Bytes::from(format!("NOTIFY {call_id}")),
             names,
             call_id: call_id.to_owned(),

@@ -167,7 +167,7 @@ impl Worker {
         };
         let peer =
             Peer { phone, ours: SocketAddrV4::new(ours, self.reply_port), interface: arrival.interface };
-        let names = Names::new(&self.secret, phone, &subscribe);
+        let names = Names::new(&self.secret, &peer, &subscribe);
         let inventory = self.parts.store.inventory();
         let served = |mac| inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
         if let Some(commands) = self.memory.again(&names, served, self.parts.clock.instant()) {
