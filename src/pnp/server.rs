@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -212,10 +212,12 @@ impl PnpServer {
         let mut readers = JoinSet::new();
         for socket in [Source::Group(ear.clone()), Source::Voice(Arc::clone(&voice))] {
             let drained = drain(socket, queue.clone(), Arc::clone(&counters));
-            readers.spawn(cancel.clone().run_until_cancelled_owned(drained));
+            // Until the socket is empty: beside thousands of connections a task's turn comes seldom.
+            readers.spawn(cancel.clone().run_until_cancelled_owned(unconstrained(drained)));
         }
         drop(queue);
-        Worker::new(parts, ear, voice, reply_port, secret, counters).run(arrivals, cancel).await;
+        let worker = Worker::new(parts, ear, voice, reply_port, secret, counters);
+        unconstrained(worker.run(arrivals, cancel)).await;
         readers.shutdown().await;
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace, warn};
 
@@ -26,8 +26,9 @@ use crate::profile::Clue;
 use crate::provision::{self, Admission, Heard, Votes};
 use crate::store::StoreError;
 
-/// Datagrams taken in before their answers are sent.
-const BATCH: usize = 64;
+/// Datagrams taken in before their answers are sent. After a full batch everybody else has a turn: some milliseconds of
+/// SIP, because a phone repeats what is not answered within 500, and then what the phones fetch.
+const BATCH: usize = 256;
 /// Phones that wait for the neighbour table or for adoption at a time; more have to ask again.
 const WAITING_MAX: usize = 256;
 
@@ -114,6 +115,10 @@ impl Worker {
                     }
                     for arrival in batch.drain(..) {
                         self.take_in(&arrival);
+                    }
+                    self.send().await;
+                    if count == BATCH {
+                        yield_now().await;
                     }
                 }
                 Some(waited) = self.waiting.join_next() => match waited {
