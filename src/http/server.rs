@@ -164,7 +164,7 @@ struct Arrival {
     peer: SocketAddr,
 }
 
-/// Takes connections in while there are places, until `cancel`. On a thread of its own, because beside thousands of
+/// Takes connections in while there are places, until `cancel` or until nobody takes them any more. On a thread of its own, because beside thousands of
 /// connections a task's turn comes seldom, and a SYN that finds the kernel's queue full costs a phone a second.
 fn open_door(
     listener: TcpListener,
@@ -175,11 +175,12 @@ fn open_door(
     let (queue, arrivals) = mpsc::unbounded_channel();
     let accepting = async move {
         while let Ok(permit) = Arc::clone(&places).acquire_owned().await {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    // Nobody takes it any more: the service has ended.
-                    let _ = queue.send(Arrival { permit, stream, peer });
-                }
+            let accepted = tokio::select! {
+                () = queue.closed() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => drop(queue.send(Arrival { permit, stream, peer })),
                 Err(error) => pause(&error, &clock).await,
             }
         }
