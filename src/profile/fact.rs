@@ -13,24 +13,16 @@ type Lay = fn(&mut Site, &str) -> Result<(), String>;
 
 /// The facts by their neutral names.
 const FACTS: [(&str, Lay); 10] = [
-    ("language", |site, value| Ok(site.language = language(value)?)),
-    ("country", |site, value| Ok(site.country = country(value)?)),
-    ("timezone", |site, value| {
-        site.timezone = Zone::named(value).map_err(|error| error.to_string())?.name;
-        Ok(())
-    }),
-    ("ntp", |site, value| Ok(site.ntp = Some(host(value)?))),
-    ("vlan", |site, value| Ok(site.vlan = number(value, 1, 4094)?)),
-    ("vlan_priority", |site, value| Ok(site.vlan_priority = number(value, 0, 7)?)),
-    ("tones", |site, value| Ok(site.tones = Some(country(value)?))),
-    ("codecs", |site, value| Ok(site.codecs = codecs(value)?)),
-    ("resync_minutes", |site, value| {
-        let minutes = value.parse().ok().filter(|minutes| *minutes <= RESYNC_MINUTES_MAX);
-        site.resync_minutes =
-            minutes.ok_or_else(|| format!("must be 0 to {RESYNC_MINUTES_MAX} minutes (0: only at boot)"))?;
-        Ok(())
-    }),
-    ("pickup_code", |site, value| Ok(site.pickup_code = pickup_code(value)?)),
+    ("language", |site, value| put(&mut site.language, language(value))),
+    ("country", |site, value| put(&mut site.country, country(value))),
+    ("timezone", |site, value| put(&mut site.timezone, timezone(value))),
+    ("ntp", |site, value| put(&mut site.ntp, host(value).map(Some))),
+    ("vlan", |site, value| put(&mut site.vlan, number(value, 1, 4094))),
+    ("vlan_priority", |site, value| put(&mut site.vlan_priority, number(value, 0, 7))),
+    ("tones", |site, value| put(&mut site.tones, country(value).map(Some))),
+    ("codecs", |site, value| put(&mut site.codecs, codecs(value))),
+    ("resync_minutes", |site, value| put(&mut site.resync_minutes, minutes(value))),
+    ("pickup_code", |site, value| put(&mut site.pickup_code, pickup_code(value))),
 ];
 
 /// A year; a phone that looks less often than that does not look at all.
@@ -47,6 +39,11 @@ pub fn check_fact(name: &str, value: &str) -> Option<Result<(), String>> {
 fn lay(site: &mut Site, name: &str, value: &str) -> Option<Result<(), String>> {
     let (_, lay) = FACTS.iter().find(|(fact, _)| *fact == name)?;
     Some(lay(site, value.trim()))
+}
+
+fn put<T>(fact: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *fact = value?;
+    Ok(())
 }
 
 impl Site {
@@ -83,6 +80,15 @@ fn country(value: &str) -> Result<String, String> {
     (value.len() == 2 && letters(value)).then(|| value.to_ascii_lowercase()).ok_or_else(reason)
 }
 
+fn timezone(value: &str) -> Result<String, String> {
+    Zone::named(value).map(|zone| zone.name).map_err(|error| error.to_string())
+}
+
+fn minutes(value: &str) -> Result<u32, String> {
+    let minutes = value.parse().ok().filter(|minutes| *minutes <= RESYNC_MINUTES_MAX);
+    minutes.ok_or_else(|| format!("must be 0 to {RESYNC_MINUTES_MAX} minutes (0: only at boot)"))
+}
+
 fn letters(word: &str) -> bool {
     word.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
@@ -96,7 +102,7 @@ fn host(value: &str) -> Result<String, String> {
 /// A number in these bounds; `none` for no number.
 fn number<T>(value: &str, least: T, most: T) -> Result<Option<T>, String>
 where
-    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+    T: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
 {
     if value.eq_ignore_ascii_case(NONE) {
         return Ok(None);
@@ -182,7 +188,9 @@ mod tests {
     #[test]
     fn each_fact_knows_its_values() {
         let check = |name: &str, good: &[&str], bad: &[&str]| {
-            good.iter().for_each(|value| assert_eq!(check_fact(name, value), Some(Ok(())), "{name}={value}"));
+            for value in good {
+                assert_eq!(check_fact(name, value), Some(Ok(())), "{name}={value}");
+            }
             for value in bad {
                 assert!(check_fact(name, value).is_some_and(|checked| checked.is_err()), "{name}={value}");
             }
