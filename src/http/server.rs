@@ -126,8 +126,9 @@ impl HttpServer {
             .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX.min(files / 2).max(1)));
         let mut connections = JoinSet::new();
-        let mut arrivals = open_door(listener, places, shared.clock.clone(), cancel);
-        while let Some(Arrival { permit, stream, peer }) = arrivals.recv().await {
+        let mut arrivals = open_door(listener, places, shared.clock.clone());
+        while let Some(Some(arrival)) = cancel.run_until_cancelled(arrivals.recv()).await {
+            let Arrival { permit, stream, peer } = arrival;
             while connections.try_join_next().is_some() {}
             let Some(place) = crowd.enter(peer.ip().to_canonical()) else {
                 debug!("Closed a connection of {peer}: its address has too many");
@@ -139,6 +140,7 @@ impl HttpServer {
                 connection.serve().await;
             });
         }
+        drop(arrivals);
         shared.stopping.cancel();
         let finish = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
@@ -164,28 +166,32 @@ struct Arrival {
     peer: SocketAddr,
 }
 
-/// Takes connections in while there are places, until `cancel`. On a thread of its own, because beside thousands of
-/// connections a task's turn comes seldom, and a SYN that finds the kernel's queue full costs a phone a second.
+/// Takes connections in while there are places, until nobody takes them from here. On a thread of its own, because
+/// beside thousands of connections a task's turn comes seldom, and a SYN that finds the kernel's queue full costs a
+/// phone a second.
 fn open_door(
     listener: TcpListener,
     places: Arc<Semaphore>,
     clock: Clock,
-    cancel: CancellationToken,
 ) -> mpsc::UnboundedReceiver<Arrival> {
     let (queue, arrivals) = mpsc::unbounded_channel();
+    let closed = queue.clone();
     let accepting = async move {
         while let Ok(permit) = Arc::clone(&places).acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, peer)) => {
-                    // Nobody takes it any more: the service has ended.
-                    let _ = queue.send(Arrival { permit, stream, peer });
-                }
+                Ok((stream, peer)) => drop(queue.send(Arrival { permit, stream, peer })),
                 Err(error) => pause(&error, &clock).await,
             }
         }
     };
+    let until_closed = async move {
+        tokio::select! {
+            () = closed.closed() => {}
+            () = accepting => {}
+        }
+    };
     let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || runtime.block_on(cancel.run_until_cancelled_owned(accepting)));
+    tokio::task::spawn_blocking(move || runtime.block_on(until_closed));
     arrivals
 }
 
