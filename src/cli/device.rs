@@ -72,7 +72,7 @@ pub(crate) enum Args {
     Set {
         /// In any usual form
         mac: Mac,
-        /// Facts of [site] that this phone has otherwise (timezone, language, vlan, …), or any setting of its profile
+        /// Facts of the site that this phone has otherwise (timezone, language, vlan, …), or any setting of its profile
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
