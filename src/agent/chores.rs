@@ -20,7 +20,8 @@ use crate::store::Store;
 
 /// How soon a phone's sighting is in the database; a batch is one transaction.
 const BATCH_WAIT: Duration = Duration::from_millis(500);
-/// Sightings of one transaction.
+/// Sightings of one transaction. More wait for the next: while a whole fleet boots, its phones come first, and what is
+/// known of them is written down when they have their files.
 const BATCH_MAX: usize = 2_000;
 /// How soon a change by another process is seen when nobody pokes.
 const REFRESH_WAIT: Duration = Duration::from_millis(200);
@@ -145,10 +146,12 @@ pub(super) async fn record(
         if stopping {
             heard.close();
         } else {
-            let more = async {
-                while heard.recv_many(&mut batch, BATCH_MAX).await > 0 && batch.len() < BATCH_MAX {}
-            };
-            let _ = tokio::time::timeout(BATCH_WAIT, last.run_until_cancelled(more)).await;
+            last.run_until_cancelled(tokio::time::sleep(BATCH_WAIT)).await;
+            while batch.len() < BATCH_MAX
+                && let Ok(one) = heard.try_recv()
+            {
+                batch.push(one);
+            }
         }
         while stopping && heard.recv_many(&mut batch, BATCH_MAX).await > 0 {}
         write(&store, &mut batch).await;

@@ -24,7 +24,8 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
@@ -125,28 +126,21 @@ impl HttpServer {
             .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX.min(files / 2).max(1)));
         let mut connections = JoinSet::new();
-        loop {
+        let mut arrivals = open_door(listener, places, shared.clock.clone());
+        while let Some(Some(arrival)) = cancel.run_until_cancelled(arrivals.recv()).await {
+            let Arrival { permit, stream, peer } = arrival;
             while connections.try_join_next().is_some() {}
-            let accepted = tokio::select! {
-                () = cancel.cancelled() => break,
-                accepted = accept(&listener, &places) => accepted,
+            let Some(place) = crowd.enter(peer.ip().to_canonical()) else {
+                debug!("Closed a connection of {peer}: its address has too many");
+                continue;
             };
-            match accepted {
-                Ok((permit, stream, peer)) => {
-                    let Some(place) = crowd.enter(peer.ip().to_canonical()) else {
-                        debug!("Closed a connection of {peer}: its address has too many");
-                        continue;
-                    };
-                    let connection = Connection::new(Arc::clone(&shared), stream, peer, place);
-                    connections.spawn(async move {
-                        let _permit = permit;
-                        connection.serve().await;
-                    });
-                }
-                Err(error) => pause(&error, &shared.clock).await,
-            }
+            let connection = Connection::new(Arc::clone(&shared), stream, peer, place);
+            connections.spawn(async move {
+                let _permit = permit;
+                connection.serve().await;
+            });
         }
-        drop(listener);
+        drop(arrivals);
         shared.stopping.cancel();
         let finish = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
@@ -165,14 +159,40 @@ async fn pause(error: &io::Error, clock: &Clock) {
     }
 }
 
-/// The next connection, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(tokio::sync::OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    let permit = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((permit, stream, peer))
+/// A connection that waits for its task.
+struct Arrival {
+    permit: OwnedSemaphorePermit,
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+/// Takes connections in while there are places, until nobody takes them from here. On a thread of its own, because
+/// beside thousands of connections a task's turn comes seldom, and a SYN that finds the kernel's queue full costs a
+/// phone a second.
+fn open_door(
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    clock: Clock,
+) -> mpsc::UnboundedReceiver<Arrival> {
+    let (queue, arrivals) = mpsc::unbounded_channel();
+    let closed = queue.clone();
+    let accepting = async move {
+        while let Ok(permit) = Arc::clone(&places).acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, peer)) => drop(queue.send(Arrival { permit, stream, peer })),
+                Err(error) => pause(&error, &clock).await,
+            }
+        }
+    };
+    let until_closed = async move {
+        tokio::select! {
+            () = closed.closed() => {}
+            () = accepting => {}
+        }
+    };
+    let runtime = Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(until_closed));
+    arrivals
 }
 
 /// One connection and what is known of it.

@@ -77,8 +77,8 @@ impl UdpEndpoint {
         prepare: impl FnOnce(&Socket) -> io::Result<()>,
         enlarge: impl FnOnce(&Socket) -> io::Result<()>,
     ) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
+        let socket =
+            Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
         match address {
             SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
             SocketAddr::V6(_) => {

@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -212,10 +212,12 @@ impl PnpServer {
         let mut readers = JoinSet::new();
         for socket in [Source::Group(ear.clone()), Source::Voice(Arc::clone(&voice))] {
             let drained = drain(socket, queue.clone(), Arc::clone(&counters));
-            readers.spawn(cancel.clone().run_until_cancelled_owned(drained));
+            // Until the socket is empty: beside thousands of connections a task's turn comes seldom.
+            readers.spawn(cancel.clone().run_until_cancelled_owned(unconstrained(drained)));
         }
         drop(queue);
-        Worker::new(parts, ear, voice, reply_port, secret, counters).run(arrivals, cancel).await;
+        let worker = Worker::new(parts, ear, voice, reply_port, secret, counters);
+        unconstrained(worker.run(arrivals, cancel)).await;
         readers.shutdown().await;
     }
 }
@@ -349,14 +351,16 @@ mod tests {
         let store =
             Store::open(&url, Vault::with_key([7; 32]), clock.clone(), Entropy::System).await.unwrap();
         let (sender, sightings) = mpsc::channel(100);
-        let mac = "00:04:13:00:00:99".parse().unwrap();
+        let neighbour = |last, mac: &str| (IpAddr::from([127, 0, 0, last]), mac.parse().unwrap());
+        let neighbours =
+            [neighbour(99, "000413000099"), neighbour(9, "000413aabbcc"), neighbour(10, "000413aabbdd")];
         let server = PnpServer::bind(PnpParts {
             config: PnpConfig { receive, port, reply_port: 0, ..PnpConfig::default() },
             adopt: AdoptConfig { policy, ..AdoptConfig::default() },
             observe: false,
             roots: Roots { http: Some(http), tftp: None },
             interfaces: Interfaces::fixed(Table::read(&["lo".to_owned()]).unwrap()),
-            neighbours: Neighbours::declared(HashMap::from([(IpAddr::from([127, 0, 0, 99]), mac)])),
+            neighbours: Neighbours::declared(HashMap::from(neighbours)),
             store: store.clone(),
             catalog: Arc::new(Catalog::builtin().unwrap()),
             clock,
@@ -523,9 +527,30 @@ mod tests {
         assert_eq!(device.lines[0].account.username, "200");
         assert_eq!(next_outcome(&mut bench).await.0, "answered");
         assert_eq!(next_outcome(&mut bench).await.0, "refused its URL with 481");
-        phone.ask("MAC%3a000413AABBDD", "b").await;
+        let late = Phone::new(&bench, 10);
+        late.ask("MAC%3a000413AABBDD", "b").await;
         assert_eq!(next_outcome(&mut bench).await, ("pending: no account is free".to_owned(), true));
-        assert!(phone.hears_nothing().await);
+        assert!(late.hears_nothing().await);
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_an_account_in_the_name_of_another_phone() {
+        let mut bench = bench(AdoptPolicy::Auto, PnpReceive::Udp, 0).await.unwrap();
+        add_pool_account(&bench, "200").await;
+        let liar = Phone::new(&bench, 10);
+        liar.ask("MAC%3a000413AABBCC", "a").await;
+        assert_eq!(next_outcome(&mut bench).await, ("asked for by another phone".to_owned(), false));
+        assert!(liar.hears_nothing().await);
+        assert_eq!(bench.store.inventory().pool_size(), 1);
+        Phone::new(&bench, 9).exchange(&bench, "MAC%3a000413AABBCC", "b", 200).await;
+    }
+
+    #[tokio::test]
+    async fn a_phone_is_not_silenced_by_another_that_asks_in_its_name() {
+        let bench = bench(AdoptPolicy::Known, PnpReceive::Udp, 0).await.unwrap();
+        approve(&bench, "000413aabbcc").await;
+        Phone::new(&bench, 10).ask("MAC%3a000413AABBCC", "a").await;
+        Phone::new(&bench, 9).exchange(&bench, "MAC%3a000413AABBCC", "b", 200).await;
     }
 
     #[tokio::test]

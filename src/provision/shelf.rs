@@ -254,8 +254,8 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("firmware/snom")).unwrap();
         std::fs::write(folder.path().join("firmware/snom/big.bin"), vec![7; 300_000]).unwrap();
         let shelf = Shelf::new(folder.path().to_owned(), Clock::manual(Timestamp(0)));
-        let wishes = (0..50).map(|_| shelf.take(Area::Firmware, "snom", "big.bin"));
-        let taken = futures_util::future::join_all(wishes).await;
+        let asked = (0..50).map(|_| shelf.take(Area::Firmware, "snom", "big.bin"));
+        let taken = futures_util::future::join_all(asked).await;
         let places: std::collections::BTreeSet<_> =
             taken.iter().map(|body| body.as_ref().unwrap().bytes.as_ptr().addr()).collect();
         assert_eq!(places.len(), 1, "the same memory for all");

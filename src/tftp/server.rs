@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinSet, unconstrained};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -110,7 +110,8 @@ impl TftpServer {
         let (queue, mut arrivals) = mpsc::channel(REQUESTS_WAITING_MAX);
         let mut readers = JoinSet::new();
         for endpoint in endpoints {
-            readers.spawn(drain(endpoint, queue.clone()));
+            // Until the socket is empty: beside thousands of transfers a task's turn comes seldom.
+            readers.spawn(unconstrained(drain(endpoint, queue.clone())));
         }
         let mut dispatcher = Dispatcher::new(Arc::new(Shared { desk, networks, interfaces, clock, strays }));
         loop {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace, warn};
 
@@ -26,8 +26,9 @@ use crate::profile::Clue;
 use crate::provision::{self, Admission, Heard, Votes};
 use crate::store::StoreError;
 
-/// Datagrams taken in before their answers are sent.
-const BATCH: usize = 64;
+/// Datagrams taken in before their answers are sent. After a full batch everybody else has a turn: some milliseconds of
+/// SIP, because a phone repeats what is not answered within 500, and then what the phones fetch.
+const BATCH: usize = 256;
 /// Phones that wait for the neighbour table or for adoption at a time; more have to ask again.
 const WAITING_MAX: usize = 256;
 
@@ -61,6 +62,8 @@ struct Case {
 enum Waited {
     Resolved(Case, Option<Mac>),
     Adopted(Case, Arc<Identity>, Result<Option<Arc<Device>>, StoreError>),
+    /// The phone that asks to be adopted is not the one whose MAC it writes.
+    Impostor(Case, Arc<Identity>, Option<Mac>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,6 +115,10 @@ impl Worker {
                     }
                     for arrival in batch.drain(..) {
                         self.take_in(&arrival);
+                    }
+                    self.send().await;
+                    if count == BATCH {
+                        yield_now().await;
                     }
                 }
                 Some(waited) = self.waiting.join_next() => match waited {
@@ -165,7 +172,7 @@ impl Worker {
         };
         let peer =
             Peer { phone, ours: SocketAddrV4::new(ours, self.reply_port), interface: arrival.interface };
-        let names = Names::new(&self.secret, phone, &subscribe);
+        let names = Names::new(&self.secret, &peer, &subscribe);
         let inventory = self.parts.store.inventory();
         let served = |mac| inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
         if let Some(commands) = self.memory.again(&names, served, self.parts.clock.instant()) {
@@ -199,9 +206,9 @@ impl Worker {
         let device = self.parts.store.inventory().device(mac);
         let device = device.as_deref();
         let allowed = if device.is_some_and(|device| device.approval == Approval::Approved) {
-            self.memory.answers_known(mac, now)
+            self.memory.answers_known((mac, *case.peer.phone.ip()), now)
         } else {
-            self.memory.hears_stranger(mac, now)
+            self.memory.hears_stranger((mac, *case.peer.phone.ip()), now)
         };
         if !allowed {
             count(&self.counters.limited);
@@ -249,8 +256,13 @@ impl Worker {
         if !self.may_wait(Busy::Adopting(mac)) {
             return;
         }
-        let store = self.parts.store.clone();
+        let (store, neighbours) = (self.parts.store.clone(), self.parts.neighbours.clone());
         self.waiting.spawn(async move {
+            // Only the phone itself takes an account out of the pool.
+            let neighbour = neighbours.mac_of(IpAddr::V4(*case.peer.phone.ip()), case.peer.interface).await;
+            if neighbour != Some(mac) {
+                return Waited::Impostor(case, identity, neighbour);
+            }
             let adopted = store.adopt(&identity, Way::ZeroTouch).await;
             Waited::Adopted(case, identity, adopted)
         });
@@ -278,11 +290,22 @@ impl Worker {
                 };
                 self.consider(case, mac);
             }
+            Waited::Impostor(case, identity, neighbour) => {
+                let Some(mac) = identity.mac else { return };
+                self.busy.remove(&Busy::Adopting(mac));
+                let who = neighbour.map_or("nobody answers ARP there".to_owned(), |other| other.to_string());
+                warn!(device.mac = %mac, "Did not adopt {mac} from {}: {who}", case.peer.phone);
+                self.answer(&case, &identity, &Standing::Ignored("asked for by another phone"));
+            }
             Waited::Adopted(case, identity, adopted) => {
                 let Some(mac) = identity.mac else { return };
                 self.busy.remove(&Busy::Adopting(mac));
                 match adopted {
-                    Ok(Some(device)) if self.memory.answers_known(mac, self.parts.clock.instant()) => {
+                    Ok(Some(device))
+                        if self
+                            .memory
+                            .answers_known((mac, *case.peer.phone.ip()), self.parts.clock.instant()) =>
+                    {
                         info!(device.mac = %mac, "Adopted {mac} from {}", case.peer.phone);
                         self.serve(&case, &identity, &device);
                     }
