@@ -55,6 +55,8 @@ pub enum Standing {
     Pending(&'static str),
     /// It gets nothing, for this reason.
     Ignored(&'static str),
+    /// It gets nothing: whatever its URL said, nobody would answer at the address of ours that it sees.
+    Unreachable,
 }
 
 /// What a NOTIFY carries.
@@ -111,6 +113,10 @@ pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     match standing {
         Standing::Pending(outcome) => vec![Command::Record(seen(question, outcome, true))],
         Standing::Ignored(reason) => vec![Command::Record(seen(question, reason, false))],
+        Standing::Unreachable => {
+            let outcome = format!("no service for files listens on {}", peer.ours.ip());
+            vec![Command::Record(seen(question, &outcome, false))]
+        }
         Standing::Served(offer) => vec![
             Command::Record(seen(question, "answered", false)),
             Command::Respond { peer: *peer, bytes: answer::ok(subscribe, peer, names).into() },

@@ -36,7 +36,7 @@ use crate::net::neighbours::Neighbours;
 use crate::net::packet;
 use crate::net::udp::{Datagram, UdpEndpoint};
 use crate::profile::Catalog;
-use crate::provision::{Heard, Root};
+use crate::provision::{Heard, Roots};
 use crate::store::Store;
 
 /// Datagrams between the sockets and the decisions, about 1 KB each: a fleet of 10,000 that boots at once, and some of
@@ -61,8 +61,8 @@ pub struct PnpParts {
     pub adopt: AdoptConfig,
     /// Hear and record only.
     pub observe: bool,
-    /// What goes into URLs.
-    pub root: Root,
+    /// What goes into URLs, for each phone what answers at the address that it sees.
+    pub roots: Roots,
     /// The interfaces to hear on, as they come and go.
     pub interfaces: Interfaces,
     /// Who is behind an address, for phones that do not write their MAC.
@@ -335,6 +335,16 @@ mod tests {
     }
 
     async fn bench(policy: AdoptPolicy, receive: PnpReceive, port: u16) -> Result<Bench, PnpError> {
+        bench_beside(policy, receive, port, SocketAddr::from(([127, 0, 0, 1], 8480))).await
+    }
+
+    /// The same beside an HTTP service that listens at `http`.
+    async fn bench_beside(
+        policy: AdoptPolicy,
+        receive: PnpReceive,
+        port: u16,
+        http: SocketAddr,
+    ) -> Result<Bench, PnpError> {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::System;
         let url = format!("sqlite:{}", folder.path().join("offhook.db").display());
@@ -348,7 +358,7 @@ mod tests {
             config: PnpConfig { receive, port, reply_port: 0, ..PnpConfig::default() },
             adopt: AdoptConfig { policy, ..AdoptConfig::default() },
             observe: false,
-            root: Root::Http(8480),
+            roots: Roots { http: Some(http), tftp: None },
             interfaces: Interfaces::fixed(Table::read(&["lo".to_owned()]).unwrap()),
             neighbours: Neighbours::declared(HashMap::from(neighbours)),
             store: store.clone(),
@@ -465,6 +475,18 @@ mod tests {
         // Had the answer not been understood, the NOTIFY would come again after half a second.
         assert!(phone.hear(Duration::from_millis(900)).await.is_none());
         assert_eq!(bench.counters.taken.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_phone_hears_nothing_where_no_file_would_answer_it() {
+        let elsewhere = SocketAddr::from(([192, 0, 2, 35], 8480));
+        let mut bench = bench_beside(AdoptPolicy::Known, PnpReceive::Udp, 0, elsewhere).await.unwrap();
+        approve(&bench, "000413aabbcc").await;
+        let phone = Phone::new(&bench, 9);
+        phone.ask("MAC%3a000413AABBCC", "a").await;
+        let reason = "no service for files listens on 127.0.0.1".to_owned();
+        assert_eq!(next_outcome(&mut bench).await, (reason, false));
+        assert!(phone.hears_nothing().await);
     }
 
     #[tokio::test]
@@ -623,7 +645,7 @@ mod tests {
             config,
             adopt: AdoptConfig::default(),
             observe: false,
-            root: Root::Http(8480),
+            roots: Roots::default(),
             interfaces: Interfaces::fixed(Table::default()),
             neighbours: Neighbours::declared(HashMap::new()),
             store: bench.store.clone(),

@@ -321,22 +321,25 @@ impl Worker {
     }
 
     fn serve(&mut self, case: &Case, identity: &Arc<Identity>, device: &Device) {
-        let standing = self.offer(case, identity, device).map_or_else(Standing::Ignored, Standing::Served);
+        let standing = self.offer(case, identity, device).map_or_else(|none| none, Standing::Served);
         self.answer(case, identity, &standing);
     }
 
     /// The device's own URL, as its phone reaches us.
-    fn offer(&self, case: &Case, identity: &Identity, device: &Device) -> Result<Offer, &'static str> {
-        let vendor = device.vendor.as_ref().or(identity.vendor.as_ref()).ok_or("no profile knows it")?;
-        let profile = self.parts.catalog.get(vendor).ok_or("its vendor has no profile")?;
+    fn offer(&self, case: &Case, identity: &Identity, device: &Device) -> Result<Offer, Standing> {
+        let vendor = device.vendor.as_ref().or(identity.vendor.as_ref());
+        let vendor = vendor.ok_or(Standing::Ignored("no profile knows it"))?;
+        let profile = self.parts.catalog.get(vendor).ok_or(Standing::Ignored("its vendor has no profile"))?;
+        let ours = IpAddr::V4(*case.peer.ours.ip());
+        let root = self.parts.roots.for_phone(ours, profile).ok_or(Standing::Unreachable)?;
         let token = self.parts.store.bootstrap_token(device).map_err(|error| {
             warn!(device.mac = %device.mac, "Cannot make the URL of {}: {error}", device.mac);
-            "its token cannot be opened"
+            Standing::Ignored("its token cannot be opened")
         })?;
-        let base = self.parts.root.own_url(IpAddr::V4(*case.peer.ours.ip()), &token);
+        let base = root.own_url(ours, &token);
         let model = device.model.as_deref().or(identity.model.as_deref());
-        let url =
-            profile.provisioning_url(&base, device.mac, model).ok_or("its model takes no URL by PnP")?;
+        let url = profile.provisioning_url(&base, device.mac, model);
+        let url = url.ok_or(Standing::Ignored("its model takes no URL by PnP"))?;
         Ok(Offer { url, content_type: profile.pnp_content_type().to_owned() })
     }
 
@@ -354,6 +357,10 @@ impl Worker {
             Standing::Pending(outcome) => {
                 count(&self.counters.unserved);
                 info!(device.mac = %mac, "Heard {mac} at {}: {outcome}", peer.phone);
+            }
+            Standing::Unreachable => {
+                count(&self.counters.unserved);
+                info!(device.mac = %mac, "No service for files listens on {}, where {mac} sees us", peer.ours.ip());
             }
             Standing::Ignored(reason) => {
                 count(&self.counters.unserved);
