@@ -2,7 +2,7 @@
 //! store or the neighbour table on behalf of one phone while another one could be answered.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -220,7 +220,12 @@ impl Worker {
             self.answer(&case, &identity, &Standing::Ignored("only observed"));
             return;
         }
-        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity, mac)) {
+        match provision::admission(
+            &identity,
+            device,
+            &self.parts.adopt,
+            self.knows(&identity, mac, *case.peer.ours.ip()),
+        ) {
             Admission::Serve => match device {
                 Some(device) => self.serve(&case, &identity, device),
                 None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),
@@ -246,9 +251,11 @@ impl Worker {
     }
 
     /// Whether a profile has a URL for this phone: only then may a stranger take an account without a person.
-    fn knows(&self, identity: &Identity, mac: Mac) -> bool {
+    fn knows(&self, identity: &Identity, mac: Mac, ours: Ipv4Addr) -> bool {
         let profile = identity.vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor));
-        let url = profile.and_then(|profile| profile.provisioning_url("", mac, identity.model.as_deref()));
+        let reached =
+            profile.filter(|profile| self.parts.roots.for_phone(IpAddr::V4(ours), profile).is_some());
+        let url = reached.and_then(|profile| profile.provisioning_url("", mac, identity.model.as_deref()));
         url.is_some() && provision::is_known(identity, &self.parts.catalog)
     }
 
