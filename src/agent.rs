@@ -26,7 +26,7 @@ use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::Neighbours;
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
-use crate::provision::{Desk, DeskParts, Heard, Root};
+use crate::provision::{Desk, DeskParts, Heard, Roots};
 use crate::store::Store;
 use crate::tftp::server::TftpServer;
 
@@ -61,7 +61,7 @@ pub enum AgentError {
     #[error("cannot read the interfaces and neighbours from the kernel: {0}")]
     Network(io::Error),
     /// Another agent has this data.
-    #[error("another agent is running on this data: it answers at {0}")]
+    #[error("another agent is running on this data: it holds {0}")]
     Running(String),
     /// Nothing could be opened.
     #[error("no service could be opened")]
@@ -185,7 +185,6 @@ struct Parts {
 struct Opened {
     services: Vec<Service>,
     addresses: Addresses,
-    root: Option<Root>,
     pnp: Option<PnpServer>,
     http: Option<HttpServer>,
     tftp: Option<TftpServer>,
@@ -212,7 +211,6 @@ impl Opened {
             Ok((address, server)) => {
                 self.services.push(Service::on("HTTP", format!("{address}/tcp"), "files for phones"));
                 self.addresses.http = Some(address);
-                self.root = Some(Root::Http(address.port()));
                 self.http = Some(server);
             }
             Err(error) => self.refuse("HTTP", address, "tcp", "http.listen", &error),
@@ -228,7 +226,6 @@ impl Opened {
             Ok((address, server)) => {
                 self.services.push(Service::on("TFTP", format!("{address}/udp"), "files for phones"));
                 self.addresses.tftp = Some(address);
-                self.root = self.root.or(Some(Root::Tftp(address.port())));
                 self.tftp = Some(server);
             }
             Err(error) => self.refuse("TFTP", address, "udp", "tftp.listen", &error),
@@ -242,19 +239,19 @@ impl Opened {
         if !config.enabled {
             return self.services.push(Service::off("PnP", port, "pnp.enabled is false"));
         }
-        // Who only observes hands out no URL, so its port does not matter.
-        let Some(root) = self.root.or(options.observe.then_some(Root::Http(0))) else {
+        // Who only observes hands out no URL.
+        if self.roots().is_empty() && !options.observe {
             return self.services.push(Service::off(
                 "PnP",
                 port,
                 "there is no service for files to point phones at",
             ));
-        };
+        }
         let bound = PnpServer::bind(PnpParts {
             config: config.clone(),
             adopt: options.config.adopt.clone(),
             observe: options.observe,
-            root,
+            roots: self.roots(),
             interfaces: parts.interfaces.clone(),
             neighbours: parts.neighbours.clone(),
             store: options.store.clone(),
@@ -276,6 +273,10 @@ impl Opened {
             }
             Err(error) => self.services.push(Service::off("PnP", port, error.to_string())),
         }
+    }
+
+    fn roots(&self) -> Roots {
+        Roots { http: self.addresses.http, tftp: self.addresses.tftp }
     }
 
     /// The address to bind, unless the service is off.
@@ -311,10 +312,13 @@ impl Opened {
 
     fn serve(self, parts: &Parts, cancel: &CancellationToken) -> JoinSet<()> {
         let mut serving = JoinSet::new();
+        let roots = self.roots();
         if let Some(pnp) = self.pnp {
             serving.spawn(pnp.run(cancel.clone()));
         }
-        let Some(root) = self.root else { return serving };
+        if roots.is_empty() {
+            return serving;
+        }
         let options = &parts.options;
         let desk = Desk::new(DeskParts {
             adopt: options.config.adopt.clone(),
@@ -325,7 +329,7 @@ impl Opened {
             neighbours: parts.neighbours.clone(),
             clock: options.clock.clone(),
             files: options.places.files(),
-            root,
+            roots,
             sightings: parts.sightings.clone(),
         });
         if let Some(http) = self.http {

@@ -12,6 +12,7 @@ mod catalog;
 mod check;
 mod error;
 mod escape;
+mod fact;
 #[cfg(test)]
 mod fixture;
 mod identify;
@@ -32,6 +33,7 @@ pub use catalog::{Catalog, Requested};
 pub use check::{Report, check_all};
 pub use error::ProfileError;
 pub use escape::ControlCharacter;
+pub use fact::check_fact;
 pub use identify::{Clue, Identified, ReadClue};
 pub use model::Model;
 pub use origin::Origin;
@@ -246,6 +248,17 @@ impl Profile {
         self.models.spelling(printed).unwrap_or(printed)
     }
 
+    /// The model that a person or a phone wrote, as the profile spells it and without the vendor's name before it:
+    /// `D785` for `snomD785`. A model that is not known stays as it was written.
+    pub fn model_name(&self, written: &str) -> String {
+        let bare = recogniser::model_name(written, self.names());
+        let known = [Some(written), bare.as_deref()]
+            .into_iter()
+            .flatten()
+            .find_map(|name| self.models.spelling(name));
+        known.unwrap_or(written).to_owned()
+    }
+
     /// The vendor's MAC ranges.
     pub fn ranges(&self) -> &[MacRange] {
         &self.ranges
@@ -258,6 +271,8 @@ impl Profile {
         if file.scope == Scope::Device && subject.device.is_none() {
             return Err(RenderError::NoDevice { file: name });
         }
+        let (site, refused) = subject.site.seen_by(subject.device);
+        let subject = &Subject { site: &site, ..*subject };
         let asked = subject.model();
         let known = asked.and_then(|name| self.model(name));
         let model = known.unwrap_or(self.models.any());
@@ -270,7 +285,7 @@ impl Profile {
         let context = subject::context(subject, &ground)?;
         let mut drawing =
             self.templates.draw(&file.template, file.format, context).map_err(|error| self.failed(error))?;
-        drawing.trace.notes.extend(subject::notes(subject));
+        drawing.trace.notes.extend(subject::notes(subject).into_iter().chain(refused));
         let rules = SlotRules {
             file: &name,
             format: file.format,
@@ -279,6 +294,13 @@ impl Profile {
             form: &file.form,
         };
         Rendered::cut(drawing, &rules)
+    }
+
+    /// Whether a template reads the setting of this name. A name with a number at its end may be one that a template
+    /// puts together.
+    pub fn reads_setting(&self, name: &str) -> bool {
+        let numbered = || name.ends_with(|c: char| c.is_ascii_digit()) && self.templates.reads("settings");
+        self.templates.reads(&format!("settings.{name}")) || numbered()
     }
 
     fn failed(&self, error: TemplateError) -> RenderError {

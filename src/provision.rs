@@ -17,7 +17,7 @@ pub(crate) use votes::Votes;
 use crate::config::{AdoptConfig, AdoptPolicy};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting};
 use crate::net::interfaces::{Interface, Table};
-use crate::profile::Catalog;
+use crate::profile::{Catalog, Profile};
 use crate::secret::Secret;
 
 /// A phone asks for a file.
@@ -61,6 +61,28 @@ pub struct FileBody {
     pub etag: String,
     /// Whether parts may be asked for: static files only, so that a phone's file is always whole.
     pub ranges: bool,
+    /// For whom it is, where that is to be recorded once it is sent: [`Desk::handed`] takes it back.
+    pub receipt: Option<Receipt>,
+}
+
+/// Which phone asked for which file.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    pub(crate) identity: Identity,
+    pub(crate) name: String,
+}
+
+/// What became of a file that the desk gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// It is being sent.
+    Sent,
+    /// The phone named its tag: it has this very file already.
+    Known,
+    /// Only its head was asked for.
+    Head,
+    /// The phone broke off, or fell silent; asking by TFTP only for the size ends like this, too.
+    Part,
 }
 
 /// A path taken apart. A name from the network is compared with names we know; it never becomes a path on disk.
@@ -173,7 +195,45 @@ pub struct Heard {
     pub pending: bool,
 }
 
-/// Where phones reach our files: the scheme and port that go into URLs. HTTP where there is HTTP.
+/// Where the services for files listen; `None` for what is off. Which of them a phone reaches depends on the address of
+/// ours that it sees: a service bound to one address answers at no other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Roots {
+    /// The phones' HTTP listener.
+    pub http: Option<SocketAddr>,
+    /// TFTP.
+    pub tftp: Option<SocketAddr>,
+}
+
+impl Roots {
+    /// The service that answers at our address `ours`: HTTP where it listens there, else TFTP where it does.
+    pub fn at(self, ours: IpAddr) -> Option<Root> {
+        let here = |bound: &SocketAddr| listens(*bound, ours);
+        let http = self.http.filter(here).map(|bound| Root::Http(bound.port()));
+        http.or_else(|| self.tftp.filter(here).map(|bound| Root::Tftp(bound.port())))
+    }
+
+    /// The same for a phone of this profile: TFTP is nothing to a phone that does not speak it.
+    pub fn for_phone(self, ours: IpAddr, profile: &Profile) -> Option<Root> {
+        self.at(ours).filter(|root| matches!(root, Root::Http(_)) || profile.reach().tftp)
+    }
+
+    /// Whether there is no service at all.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// Whether a socket bound to `bound` hears what is sent to `ours`. `[::]` is bound for both families.
+fn listens(bound: SocketAddr, ours: IpAddr) -> bool {
+    match bound.ip().to_canonical() {
+        IpAddr::V4(any) if any.is_unspecified() => ours.to_canonical().is_ipv4(),
+        IpAddr::V6(any) if any.is_unspecified() => true,
+        one => one == ours.to_canonical(),
+    }
+}
+
+/// Where a phone reaches our files: the scheme and port that go into its URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Root {
     /// The phones' HTTP listener.
@@ -289,6 +349,39 @@ mod tests {
         assert_eq!(Root::Tftp(69).url(host), "tftp://192.168.1.35/");
         assert_eq!(Root::Tftp(1069).own_url(host, &Secret::new("ab")), "tftp://192.168.1.35:1069/d/ab/");
         assert_eq!(Root::Http(80).url("fe80::1".parse().unwrap()), "http://[fe80::1]:80/");
+    }
+
+    #[test]
+    fn a_service_is_named_only_where_it_listens() {
+        let check = |http: &str, tftp: &str, ours: &str, expected| {
+            let roots = Roots { http: http.parse().ok(), tftp: tftp.parse().ok() };
+            assert_eq!(roots.at(ours.parse().unwrap()), expected, "{http} {tftp} {ours}");
+        };
+        let (http, tftp) = (Some(Root::Http(8480)), Some(Root::Tftp(69)));
+        check("0.0.0.0:8480", "0.0.0.0:69", "192.168.1.35", http);
+        check("127.0.0.1:8480", "0.0.0.0:69", "192.168.1.35", tftp);
+        check("127.0.0.1:8480", "0.0.0.0:69", "127.0.0.1", http);
+        check("127.0.0.1:8480", "off", "192.168.1.35", None);
+        check("10.0.0.1:8480", "192.168.1.36:69", "192.168.1.35", None);
+        check("192.168.1.35:8480", "off", "192.168.1.35", http);
+        check("192.168.1.35:8480", "off", "::ffff:192.168.1.35", http);
+        check("0.0.0.0:8480", "off", "fe80::1", None);
+        check("[::]:8480", "off", "fe80::1", http);
+        check("[::]:8480", "off", "192.168.1.35", http);
+        check("off", "off", "192.168.1.35", None);
+    }
+
+    #[test]
+    fn a_phone_that_cannot_do_tftp_gets_no_tftp_url() {
+        let catalog = Catalog::builtin().unwrap();
+        let ours = IpAddr::from([192, 168, 1, 35]);
+        let roots = Roots { http: "127.0.0.1:8480".parse().ok(), tftp: "0.0.0.0:69".parse().ok() };
+        for profile in catalog.profiles() {
+            let expected = profile.reach().tftp.then_some(Root::Tftp(69));
+            assert_eq!(roots.for_phone(ours, profile), expected, "{}", profile.vendor());
+            let everywhere = Roots { http: "0.0.0.0:8480".parse().ok(), ..roots };
+            assert_eq!(everywhere.for_phone(ours, profile), Some(Root::Http(8480)));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the agent does beside serving: it claims its data, writes sightings in batches, and reads what another process
 //! wrote.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::path::{Path, PathBuf};
@@ -40,22 +41,24 @@ pub(super) fn raise_open_files() {
 pub(super) struct Claim {
     socket: Option<UnixDatagram>,
     path: PathBuf,
+    /// Held as long as this process lives; the kernel lets go of it, whatever becomes of the process.
+    _lock: Option<File>,
 }
 
-/// Binds the agent's socket; another agent that answers there keeps it.
+/// Takes the lock beside the agent's socket, then binds the socket; another agent that has the lock, or answers at the
+/// socket, keeps both. Whoever has the lock is alone, so that nobody binds between its steps.
 pub(super) fn claim(path: &Path) -> Result<Claim, AgentError> {
+    let lock = lock(&path.with_extension("lock"))?;
     let alive = StdDatagram::unbound().and_then(|probe| probe.connect(path)).is_ok();
     if alive {
         return Err(AgentError::Running(path.display().to_string()));
     }
-    let bound =
-        path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                Ok(()) | Err(_) => UnixDatagram::bind(path),
-            }
-        });
-    let socket = bound
+    let free = match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    };
+    let socket = free
+        .and_then(|()| UnixDatagram::bind(path))
         .inspect_err(|error| {
             warn!(
                 "Cannot listen on {}: {error}; changes by commands are seen a little later",
@@ -63,7 +66,25 @@ pub(super) fn claim(path: &Path) -> Result<Claim, AgentError> {
             );
         })
         .ok();
-    Ok(Claim { socket, path: path.to_owned() })
+    Ok(Claim { socket, path: path.to_owned(), _lock: lock })
+}
+
+/// The lock on this file, which stays where it is: who removed it would let two agents lock two files of one name.
+/// `None`, with a warning, where there can be none.
+fn lock(path: &Path) -> Result<Option<File>, AgentError> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let opened = made.and_then(|()| {
+        // One that another user made (root, by hand) can be locked without the right to write to it.
+        let own = File::options().write(true).create(true).truncate(false).open(path);
+        own.or_else(|error| File::open(path).map_err(|_| error))
+    });
+    let failed = match opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file)) {
+        Ok(file) => return Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => return Err(AgentError::Running(path.display().to_string())),
+        Err(TryLockError::Error(error)) => error,
+    };
+    warn!("Cannot lock {}: {failed}; a second agent on this data would not be noticed", path.display());
+    Ok(None)
 }
 
 impl Claim {
@@ -186,6 +207,18 @@ mod tests {
         drop(StdDatagram::bind(&path).unwrap());
         assert!(path.exists(), "a socket whose process is gone");
         assert!(claim(&path).unwrap().socket.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_second_agent_is_refused_where_no_socket_can_be_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        // Longer than the address of a Unix socket may be.
+        let path = folder.path().join("a".repeat(120)).join("agent.sock");
+        let first = claim(&path).unwrap();
+        assert!(first.socket.is_none());
+        assert!(matches!(claim(&path), Err(AgentError::Running(_))));
+        drop(first);
+        assert!(claim(&path).is_ok(), "the lock of a process that is gone is free");
     }
 
     #[test]

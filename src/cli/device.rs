@@ -1,5 +1,6 @@
 //! `offhook device`: the phones of the inventory and those that wait, one deed per subcommand.
 
+mod setting;
 mod view;
 
 use super::{Context, Failure, Outcome, open, output};
@@ -71,7 +72,7 @@ pub(crate) enum Args {
     Set {
         /// In any usual form
         mac: Mac,
-        /// Neutral names of settings, as profiles use them
+        /// Facts of the site that this phone has otherwise (timezone, language, vlan, …), or any setting of its profile
         #[arg(required = true, value_name = "KEY=VALUE")]
         settings: Vec<String>,
     },
@@ -116,13 +117,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         }
         Args::Remove { macs, with_accounts } => remove(context, &store, &macs, with_accounts).await,
         Args::Reveal { mac, kind, line } => reveal(context, &store, mac, kind, line).await,
-        Args::Set { mac, settings } => {
-            let settings = settings.iter().map(|text| setting(text)).collect::<Result<Vec<_>, _>>()?;
-            store.set(mac, &settings).await?;
-            open::poke(context);
-            done(context, &store, &[mac], "has these settings at its next fetch");
-            Ok(())
-        }
+        Args::Set { mac, settings } => setting::set(context, &store, mac, &settings).await,
     }
 }
 
@@ -241,39 +236,5 @@ fn done(context: &Context, store: &Store, macs: &[Mac], sentence: &str) {
     }
     for mac in macs {
         output::print(&format!("{mac} {sentence}\n"));
-    }
-}
-
-/// `KEY=VALUE`; `KEY=` removes.
-fn setting(text: &str) -> Result<(String, Option<String>), Failure> {
-    let refuse = |reason: &str| {
-        Failure::usage(
-            "setting",
-            format!("a setting is not understood: {reason}"),
-            "write KEY=VALUE, or KEY= to remove it",
-        )
-    };
-    let (name, value) = text.split_once('=').ok_or_else(|| refuse("there is no '='"))?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.len() > 100 || !name.chars().all(plain) {
-        return Err(refuse("a name has letters, digits, '.', '_' and '-'"));
-    }
-    if value.contains(char::is_control) || value.chars().count() > 1_024 {
-        return Err(refuse("a value has no control characters, and at most 1024 others"));
-    }
-    Ok((name.to_owned(), Some(value.to_owned()).filter(|value| !value.is_empty())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_is_a_name_and_a_value() {
-        assert_eq!(setting("a.b=c=d").unwrap(), ("a.b".to_owned(), Some("c=d".to_owned())));
-        assert_eq!(setting("a=").unwrap(), ("a".to_owned(), None));
-        for wrong in ["a", "=b", "a b=c", "a=b\nc"] {
-            assert!(setting(wrong).is_err(), "{wrong:?}");
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
 use crate::accounts::read_csv_file;
-use crate::profile::{Catalog, Profile};
+use crate::profile::Catalog;
 use crate::store::{Change, DeviceRow, FieldChange, ImportOptions, Plan, Problem, Sheet, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     }
     let mut sheet = read(&args.files)?;
     let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
+    spell_models(&mut sheet, &catalog);
     for note in unknown_phones(&sheet, &catalog) {
         sheet.note(note);
     }
@@ -98,19 +99,19 @@ fn unknown_phones(sheet: &Sheet, catalog: &Catalog) -> BTreeSet<String> {
             ));
         };
         let model = row.model.as_deref().filter(|model| profile.model(model).is_none())?;
-        let meant = meant_model(profile, model).map_or_else(String::new, |name| format!("; write {name}"));
-        Some(format!(
-            "{vendor} has no model '{model}': such phones get only what any of its phones gets{meant}"
-        ))
+        Some(format!("{vendor} has no model '{model}': such phones get only what any of its phones gets"))
     };
     sheet.devices().values().filter_map(note).collect()
 }
 
-/// `T46U` for `SIP-T46U`, `D785` for `snomD785`: the model without what some tables write before it.
-fn meant_model<'p>(profile: &'p Profile, written: &str) -> Option<&'p str> {
-    let written = written.to_ascii_lowercase();
-    let names = profile.models().map(|model| model.name.as_str());
-    names.filter(|name| written.ends_with(&name.to_ascii_lowercase())).max_by_key(|name| name.len())
+/// Models as their profile spells them: `T46U` for `SIP-T46U` and `t46u`, `D785` for `snomD785`.
+fn spell_models(sheet: &mut Sheet, catalog: &Catalog) {
+    for row in sheet.devices_mut() {
+        let profile = row.vendor.as_ref().and_then(|vendor| catalog.get(vendor));
+        if let (Some(profile), Some(model)) = (profile, &mut row.model) {
+            *model = profile.model_name(model);
+        }
+    }
 }
 
 fn tell(plan: &Plan, dry_run: bool) {
@@ -192,24 +193,34 @@ mod tests {
     use crate::store::RowPlace as Place;
 
     #[test]
-    fn a_vendor_or_model_without_a_profile_is_told() {
+    fn models_are_spelled_and_what_has_no_profile_is_told() {
         let mut sheet = Sheet::default();
         let phone = |vendor: &str, model: &str| DeviceRow {
             vendor: Some(Vendor::new(vendor)),
             model: Some(model.to_owned()),
             ..DeviceRow::default()
         };
-        let rows = [("yealink", "t46u"), ("yealink", "SIP-T46U"), ("snom", "snomD785"), ("yealnik", "T46U")];
-        for (last, (vendor, model)) in rows.iter().enumerate() {
+        let rows = [
+            ("yealink", "t46u", "T46U"),
+            ("yealink", "SIP-T46U", "T46U"),
+            ("yealink", "Yealink SIP-T46U", "T46U"),
+            ("yealink", "T99X", "T99X"),
+            ("snom", "snomD785", "D785"),
+            ("yealnik", "t46u", "t46u"),
+        ];
+        for (last, (vendor, model, _)) in rows.iter().enumerate() {
             let mac = format!("00156500000{last}").parse().unwrap();
             let place = Place { file: "a.csv".to_owned(), line: 2 };
             sheet.add(place, Some((mac, phone(vendor, model))), None);
         }
-        let notes = unknown_phones(&sheet, &Catalog::builtin().unwrap());
+        let catalog = Catalog::builtin().unwrap();
+        spell_models(&mut sheet, &catalog);
+        let spelled: Vec<_> = sheet.devices().values().filter_map(|row| row.model.as_deref()).collect();
+        assert_eq!(spelled, rows.map(|(_, _, spelled)| spelled));
+        let notes = unknown_phones(&sheet, &catalog);
         let expected = [
             "no profile for vendor 'yealnik': its phones get no files (there are: snom, yealink)",
-            "snom has no model 'snomD785': such phones get only what any of its phones gets; write D785",
-            "yealink has no model 'SIP-T46U': such phones get only what any of its phones gets; write T46U",
+            "yealink has no model 'T99X': such phones get only what any of its phones gets",
         ];
         assert_eq!(notes.into_iter().collect::<Vec<_>>(), expected);
     }

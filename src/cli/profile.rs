@@ -1,5 +1,6 @@
 //! `offhook profile`: list, check, test, render and identify by vendor profiles. Needs no running agent.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -34,13 +35,15 @@ pub(crate) enum Args {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct FolderArgs {
-    /// A folder of vendor folders, or one vendor's own (default: the built-in profiles)
+    /// A folder of vendor folders, or one vendor's own (default: the built-in profiles and those of
+    /// profiles.dir)
     dir: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TestArgs {
-    /// A folder of vendor folders, or one vendor's own (default: the built-in profiles)
+    /// A folder of vendor folders, or one vendor's own (default: the built-in profiles and those of
+    /// profiles.dir)
     dir: Option<PathBuf>,
     /// Write what comes out as the expected files
     #[arg(long, requires = "dir")]
@@ -95,16 +98,28 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             list(context);
             Ok(())
         }
-        Args::Check(args) => report(&check_all(&origin(args.dir.as_deref())?), context.json),
-        Args::Test(args) if args.bless => report(&bless(&origin(args.dir.as_deref())?), context.json),
-        Args::Test(args) => report(&test_all(&origin(args.dir.as_deref())?), context.json),
+        Args::Check(args) => each_origin(args.dir.as_deref(), context, check_all),
+        Args::Test(args) if args.bless => each_origin(args.dir.as_deref(), context, bless),
+        Args::Test(args) => each_origin(args.dir.as_deref(), context, test_all),
         Args::Render(args) => render(&args, context).await,
         Args::Identify(args) => identify(&args, context),
     }
 }
 
-fn origin(dir: Option<&Path>) -> Result<Origin, Failure> {
-    let Some(dir) = dir else { return Ok(Origin::BuiltIn) };
+/// Tries the profiles of the folder, or else all that this installation has.
+fn each_origin(dir: Option<&Path>, context: &Context, attempt: fn(&Origin) -> Report) -> Outcome {
+    let mut whole = Report::default();
+    for origin in origins(dir, context.config.profiles.dir.as_deref())? {
+        whole.add(attempt(&origin));
+    }
+    report(&whole, context.json)
+}
+
+fn origins(dir: Option<&Path>, configured: Option<&Path>) -> Result<Vec<Origin>, Failure> {
+    let Some(dir) = dir else {
+        let configured = configured.map(|dir| Origin::Folder(dir.to_owned()));
+        return Ok(std::iter::once(Origin::BuiltIn).chain(configured).collect());
+    };
     if !dir.is_dir() {
         return Err(Failure::usage(
             "no_folder",
@@ -112,7 +127,7 @@ fn origin(dir: Option<&Path>) -> Result<Origin, Failure> {
             "name a folder with vendor folders in it",
         ));
     }
-    Ok(Origin::Folder(dir.to_owned()))
+    Ok(vec![Origin::Folder(dir.to_owned())])
 }
 
 /// The catalog of this installation; broken profiles are told on standard error and left out.
@@ -294,9 +309,11 @@ fn print_files(profile: &Profile, subject: &Subject<'_>, only: Option<&str>, jso
             output::print(&format!("==> {} <==\n", row.file));
         }
         output::print(&row.text);
-        for note in &row.notes {
-            eprintln!("note: {note}");
-        }
+    }
+    // Files of one phone say the same of it; a person reads it once.
+    let mut told = BTreeSet::new();
+    for note in rows.iter().flat_map(|row| &row.notes).filter(|note| told.insert(note.as_str())) {
+        eprintln!("note: {note}");
     }
     Ok(())
 }

@@ -6,11 +6,10 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{Context, Failure, Outcome, open, output};
-use crate::config::Listen;
 use crate::device::{Mac, Vendor};
 use crate::net::interfaces::Table;
-use crate::profile::Catalog;
-use crate::provision::Root;
+use crate::profile::{Catalog, Profile};
+use crate::provision::{Root, Roots};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,12 +32,12 @@ struct Row {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
-    let roots = roots(&args, context)?;
+    let hosts = hosts(&args, context)?;
     let rows = match args.whose.as_deref() {
-        None => catalog.profiles().flat_map(|profile| shared(&catalog, profile.vendor(), &roots)).collect(),
+        None => catalog.profiles().flat_map(|profile| shared(&catalog, profile.vendor(), &hosts)).collect(),
         Some(whose) => match whose.parse::<Mac>() {
-            Ok(mac) => own(&catalog, mac, &roots, context).await?,
-            Err(_) => of_vendor(&catalog, &Vendor::new(whose), &roots)?,
+            Ok(mac) => own(&catalog, mac, &hosts, context).await?,
+            Err(_) => of_vendor(&catalog, &Vendor::new(whose), &hosts)?,
         },
     };
     output::listing(context.json, &rows, &["VENDOR", "TYPE THIS", "WHERE"], |row| {
@@ -47,19 +46,26 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     Ok(())
 }
 
-/// The shared root under each address of this host that a phone may reach.
-fn roots(args: &Args, context: &Context) -> Result<Vec<(Root, IpAddr)>, Failure> {
-    let root = match (context.config.http.listen, context.config.tftp.listen) {
-        (Listen::On(http), _) => Root::Http(http.port()),
-        (Listen::Off, Listen::On(tftp)) => Root::Tftp(tftp.port()),
-        (Listen::Off, Listen::Off) => {
-            return Err(Failure::no(
-                "no_files",
-                "http.listen and tftp.listen are both off",
-                "switch one of them on",
-            ));
-        }
-    };
+/// The addresses of this host that a phone may reach and where files are served, and by which services.
+struct Hosts {
+    addresses: Vec<IpAddr>,
+    roots: Roots,
+}
+
+impl Hosts {
+    /// What a phone of this profile can use, address by address.
+    fn of<'a>(&'a self, profile: &'a Profile) -> impl Iterator<Item = (Root, IpAddr)> + 'a {
+        self.addresses.iter().filter_map(|host| Some((self.roots.for_phone(*host, profile)?, *host)))
+    }
+}
+
+fn hosts(args: &Args, context: &Context) -> Result<Hosts, Failure> {
+    let config = &context.config;
+    let roots = Roots { http: config.http.listen.address(), tftp: config.tftp.listen.address() };
+    if roots.is_empty() {
+        let message = "http.listen and tftp.listen are both off";
+        return Err(Failure::no("no_files", message, "switch one of them on"));
+    }
     let hosts = match args.host {
         Some(host) => vec![host],
         None => interface_addresses(context)?,
@@ -68,7 +74,18 @@ fn roots(args: &Args, context: &Context) -> Result<Vec<(Root, IpAddr)>, Failure>
         let message = "this host has no interface that phones could reach";
         return Err(Failure::no("no_interface", message, "name its address: offhook url --host ADDRESS"));
     }
-    Ok(hosts.into_iter().map(|host| (root, host)).collect())
+    served(hosts, roots)
+}
+
+/// The addresses at which somebody answers: a URL that answers nothing is not handed out.
+fn served(mut addresses: Vec<IpAddr>, roots: Roots) -> Result<Hosts, Failure> {
+    let asked: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+    addresses.retain(|host| roots.at(*host).is_some());
+    if addresses.is_empty() {
+        let message = format!("no service for files listens on {}", asked.join(", "));
+        return Err(Failure::no("no_files", message, "set http.listen, for example to \"0.0.0.0:8480\""));
+    }
+    Ok(Hosts { addresses, roots })
 }
 
 fn interface_addresses(context: &Context) -> Result<Vec<IpAddr>, Failure> {
@@ -80,8 +97,11 @@ fn interface_addresses(context: &Context) -> Result<Vec<IpAddr>, Failure> {
     Ok(addresses.map(|(address, _)| IpAddr::V4(*address)).collect())
 }
 
-fn of_vendor(catalog: &Catalog, vendor: &Vendor, roots: &[(Root, IpAddr)]) -> Result<Vec<Row>, Failure> {
-    let rows = shared(catalog, vendor, roots);
+fn of_vendor(catalog: &Catalog, vendor: &Vendor, hosts: &Hosts) -> Result<Vec<Row>, Failure> {
+    let rows = shared(catalog, vendor, hosts);
+    if rows.is_empty() && catalog.get(vendor).is_some() {
+        return Err(no_way(vendor));
+    }
     if rows.is_empty() {
         let known: Vec<&str> = catalog.profiles().map(|profile| profile.vendor().as_str()).collect();
         let message = format!("'{vendor}' is neither a MAC address nor a vendor with a profile");
@@ -90,22 +110,22 @@ fn of_vendor(catalog: &Catalog, vendor: &Vendor, roots: &[(Root, IpAddr)]) -> Re
     Ok(rows)
 }
 
-fn shared(catalog: &Catalog, vendor: &Vendor, roots: &[(Root, IpAddr)]) -> Vec<Row> {
+fn shared(catalog: &Catalog, vendor: &Vendor, hosts: &Hosts) -> Vec<Row> {
     let Some(profile) = catalog.get(vendor) else { return Vec::new() };
-    let row = |(root, host): &(Root, IpAddr)| {
-        let manual = profile.manual(&root.url(*host));
+    let row = |(root, host): (Root, IpAddr)| {
+        let manual = profile.manual(&root.url(host));
         Row { vendor: vendor.clone(), mac: None, place: manual.place, url: manual.value }
     };
-    roots.iter().map(row).collect()
+    hosts.of(profile).map(row).collect()
+}
+
+fn no_way(vendor: &Vendor) -> Failure {
+    let message = format!("only TFTP listens, which the phones of {vendor} do not speak");
+    Failure::no("no_files", message, "set http.listen, for example to \"0.0.0.0:8480\"")
 }
 
 /// One phone's own URL. It opens that phone's configuration, so only the owner of the inventory may see it.
-async fn own(
-    catalog: &Catalog,
-    mac: Mac,
-    roots: &[(Root, IpAddr)],
-    context: &Context,
-) -> Result<Vec<Row>, Failure> {
+async fn own(catalog: &Catalog, mac: Mac, hosts: &Hosts, context: &Context) -> Result<Vec<Row>, Failure> {
     open::only_owner(context)?;
     let store = open::store(context).await?;
     let device = store.inventory().device(mac).ok_or_else(|| {
@@ -124,10 +144,11 @@ async fn own(
         )
     })?;
     let token = store.bootstrap_token(&device)?;
-    let row = |(root, host): &(Root, IpAddr)| {
-        let base = root.own_url(*host, &token);
+    let row = |(root, host): (Root, IpAddr)| {
+        let base = root.own_url(host, &token);
         let url = profile.provisioning_url(&base, mac, device.model.as_deref()).unwrap_or(base);
         Row { vendor: profile.vendor().clone(), mac: Some(mac), place: profile.manual("").place, url }
     };
-    Ok(roots.iter().map(row).collect())
+    let rows: Vec<Row> = hosts.of(profile).map(row).collect();
+    if rows.is_empty() { Err(no_way(profile.vendor())) } else { Ok(rows) }
 }

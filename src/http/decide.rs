@@ -205,6 +205,7 @@ mod tests {
             content_type: "text/plain; charset=utf-8".to_owned(),
             etag: "\"abc\"".to_owned(),
             ranges: false,
+            receipt: None,
         }
     }
 

@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::interfaces::Interfaces;
 use crate::net::sys::unacknowledged_bytes;
-use crate::provision::{Answer, Desk, FileRequest};
+use crate::provision::{Answer, Desk, FileRequest, Handed};
 
 /// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
 /// costs a phone one second; the kernel caps it at `net.core.somaxconn`.
@@ -317,9 +317,21 @@ impl Connection {
             interface: self.interface,
             channel: Channel::Http,
         };
-        let answer = self.shared.desk.answer(&file).await;
+        let mut answer = self.shared.desk.answer(&file).await;
+        let receipt = match &mut answer {
+            Answer::File(body) => body.receipt.take(),
+            Answer::NotFound | Answer::Forbidden | Answer::Unavailable => None,
+        };
         let is_file = matches!(answer, Answer::File(_));
         let response = reply(verb, request.headers(), answer);
+        if let Some(receipt) = receipt {
+            let handed = match verb {
+                _ if response.status() == StatusCode::NOT_MODIFIED => Handed::Known,
+                Verb::Get => Handed::Sent,
+                Verb::Head => Handed::Head,
+            };
+            self.shared.desk.handed(&file, receipt, handed);
+        }
         if is_file && verb == Verb::Get && response.status() == StatusCode::OK {
             let bytes = u64::try_from(response.body().len()).unwrap_or(u64::MAX);
             self.progress().delivery = Some((file, bytes));

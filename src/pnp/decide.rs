@@ -1,7 +1,7 @@
 //! Decides the answer to a SUBSCRIBE. Never sends, never waits, never reads the clock.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub enum Standing {
     Pending(&'static str),
     /// It gets nothing, for this reason.
     Ignored(&'static str),
+    /// It gets nothing: whatever its URL said, nobody would answer at the address of ours that it sees.
+    Unreachable,
 }
 
 /// What a NOTIFY carries.
@@ -97,6 +99,13 @@ pub struct Notice {
     pub identity: Arc<Identity>,
 }
 
+impl Notice {
+    /// Who asked for it.
+    pub fn caller(&self) -> Option<Caller> {
+        self.identity.mac.map(|mac| (mac, *self.peer.phone.ip()))
+    }
+}
+
 /// The answer to a SUBSCRIBE that is heard for the first time. A phone that is not served gets nothing at all, not
 /// even a 200: it may look further, and another server may be meant for it.
 pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
@@ -104,6 +113,10 @@ pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     match standing {
         Standing::Pending(outcome) => vec![Command::Record(seen(question, outcome, true))],
         Standing::Ignored(reason) => vec![Command::Record(seen(question, reason, false))],
+        Standing::Unreachable => {
+            let outcome = format!("no service for files listens on {}", peer.ours.ip());
+            vec![Command::Record(seen(question, &outcome, false))]
+        }
         Standing::Served(offer) => vec![
             Command::Record(seen(question, "answered", false)),
             Command::Respond { peer: *peer, bytes: answer::ok(subscribe, peer, names).into() },
@@ -129,14 +142,18 @@ fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Heard {
     Heard { sighting, pending }
 }
 
+/// Who asks: the MAC that it writes, and the address that it writes from. Limits are kept for both together, so that
+/// nobody silences a phone by asking in its name.
+pub type Caller = (Mac, Ipv4Addr);
+
 /// What was answered lately, and how often: everything that a single SUBSCRIBE does not tell.
 #[derive(Debug)]
 pub struct Memory {
     answered: HashMap<u128, Answered>,
     /// Keys in the order of their answers; all live equally long, so the first is the oldest.
     order: VecDeque<(Instant, u128)>,
-    notified: Limiter<Mac>,
-    recorded: Limiter<Mac>,
+    notified: Limiter<Caller>,
+    recorded: Limiter<Caller>,
     known: Limiter<()>,
     strangers: Limiter<()>,
 }
@@ -149,13 +166,13 @@ struct Answered {
 
 impl Default for Memory {
     fn default() -> Self {
-        let per_mac = || Limiter::new(1, Duration::from_millis(PER_MAC_MS), MACS_MAX);
+        let per_caller = || Limiter::new(1, Duration::from_millis(PER_MAC_MS), MACS_MAX);
         let per_second = |burst, rate| Limiter::new(burst, Duration::from_secs(1) / rate, 1);
         Self {
             answered: HashMap::new(),
             order: VecDeque::new(),
-            notified: per_mac(),
-            recorded: per_mac(),
+            notified: per_caller(),
+            recorded: per_caller(),
             known: per_second(KNOWN_BURST, KNOWN_PER_S),
             strangers: per_second(STRANGERS_PER_S, STRANGERS_PER_S),
         }
@@ -180,20 +197,20 @@ impl Memory {
             return Some(Vec::new());
         }
         let mut commands = vec![Command::Respond { peer: notice.peer, bytes: ok.clone() }];
-        if notice.identity.mac.is_some_and(|mac| self.notified.allows(mac, now)) {
+        if notice.caller().is_some_and(|caller| self.notified.allows(caller, now)) {
             commands.push(Command::Notify(Arc::clone(notice)));
         }
         Some(commands)
     }
 
     /// Whether a phone of the inventory may be answered now; if so, it has used its turn.
-    pub fn answers_known(&mut self, mac: Mac, now: Instant) -> bool {
-        self.known.allows((), now) && self.notified.allows(mac, now)
+    pub fn answers_known(&mut self, caller: Caller, now: Instant) -> bool {
+        self.known.allows((), now) && self.notified.allows(caller, now)
     }
 
     /// Whether a stranger may be considered now (recorded, or adopted and answered); if so, it has used its turn.
-    pub fn hears_stranger(&mut self, mac: Mac, now: Instant) -> bool {
-        self.strangers.allows((), now) && self.recorded.allows(mac, now)
+    pub fn hears_stranger(&mut self, caller: Caller, now: Instant) -> bool {
+        self.strangers.allows((), now) && self.recorded.allows(caller, now)
     }
 
     /// Keeps an answer for when its SUBSCRIBE comes again.
@@ -253,7 +270,7 @@ mod tests {
         let subscribe = subscribe(call_id);
         let peer =
             Peer { phone: PHONE.parse().unwrap(), ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 };
-        let names = Names::new(&[7; 16], peer.phone, &subscribe);
+        let names = Names::new(&[7; 16], &peer, &subscribe);
         let identity = Arc::new(Identity { mac: Some(mac), ..Identity::default() });
         let question = Question {
             subscribe: &subscribe,
@@ -275,6 +292,10 @@ mod tests {
 
     fn at(start: Instant, ms: u64) -> Instant {
         start + Duration::from_millis(ms)
+    }
+
+    fn caller(last: u32) -> Caller {
+        (mac(last), Ipv4Addr::new(192, 0, 2, 7))
     }
 
     #[test]
@@ -308,7 +329,7 @@ mod tests {
         let everybody = |_| true;
         let (names, commands) = answer_to(mac(1), "a", &served());
         assert_eq!(memory.again(&names, everybody, start), None);
-        assert!(memory.answers_known(mac(1), start));
+        assert!(memory.answers_known(caller(1), start));
         memory.remember(&commands, start);
         let [_, ok, notify] = commands.try_into().unwrap();
         let check = |memory: &mut Memory, ms: u64, expected: Option<Vec<Command>>| {
@@ -335,21 +356,21 @@ mod tests {
     fn a_mac_gets_one_notify_in_two_seconds() {
         let (mut memory, start) = (Memory::default(), start());
         let answers =
-            [0, 0, 500, 1_999, 2_000, 3_999, 4_000].map(|ms| memory.answers_known(mac(1), at(start, ms)));
+            [0, 0, 500, 1_999, 2_000, 3_999, 4_000].map(|ms| memory.answers_known(caller(1), at(start, ms)));
         assert_eq!(answers, [true, false, false, false, true, false, true]);
-        assert!(memory.answers_known(mac(2), start));
+        assert!(memory.answers_known(caller(2), start));
     }
 
     #[test]
     fn strangers_are_heard_two_hundred_times_a_second_and_the_fleet_all_at_once() {
         let (mut memory, start) = (Memory::default(), start());
         let mut strangers = |ms, macs: std::ops::Range<u32>| {
-            macs.filter(|last| memory.hears_stranger(mac(*last), at(start, ms))).count()
+            macs.filter(|last| memory.hears_stranger(caller(*last), at(start, ms))).count()
         };
         assert_eq!(strangers(0, 0..1_000), 200);
         assert_eq!(strangers(0, 1_000..2_000), 0);
         assert_eq!(strangers(1_000, 2_000..3_000), 200);
-        assert_eq!((0..10_000).filter(|last| memory.answers_known(mac(*last), start)).count(), 10_000);
+        assert_eq!((0..10_000).filter(|last| memory.answers_known(caller(*last), start)).count(), 10_000);
     }
 
     #[test]

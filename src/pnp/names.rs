@@ -68,12 +68,16 @@ impl fmt::Display for Branch {
 
 impl Names {
     /// A retransmission is a SUBSCRIBE from the same source with the same Call-ID, `CSeq`, From tag and branch
-    /// (RFC 3261 sections 17.2.3 and 8.2.2.2; the last two as far as the phone writes them).
-    pub fn new(secret: &[u8; 16], phone: SocketAddrV4, subscribe: &Subscribe) -> Self {
+    /// (RFC 3261 sections 17.2.3 and 8.2.2.2; the last two as far as the phone writes them). Heard on another interface,
+    /// or after our address there has changed, it is a new one: the old answer names an address that is no longer ours.
+    pub fn new(secret: &[u8; 16], peer: &Peer, subscribe: &Subscribe) -> Self {
         let mut hash = Sha256::new();
         hash.update(secret);
-        hash.update(phone.ip().octets());
-        hash.update(phone.port().to_be_bytes());
+        for end in [peer.phone, peer.ours] {
+            hash.update(end.ip().octets());
+            hash.update(end.port().to_be_bytes());
+        }
+        hash.update(peer.interface.to_be_bytes());
         hash.update(subscribe.cseq().to_be_bytes());
         let texts = [
             subscribe.call_id(),
@@ -96,4 +100,54 @@ impl Names {
 #[expect(clippy::cast_possible_truncation, reason = "both halves are wanted")]
 fn split(number: u128) -> [u64; 2] {
     [(number >> 64) as u64, number as u64]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(call_id: &str, cseq: &str, tag: &str, branch: &str, peer: &Peer) -> Names {
+        let message = format!(
+            "SUBSCRIBE sip:x@y SIP/2.0\r\nVia: SIP/2.0/UDP h;branch={branch}\r\nFrom: <sip:x@y>;tag={tag}\r\n\
+             To: <sip:x@y>\r\nCall-ID: {call_id}\r\nCSeq: {cseq} SUBSCRIBE\r\nEvent: ua-profile\r\n\r\n"
+        );
+        Names::new(&[7; 16], peer, &Subscribe::parse(message.as_bytes()).unwrap())
+    }
+
+    fn peer(phone: &str, ours: &str, interface: u32) -> Peer {
+        Peer { phone: phone.parse().unwrap(), ours: ours.parse().unwrap(), interface }
+    }
+
+    #[test]
+    fn the_same_subscribe_gets_the_same_names_and_another_gets_others() {
+        let (phone, ours) = ("192.0.2.7:5060", "192.0.2.1:5065");
+        let here = peer(phone, ours, 2);
+        let first = names("a", "1", "t", "z9hG4bK7", &here);
+        assert_eq!(names("a", "1", "t", "z9hG4bK7", &here), first);
+        for (what, other) in [
+            ("Call-ID", names("b", "1", "t", "z9hG4bK7", &here)),
+            ("CSeq", names("a", "2", "t", "z9hG4bK7", &here)),
+            ("tag", names("a", "1", "u", "z9hG4bK7", &here)),
+            ("branch", names("a", "1", "t", "z9hG4bK8", &here)),
+            ("port", names("a", "1", "t", "z9hG4bK7", &peer("192.0.2.7:5061", ours, 2))),
+            ("address", names("a", "1", "t", "z9hG4bK7", &peer("192.0.2.8:5060", ours, 2))),
+            ("our address", names("a", "1", "t", "z9hG4bK7", &peer(phone, "192.0.2.2:5065", 2))),
+            ("interface", names("a", "1", "t", "z9hG4bK7", &peer(phone, ours, 3))),
+            ("boundary", names("at", "1", "", "z9hG4bK7", &here)),
+        ] {
+            assert!(
+                other.key != first.key && other.tag != first.tag && other.branch != first.branch,
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_our_own_branches_are_read() {
+        let branch = Branch::new(0x1234);
+        assert_eq!(Branch::parse(&branch.to_string()), Some(branch));
+        for text in ["z9hG4bK7", "z9hG4bKgggggggggggggggg", "", "0011223344556677"] {
+            assert_eq!(Branch::parse(text), None, "{text}");
+        }
+    }
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::answer::NOTIFY_CSEQ;
-use super::decide::Notice;
+use super::decide::{Caller, Notice};
 use super::message::Response;
 use super::names::{Branch, Peer};
-use crate::device::{Identity, Mac};
+use crate::device::Identity;
 
 /// The first wait for an answer, doubled each time (Timer E).
 const T1: Duration = Duration::from_millis(500);
@@ -73,7 +73,7 @@ pub struct Notifier {
     /// For phones that answer without our branch: by their address and a hash of the Call-ID.
     by_call: HashMap<(Ipv4Addr, u64), Branch>,
     /// A phone that asks anew no longer waits for what it asked before.
-    by_mac: HashMap<Mac, Branch>,
+    by_caller: HashMap<Caller, Branch>,
     timers: BTreeSet<(Instant, Branch)>,
     commands: VecDeque<Command>,
 }
@@ -133,14 +133,14 @@ impl Notifier {
         if self.pending.contains_key(&branch) {
             return;
         }
-        if let Some(older) = notice.identity.mac.and_then(|mac| self.by_mac.get(&mac).copied()) {
+        if let Some(older) = notice.caller().and_then(|caller| self.by_caller.get(&caller).copied()) {
             self.forget(older);
         }
         if self.pending.len() >= PENDING_MAX {
             return;
         }
-        if let Some(mac) = notice.identity.mac {
-            self.by_mac.insert(mac, branch);
+        if let Some(caller) = notice.caller() {
+            self.by_caller.insert(caller, branch);
         }
         let call = self.call(*notice.peer.phone.ip(), &notice.call_id);
         self.by_call.insert(call, branch);
@@ -182,8 +182,8 @@ impl Notifier {
     fn forget(&mut self, branch: Branch) -> Option<Arc<Notice>> {
         let Pending { notice, due, .. } = self.pending.remove(&branch)?;
         self.timers.remove(&(due, branch));
-        if let Some(mac) = notice.identity.mac.filter(|mac| self.by_mac.get(mac) == Some(&branch)) {
-            self.by_mac.remove(&mac);
+        if let Some(caller) = notice.caller().filter(|caller| self.by_caller.get(caller) == Some(&branch)) {
+            self.by_caller.remove(&caller);
         }
         let call = self.call(*notice.peer.phone.ip(), &notice.call_id);
         if self.by_call.get(&call) == Some(&branch) {
@@ -201,6 +201,7 @@ impl Notifier {
 mod tests {
     use super::*;
     use crate::clock::{Clock, Timestamp};
+    use crate::device::Mac;
     use crate::pnp::message::{Message, Subscribe};
     use crate::pnp::names::Names;
 
@@ -214,11 +215,15 @@ mod tests {
             "SUBSCRIBE sip:x@y SIP/2.0\r\nVia: x\r\nFrom: x\r\nTo: x\r\nCall-ID: {call_id}\r\nCSeq: 1\r\n\
              Event: ua-profile\r\n\r\n"
         );
-        let phone = "192.0.2.7:5060".parse().unwrap();
-        let names = Names::new(&[7; 16], phone, &Subscribe::parse(message.as_bytes()).unwrap());
+        let peer = Peer {
+            phone: "192.0.2.7:5060".parse().unwrap(),
+            ours: "192.0.2.1:5065".parse().unwrap(),
+            interface: 2,
+        };
+        let names = Names::new(&[7; 16], &peer, &Subscribe::parse(message.as_bytes()).unwrap());
         let [a, b] = last.to_be_bytes();
         let notice = Notice {
-            peer: Peer { phone, ours: "192.0.2.1:5065".parse().unwrap(), interface: 2 },
+            peer,
             bytes: Bytes::from(format!("NOTIFY {call_id}")),
             names,
             call_id: call_id.to_owned(),
@@ -276,7 +281,7 @@ mod tests {
         let same = Command::Send { peer: sent.peer, bytes: sent.bytes.clone() };
         assert!(happened.iter().all(|(_, command)| *command == same));
         assert_eq!(notifier.waiting(), 0);
-        assert!(notifier.by_call.is_empty() && notifier.by_mac.is_empty());
+        assert!(notifier.by_call.is_empty() && notifier.by_caller.is_empty());
     }
 
     #[test]
@@ -347,7 +352,7 @@ mod tests {
         }
         assert_eq!(notifier.waiting(), 1_000);
         assert_eq!(run(&mut notifier, start).len(), 10_000 + 9_000 + 1_000 * 11);
-        assert_eq!((notifier.waiting(), notifier.timers.len(), notifier.by_mac.len()), (0, 0, 0));
+        assert_eq!((notifier.waiting(), notifier.timers.len(), notifier.by_caller.len()), (0, 0, 0));
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::net::neighbours::Neighbours;
 use crate::net::packet;
 use crate::net::udp::{Datagram, UdpEndpoint};
 use crate::profile::Catalog;
-use crate::provision::{Heard, Root};
+use crate::provision::{Heard, Roots};
 use crate::store::Store;
 
 /// Datagrams between the sockets and the decisions, about 1 KB each: a fleet of 10,000 that boots at once, and some of
@@ -61,8 +61,8 @@ pub struct PnpParts {
     pub adopt: AdoptConfig,
     /// Hear and record only.
     pub observe: bool,
-    /// What goes into URLs.
-    pub root: Root,
+    /// What goes into URLs, for each phone what answers at the address that it sees.
+    pub roots: Roots,
     /// The interfaces to hear on, as they come and go.
     pub interfaces: Interfaces,
     /// Who is behind an address, for phones that do not write their MAC.
@@ -335,20 +335,32 @@ mod tests {
     }
 
     async fn bench(policy: AdoptPolicy, receive: PnpReceive, port: u16) -> Result<Bench, PnpError> {
+        bench_beside(policy, receive, port, SocketAddr::from(([127, 0, 0, 1], 8480))).await
+    }
+
+    /// The same beside an HTTP service that listens at `http`.
+    async fn bench_beside(
+        policy: AdoptPolicy,
+        receive: PnpReceive,
+        port: u16,
+        http: SocketAddr,
+    ) -> Result<Bench, PnpError> {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::System;
         let url = format!("sqlite:{}", folder.path().join("offhook.db").display());
         let store =
             Store::open(&url, Vault::with_key([7; 32]), clock.clone(), Entropy::System).await.unwrap();
         let (sender, sightings) = mpsc::channel(100);
-        let mac = "00:04:13:00:00:99".parse().unwrap();
+        let neighbour = |last, mac: &str| (IpAddr::from([127, 0, 0, last]), mac.parse().unwrap());
+        let neighbours =
+            [neighbour(99, "000413000099"), neighbour(9, "000413aabbcc"), neighbour(10, "000413aabbdd")];
         let server = PnpServer::bind(PnpParts {
             config: PnpConfig { receive, port, reply_port: 0, ..PnpConfig::default() },
             adopt: AdoptConfig { policy, ..AdoptConfig::default() },
             observe: false,
-            root: Root::Http(8480),
+            roots: Roots { http: Some(http), tftp: None },
             interfaces: Interfaces::fixed(Table::read(&["lo".to_owned()]).unwrap()),
-            neighbours: Neighbours::declared(HashMap::from([(IpAddr::from([127, 0, 0, 99]), mac)])),
+            neighbours: Neighbours::declared(HashMap::from(neighbours)),
             store: store.clone(),
             catalog: Arc::new(Catalog::builtin().unwrap()),
             clock,
@@ -466,6 +478,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_phone_hears_nothing_where_no_file_would_answer_it() {
+        let elsewhere = SocketAddr::from(([192, 0, 2, 35], 8480));
+        let mut bench = bench_beside(AdoptPolicy::Known, PnpReceive::Udp, 0, elsewhere).await.unwrap();
+        approve(&bench, "000413aabbcc").await;
+        let phone = Phone::new(&bench, 9);
+        phone.ask("MAC%3a000413AABBCC", "a").await;
+        let reason = "no service for files listens on 127.0.0.1".to_owned();
+        assert_eq!(next_outcome(&mut bench).await, (reason, false));
+        assert!(phone.hears_nothing().await);
+    }
+
+    #[tokio::test]
     async fn a_repeated_subscribe_gets_the_same_answer_and_a_silent_phone_the_same_notify() {
         let bench = bench(AdoptPolicy::Known, PnpReceive::Udp, 0).await.unwrap();
         approve(&bench, "000413aabbcc").await;
@@ -503,9 +527,30 @@ mod tests {
         assert_eq!(device.lines[0].account.username, "200");
         assert_eq!(next_outcome(&mut bench).await.0, "answered");
         assert_eq!(next_outcome(&mut bench).await.0, "refused its URL with 481");
-        phone.ask("MAC%3a000413AABBDD", "b").await;
+        let late = Phone::new(&bench, 10);
+        late.ask("MAC%3a000413AABBDD", "b").await;
         assert_eq!(next_outcome(&mut bench).await, ("pending: no account is free".to_owned(), true));
-        assert!(phone.hears_nothing().await);
+        assert!(late.hears_nothing().await);
+    }
+
+    #[tokio::test]
+    async fn nobody_takes_an_account_in_the_name_of_another_phone() {
+        let mut bench = bench(AdoptPolicy::Auto, PnpReceive::Udp, 0).await.unwrap();
+        add_pool_account(&bench, "200").await;
+        let liar = Phone::new(&bench, 10);
+        liar.ask("MAC%3a000413AABBCC", "a").await;
+        assert_eq!(next_outcome(&mut bench).await, ("asked for by another phone".to_owned(), false));
+        assert!(liar.hears_nothing().await);
+        assert_eq!(bench.store.inventory().pool_size(), 1);
+        Phone::new(&bench, 9).exchange(&bench, "MAC%3a000413AABBCC", "b", 200).await;
+    }
+
+    #[tokio::test]
+    async fn a_phone_is_not_silenced_by_another_that_asks_in_its_name() {
+        let bench = bench(AdoptPolicy::Known, PnpReceive::Udp, 0).await.unwrap();
+        approve(&bench, "000413aabbcc").await;
+        Phone::new(&bench, 10).ask("MAC%3a000413AABBCC", "a").await;
+        Phone::new(&bench, 9).exchange(&bench, "MAC%3a000413AABBCC", "b", 200).await;
     }
 
     #[tokio::test]
@@ -600,7 +645,7 @@ mod tests {
             config,
             adopt: AdoptConfig::default(),
             observe: false,
-            root: Root::Http(8480),
+            roots: Roots::default(),
             interfaces: Interfaces::fixed(Table::default()),
             neighbours: Neighbours::declared(HashMap::new()),
             store: bench.store.clone(),

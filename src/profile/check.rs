@@ -29,6 +29,19 @@ pub struct Report {
     pub errors: Vec<ProfileError>,
 }
 
+impl Report {
+    /// Takes in what was found at another place.
+    pub fn add(&mut self, other: Self) {
+        let Self { profiles, examples, files, cases, blessed, errors } = other;
+        self.profiles += profiles;
+        self.examples += examples;
+        self.files += files;
+        self.cases += cases;
+        self.blessed.extend(blessed);
+        self.errors.extend(errors);
+    }
+}
+
 /// Checks every profile of an origin, without comparing its cases.
 pub fn check_all(origin: &Origin) -> Report {
     let (catalog, errors) = Catalog::of_origin(origin);

@@ -86,6 +86,13 @@ impl Templates {
         if errors.is_empty() { Ok(Self { engines }) } else { Err(errors) }
     }
 
+    /// Whether one of the templates reads this name, dotted as it stands there; for people's commands, as it reads all
+    /// templates anew.
+    pub(super) fn reads(&self, name: &str) -> bool {
+        let Some(engine) = self.engines.values().next() else { return false };
+        engine.templates().any(|(_, template)| template.undeclared_variables(true).contains(name))
+    }
+
     /// Draws a file. The same context gives the same bytes.
     pub(super) fn draw(
         &self,

@@ -38,7 +38,8 @@ pub(super) struct Cache(RwLock<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    files: HashMap<Key, Arc<Kept>>,
+    /// Each with its size.
+    files: HashMap<Key, (Arc<Kept>, usize)>,
     bytes: usize,
 }
 
@@ -46,17 +47,18 @@ impl Cache {
     /// The file, if it was rendered from this revision.
     pub(super) fn get(&self, key: &Key, revision: i64) -> Option<Arc<Kept>> {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        state.files.get(key).filter(|kept| kept.revision == revision).cloned()
+        let (kept, _) = state.files.get(key).filter(|(kept, _)| kept.revision == revision)?;
+        Some(Arc::clone(kept))
     }
 
     /// Keeps a file of `bytes` bytes in place of what was kept under this key.
     pub(super) fn put(&self, key: Key, kept: Arc<Kept>, bytes: usize) {
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if state.bytes + bytes > KEPT_BYTES_MAX {
+        let before = state.files.get(&key).map_or(0, |(_, before)| *before);
+        if state.bytes - before + bytes > KEPT_BYTES_MAX {
             *state = State::default();
         }
-        if state.files.insert(key, kept).is_none() {
-            state.bytes += bytes;
-        }
+        let replaced = state.files.insert(key, (kept, bytes)).map_or(0, |(_, replaced)| replaced);
+        state.bytes = state.bytes - replaced + bytes;
     }
 }

@@ -1,8 +1,10 @@
 //! The desk's walk: a request comes in, and the decisions of [`super`] are walked in their order until there is an
 //! answer. The only file of this room that waits: for the neighbour table, for adoption, for a static file's bytes.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -10,16 +12,25 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::cache::{Cache, Kept, Key};
-use super::{Admission, Answer, Asked, FileBody, FileRequest, Heard, Permission, Proof, Root, Shelf, Votes};
+use super::{
+    Admission, Answer, Asked, FileBody, FileRequest, Handed, Heard, Permission, Proof, Receipt, Roots, Shelf,
+    Votes,
+};
 use super::{admission, basis, is_known, permission};
 use crate::clock::Clock;
 use crate::config::AdoptConfig;
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
 use crate::net::interfaces::Interfaces;
+use crate::net::limit::Limiter;
 use crate::net::neighbours::Neighbours;
 use crate::profile::{Catalog, Clue, Requested, Scope, Site, Subject};
 use crate::secret::{Secret, SecretKind};
 use crate::store::Store;
+
+/// One line about a peer that is refused a device's files, and no other for this time: a phone asks again and again.
+const NEWS_EVERY: Duration = Duration::from_mins(1);
+/// Peers and devices that are remembered for that; beyond, nothing is said until the minute is over.
+const NEWS_MAX: usize = 4_096;
 
 /// What the desk needs from its agent.
 pub struct DeskParts {
@@ -39,8 +50,8 @@ pub struct DeskParts {
     pub clock: Clock,
     /// The folder of firmware and language files.
     pub files: PathBuf,
-    /// What goes into URLs.
-    pub root: Root,
+    /// What goes into URLs, for each phone what answers at the address that it sees.
+    pub roots: Roots,
     /// Where sightings go, to be written in batches; dropped when nobody takes them.
     pub sightings: mpsc::Sender<Heard>,
 }
@@ -54,6 +65,7 @@ struct Inner {
     shelf: Shelf,
     cache: Cache,
     votes: Mutex<Votes>,
+    news: Mutex<Limiter<(IpAddr, Mac)>>,
 }
 
 /// A filled file's text, wiped when its last byte has been sent.
@@ -78,7 +90,8 @@ impl Desk {
     /// A desk over these parts.
     pub fn new(parts: DeskParts) -> Self {
         let shelf = Shelf::new(parts.files.clone(), parts.clock.clone());
-        Self(Arc::new(Inner { parts, shelf, cache: Cache::default(), votes: Mutex::default() }))
+        let news = Mutex::new(Limiter::new(1, NEWS_EVERY, NEWS_MAX));
+        Self(Arc::new(Inner { parts, shelf, cache: Cache::default(), votes: Mutex::default(), news }))
     }
 
     /// What this peer gets. Everything that it may not have is the same [`Answer::NotFound`].
@@ -91,6 +104,18 @@ impl Desk {
             }
             Some(Asked::File { token, name }) => inner.profile_file(request, token.as_deref(), &name).await,
         }
+    }
+
+    /// Records what became of a file that [`Self::answer`] gave: only the service that sends it knows.
+    pub fn handed(&self, request: &FileRequest, receipt: Receipt, handed: Handed) {
+        let Receipt { identity, name } = receipt;
+        let outcome = match handed {
+            Handed::Sent => format!("served {name}"),
+            Handed::Known => format!("asked for {name}, has it already"),
+            Handed::Head => format!("asked only about {name}"),
+            Handed::Part => format!("asked for {name}, did not take all of it"),
+        };
+        self.0.record(request, identity, outcome, false);
     }
 
     /// The peer has acknowledged the last of `bytes` bytes.
@@ -172,7 +197,9 @@ impl Inner {
         let kept = match self.render(case, device, requested) {
             Ok(kept) => kept,
             Err(reason) => {
-                warn!(device.mac = %device.mac, "Cannot render {} for {}: {reason}", case.name, device.mac);
+                if self.is_news(case.request.peer, device.mac) {
+                    warn!(device.mac = %device.mac, "Cannot render {} for {}: {reason}", case.name, device.mac);
+                }
                 self.heard(case, &format!("cannot render {}: {reason}", case.name), false);
                 return Answer::Unavailable;
             }
@@ -189,7 +216,10 @@ impl Inner {
                     Proof::Silent => "nobody answers ARP there".to_owned(),
                     Proof::OffLink => "asked from another subnet".to_owned(),
                 };
-                warn!(device.mac = %device.mac, "Refused {} to {}: {who}", case.name, case.request.peer);
+                let peer = case.request.peer;
+                if self.is_news(peer, device.mac) {
+                    warn!(device.mac = %device.mac, "Refused {} to {peer}: {who}", case.name);
+                }
                 self.heard(case, &format!("{} refused: {who}", case.name), false);
                 return Answer::NotFound;
             }
@@ -199,9 +229,9 @@ impl Inner {
             return Answer::Unavailable;
         };
         debug!(device.mac = %device.mac, "Sending {} to {}", case.name, case.request.peer);
-        self.heard(case, &format!("served {}", case.name), false);
         let content_type = kept.rendered.content_type.clone();
-        Answer::File(FileBody { bytes, content_type, etag, ranges: false })
+        let receipt = Receipt { identity: case.identity.clone(), name: case.name.to_owned() };
+        Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
     }
 
     /// The file with its slots, from the cache where nothing has changed.
@@ -221,7 +251,8 @@ impl Inner {
             return Ok(kept);
         }
         let host = key.host.to_string();
-        let base = self.parts.root.url(key.host);
+        let root = self.parts.roots.at(key.host);
+        let base = root.ok_or_else(|| format!("no service for files listens on {host}"))?.url(key.host);
         let subject = Subject {
             device: own.then_some(device),
             model: key.model.as_deref(),
@@ -263,7 +294,7 @@ impl Inner {
             if slot.kind != SecretKind::Prov {
                 return Some(opened);
             }
-            let base = self.parts.root.own_url(case.request.local, &opened);
+            let base = self.parts.roots.at(case.request.local)?.own_url(case.request.local, &opened);
             let model = device.model.as_deref().or(case.identity.model.as_deref());
             requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
         });
@@ -315,15 +346,20 @@ impl Inner {
     }
 
     fn heard(&self, case: &Case<'_>, outcome: &str, pending: bool) {
-        let sighting = Sighting {
-            identity: case.identity.clone(),
-            addr: case.request.peer,
-            channel: case.request.channel,
-            at: self.parts.clock.now(),
-            outcome: outcome.to_owned(),
-        };
+        self.record(case.request, case.identity.clone(), outcome.to_owned(), pending);
+    }
+
+    fn record(&self, request: &FileRequest, identity: Identity, outcome: String, pending: bool) {
+        let FileRequest { peer, channel, .. } = *request;
+        let sighting = Sighting { identity, addr: peer, channel, at: self.parts.clock.now(), outcome };
         if self.parts.sightings.try_send(Heard { sighting, pending }).is_err() {
-            debug!("Nobody takes the sighting of {}", case.request.peer);
+            debug!("Nobody takes the sighting of {peer}");
         }
+    }
+
+    /// Whether this peer's trouble with this device is worth a line: one in a minute, however often it asks.
+    fn is_news(&self, peer: IpAddr, mac: Mac) -> bool {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.allows((peer, mac), self.parts.clock.instant())
     }
 }

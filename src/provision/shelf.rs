@@ -2,6 +2,7 @@
 //! up in a list of what is there; it never becomes a path.
 
 use std::collections::HashMap;
+use std::fs::DirEntry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -26,6 +27,8 @@ pub struct Shelf {
     folder: PathBuf,
     clock: Clock,
     list: RwLock<List>,
+    /// Held by whoever lists the folders; who wants the list meanwhile waits.
+    listing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -63,12 +66,12 @@ impl AsRef<[u8]> for Shared {
 impl Shelf {
     /// The shelf of this folder: `FOLDER/{firmware,lang}/VENDOR/NAME`.
     pub fn new(folder: PathBuf, clock: Clock) -> Self {
-        Self { folder, clock, list: RwLock::default() }
+        Self { folder, clock, list: RwLock::default(), listing: Mutex::default() }
     }
 
     /// The file of this name, in whatever case it is asked; `None` when there is none, or it cannot be read.
     pub(crate) async fn take(&self, area: Area, vendor: &str, name: &str) -> Option<FileBody> {
-        self.refresh();
+        self.refresh().await;
         let key = (area, vendor.to_owned(), name.to_ascii_lowercase());
         let entry = self.list.read().unwrap_or_else(PoisonError::into_inner).entries.get(&key).cloned()?;
         let bytes = match entry.content() {
@@ -80,6 +83,7 @@ impl Shelf {
             content_type: "application/octet-stream".to_owned(),
             etag: format!("\"{:x}-{:x}\"", entry.modified_ns, entry.bytes),
             ranges: true,
+            receipt: None,
         })
     }
 
@@ -110,31 +114,37 @@ impl Shelf {
         Some(bytes)
     }
 
-    /// Reads the folders again when the list is old. Entries that did not change keep their content.
-    fn refresh(&self) {
+    /// Reads the folders again when the list is old. Entries that did not change keep their content. A folder on a slow
+    /// disk keeps waiting who wants a static file, and nobody else.
+    async fn refresh(&self) {
+        if self.is_fresh() {
+            return;
+        }
+        let _turn = self.listing.lock().await;
+        if self.is_fresh() {
+            return;
+        }
         let now = self.clock.instant();
-        let fresh =
-            |list: &List| list.read_at.is_some_and(|at| now.saturating_duration_since(at) < LIST_AGE_MAX);
-        if fresh(&self.list.read().unwrap_or_else(PoisonError::into_inner)) {
+        let before = self.list.read().unwrap_or_else(PoisonError::into_inner).entries.clone();
+        let folder = self.folder.clone();
+        let listed = tokio::task::spawn_blocking(move || read_folders(&folder, &before)).await;
+        let Ok(entries) = listed.inspect_err(|error| tracing::warn!("Cannot list the static files: {error}"))
+        else {
             return;
-        }
-        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
-        if fresh(&list) {
-            return;
-        }
-        let mut entries = HashMap::new();
-        for (area, name) in [(Area::Firmware, "firmware"), (Area::Lang, "lang")] {
-            if let Err(error) = read_area(area, &self.folder.join(name), &list.entries, &mut entries) {
-                tracing::warn!("Cannot list {}: {error}", self.folder.join(name).display());
-            }
-        }
+        };
         let kept = |entry: &Arc<Entry>| {
             let content = entry.content.read().unwrap_or_else(PoisonError::into_inner);
             content.kept.as_ref().map_or(0, |bytes| bytes.len() as u64)
         };
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         list.kept_bytes = entries.values().map(kept).sum();
         list.entries = entries;
         list.read_at = Some(now);
+    }
+
+    fn is_fresh(&self) -> bool {
+        let read_at = self.list.read().unwrap_or_else(PoisonError::into_inner).read_at;
+        read_at.is_some_and(|at| self.clock.instant().saturating_duration_since(at) < LIST_AGE_MAX)
     }
 }
 
@@ -150,43 +160,53 @@ impl Entry {
 
 type Entries = HashMap<(Area, String, String), Arc<Entry>>;
 
-fn read_area(area: Area, folder: &Path, before: &Entries, entries: &mut Entries) -> io::Result<()> {
-    for vendor in list_folder(folder)? {
-        if !vendor.metadata()?.is_dir() {
-            continue;
-        }
-        let vendor_name = vendor.file_name().to_string_lossy().to_ascii_lowercase();
-        for file in list_folder(&vendor.path())? {
-            let facts = file.metadata()?;
-            if !facts.is_file() {
-                continue;
+fn read_folders(folder: &Path, before: &Entries) -> Entries {
+    let mut entries = HashMap::new();
+    for (area, name) in [(Area::Firmware, "firmware"), (Area::Lang, "lang")] {
+        for vendor in list_folder(&folder.join(name)) {
+            if vendor.metadata().is_ok_and(|facts| facts.is_dir()) {
+                read_vendor(area, &vendor, before, &mut entries);
             }
-            let modified_ns =
-                facts.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-            let key = (area, vendor_name.clone(), file.file_name().to_string_lossy().to_ascii_lowercase());
-            let same =
-                before.get(&key).filter(|old| (old.bytes, old.modified_ns) == (facts.len(), modified_ns));
-            let entry = same.cloned().unwrap_or_else(|| {
-                Arc::new(Entry {
-                    path: file.path(),
-                    bytes: facts.len(),
-                    modified_ns,
-                    content: RwLock::default(),
-                    reading: Mutex::default(),
-                })
-            });
-            entries.insert(key, entry);
         }
     }
-    Ok(())
+    entries
 }
 
-/// The entries of a folder; none when it does not exist.
-fn list_folder(folder: &Path) -> io::Result<Vec<std::fs::DirEntry>> {
+/// A file that cannot be looked at, because it was just removed or for another reason, is left out alone.
+fn read_vendor(area: Area, vendor: &DirEntry, before: &Entries, entries: &mut Entries) {
+    let vendor_name = vendor.file_name().to_string_lossy().to_ascii_lowercase();
+    for file in list_folder(&vendor.path()) {
+        let Ok(facts) = file.metadata() else { continue };
+        if !facts.is_file() {
+            continue;
+        }
+        let modified = facts.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let modified_ns = modified.map_or(0, |since| since.as_nanos());
+        let key = (area, vendor_name.clone(), file.file_name().to_string_lossy().to_ascii_lowercase());
+        let same = before.get(&key).filter(|old| (old.bytes, old.modified_ns) == (facts.len(), modified_ns));
+        let entry = same.cloned().unwrap_or_else(|| {
+            Arc::new(Entry {
+                path: file.path(),
+                bytes: facts.len(),
+                modified_ns,
+                content: RwLock::default(),
+                reading: Mutex::default(),
+            })
+        });
+        entries.insert(key, entry);
+    }
+}
+
+/// The entries of a folder; none when it does not exist or cannot be read.
+fn list_folder(folder: &Path) -> Vec<DirEntry> {
     match std::fs::read_dir(folder) {
-        Ok(entries) => entries.collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+        Ok(entries) => entries.filter_map(Result::ok).collect(),
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!("Cannot list {}: {error}", folder.display());
+            }
+            Vec::new()
+        }
     }
 }
 
@@ -234,8 +254,8 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("firmware/snom")).unwrap();
         std::fs::write(folder.path().join("firmware/snom/big.bin"), vec![7; 300_000]).unwrap();
         let shelf = Shelf::new(folder.path().to_owned(), Clock::manual(Timestamp(0)));
-        let takes = (0..50).map(|_| shelf.take(Area::Firmware, "snom", "big.bin"));
-        let taken = futures_util::future::join_all(takes).await;
+        let asked = (0..50).map(|_| shelf.take(Area::Firmware, "snom", "big.bin"));
+        let taken = futures_util::future::join_all(asked).await;
         let places: std::collections::BTreeSet<_> =
             taken.iter().map(|body| body.as_ref().unwrap().bytes.as_ptr().addr()).collect();
         assert_eq!(places.len(), 1, "the same memory for all");

@@ -21,7 +21,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Key>, VaultError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if fs::metadata(path).map_err(failed)?.permissions().mode() & 0o004 != 0 {
+    if fs::metadata(path).map_err(failed)?.permissions().mode() & 0o044 != 0 {
         return Err(VaultError::Exposed(path.to_owned()));
     }
     let bytes = unhex(text.trim()).map(Zeroizing::new);
@@ -103,8 +103,10 @@ mod tests {
         assert!(matches!(read(&path), Err(VaultError::NotAKey(_))));
         fs::write(&path, "ab".repeat(32)).unwrap();
         assert!(read(&path).unwrap().is_some());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(read(&path), Err(VaultError::Exposed(_))));
+        for mode in [0o644, 0o640, 0o440, 0o404] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(read(&path), Err(VaultError::Exposed(_))), "{mode:o}");
+        }
     }
 
     #[test]

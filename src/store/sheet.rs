@@ -146,6 +146,11 @@ impl Sheet {
         &self.devices
     }
 
+    /// The same, to write what they say as it is meant.
+    pub(crate) fn devices_mut(&mut self) -> impl Iterator<Item = &mut DeviceRow> {
+        self.devices.values_mut()
+    }
+
     /// The function keys, in the order of the rows.
     pub fn keys(&self) -> &[KeyRow] {
         &self.keys

@@ -47,8 +47,8 @@ pub enum VaultError {
     /// The file holds something else.
     #[error("the key file {0} does not hold a key: 64 hexadecimal digits are expected")]
     NotAKey(PathBuf),
-    /// Everybody may read it.
-    #[error("the key file {0} can be read by every user of this host")]
+    /// Others than its owner may read it.
+    #[error("the key file {0} can be read by other users of this host")]
     Exposed(PathBuf),
     /// The system refused.
     #[error("cannot {operation} the key file {path}: {error}")]
@@ -77,7 +77,7 @@ impl VaultError {
                  folder); without it every password must be set again in a new database"
             }
             Self::NotAKey(_) => "put back the key file from a backup; do not edit it",
-            Self::Exposed(_) => "chmod 400 the file; whoever could read it may know every password",
+            Self::Exposed(_) => "chmod 0400 the file; whoever could read it may know every password",
             Self::File { .. } => "run the command as the user of the service, or as root",
             Self::Broken(_) => {
                 "set this password again; if there are several, the key or the database is damaged"

@@ -28,7 +28,7 @@ use crate::net::Prefix;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::net::udp::{Datagram, UdpEndpoint, Via};
-use crate::provision::{Answer, Desk, FileBody, FileRequest};
+use crate::provision::{Answer, Desk, FileBody, FileRequest, Handed};
 
 /// A request is a name and a few options; RFC 2347 allows 512 octets.
 const REQUEST_BYTES_MAX: usize = 1024;
@@ -349,6 +349,13 @@ impl Session {
         let mut transfer = Transfer::new(body.bytes, agree(&options, self.reach), now);
         let outcome = wire.carry_out(&mut transfer, turn, asked_again).await;
         debug!("TFTP transfer of {} bytes to {}: {outcome:?}", transfer.size(), self.peer);
+        let handed = match outcome {
+            Outcome::Delivered => Handed::Sent,
+            Outcome::Aborted | Outcome::Silent => Handed::Part,
+        };
+        if let Some(receipt) = body.receipt {
+            self.shared.desk.handed(request, receipt, handed);
+        }
         if outcome == Outcome::Delivered {
             let bytes = u64::try_from(transfer.size()).unwrap_or(u64::MAX);
             self.shared.desk.delivered(request, bytes);

@@ -87,8 +87,14 @@ fn again_inside(name: &str) -> Output {
 
 /// The command that runs another one as root of new namespaces; its process namespace takes all children with it.
 fn in_namespaces() -> Command {
+    // An ordinary user's PATH may lack the folders of kamailio, dnsmasq and ip.
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new("unshare");
-    command.args(["-Urnmpf", "--mount-proc", "--kill-child"]).env(INSIDE, "1").stdin(Stdio::null());
+    command
+        .args(["-Urnmpf", "--mount-proc", "--kill-child"])
+        .env(INSIDE, "1")
+        .env("PATH", path)
+        .stdin(Stdio::null());
     command
 }
 

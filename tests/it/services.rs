@@ -13,7 +13,7 @@ use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
 use offhook::net::neighbours::Neighbours;
 use offhook::profile::{Catalog, Site};
-use offhook::provision::{Desk, DeskParts, Root};
+use offhook::provision::{Desk, DeskParts, Roots};
 use offhook::store::{ImportOptions, Sheet, Store, Vault};
 use offhook::tftp::server::TftpServer;
 use tokio::runtime::Runtime;
@@ -119,7 +119,7 @@ async fn desk(
         neighbours,
         clock: Clock::System,
         files: folder.join("files"),
-        root: Root::Http(8480),
+        roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), tftp: None },
         sightings,
     })
 }

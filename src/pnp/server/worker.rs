@@ -2,7 +2,7 @@
 //! store or the neighbour table on behalf of one phone while another one could be answered.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +62,8 @@ struct Case {
 enum Waited {
     Resolved(Case, Option<Mac>),
     Adopted(Case, Arc<Identity>, Result<Option<Arc<Device>>, StoreError>),
+    /// The phone that asks to be adopted is not the one whose MAC it writes.
+    Impostor(Case, Arc<Identity>, Option<Mac>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -170,7 +172,7 @@ impl Worker {
         };
         let peer =
             Peer { phone, ours: SocketAddrV4::new(ours, self.reply_port), interface: arrival.interface };
-        let names = Names::new(&self.secret, phone, &subscribe);
+        let names = Names::new(&self.secret, &peer, &subscribe);
         let inventory = self.parts.store.inventory();
         let served = |mac| inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
         if let Some(commands) = self.memory.again(&names, served, self.parts.clock.instant()) {
@@ -204,9 +206,9 @@ impl Worker {
         let device = self.parts.store.inventory().device(mac);
         let device = device.as_deref();
         let allowed = if device.is_some_and(|device| device.approval == Approval::Approved) {
-            self.memory.answers_known(mac, now)
+            self.memory.answers_known((mac, *case.peer.phone.ip()), now)
         } else {
-            self.memory.hears_stranger(mac, now)
+            self.memory.hears_stranger((mac, *case.peer.phone.ip()), now)
         };
         if !allowed {
             count(&self.counters.limited);
@@ -218,7 +220,12 @@ impl Worker {
             self.answer(&case, &identity, &Standing::Ignored("only observed"));
             return;
         }
-        match provision::admission(&identity, device, &self.parts.adopt, self.knows(&identity, mac)) {
+        match provision::admission(
+            &identity,
+            device,
+            &self.parts.adopt,
+            self.knows(&identity, mac, *case.peer.ours.ip()),
+        ) {
             Admission::Serve => match device {
                 Some(device) => self.serve(&case, &identity, device),
                 None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),
@@ -244,9 +251,11 @@ impl Worker {
     }
 
     /// Whether a profile has a URL for this phone: only then may a stranger take an account without a person.
-    fn knows(&self, identity: &Identity, mac: Mac) -> bool {
+    fn knows(&self, identity: &Identity, mac: Mac, ours: Ipv4Addr) -> bool {
         let profile = identity.vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor));
-        let url = profile.and_then(|profile| profile.provisioning_url("", mac, identity.model.as_deref()));
+        let reached =
+            profile.filter(|profile| self.parts.roots.for_phone(IpAddr::V4(ours), profile).is_some());
+        let url = reached.and_then(|profile| profile.provisioning_url("", mac, identity.model.as_deref()));
         url.is_some() && provision::is_known(identity, &self.parts.catalog)
     }
 
@@ -254,8 +263,13 @@ impl Worker {
         if !self.may_wait(Busy::Adopting(mac)) {
             return;
         }
-        let store = self.parts.store.clone();
+        let (store, neighbours) = (self.parts.store.clone(), self.parts.neighbours.clone());
         self.waiting.spawn(async move {
+            // Only the phone itself takes an account out of the pool.
+            let neighbour = neighbours.mac_of(IpAddr::V4(*case.peer.phone.ip()), case.peer.interface).await;
+            if neighbour != Some(mac) {
+                return Waited::Impostor(case, identity, neighbour);
+            }
             let adopted = store.adopt(&identity, Way::ZeroTouch).await;
             Waited::Adopted(case, identity, adopted)
         });
@@ -283,11 +297,22 @@ impl Worker {
                 };
                 self.consider(case, mac);
             }
+            Waited::Impostor(case, identity, neighbour) => {
+                let Some(mac) = identity.mac else { return };
+                self.busy.remove(&Busy::Adopting(mac));
+                let who = neighbour.map_or("nobody answers ARP there".to_owned(), |other| other.to_string());
+                warn!(device.mac = %mac, "Did not adopt {mac} from {}: {who}", case.peer.phone);
+                self.answer(&case, &identity, &Standing::Ignored("asked for by another phone"));
+            }
             Waited::Adopted(case, identity, adopted) => {
                 let Some(mac) = identity.mac else { return };
                 self.busy.remove(&Busy::Adopting(mac));
                 match adopted {
-                    Ok(Some(device)) if self.memory.answers_known(mac, self.parts.clock.instant()) => {
+                    Ok(Some(device))
+                        if self
+                            .memory
+                            .answers_known((mac, *case.peer.phone.ip()), self.parts.clock.instant()) =>
+                    {
                         info!(device.mac = %mac, "Adopted {mac} from {}", case.peer.phone);
                         self.serve(&case, &identity, &device);
                     }
@@ -303,22 +328,25 @@ impl Worker {
     }
 
     fn serve(&mut self, case: &Case, identity: &Arc<Identity>, device: &Device) {
-        let standing = self.offer(case, identity, device).map_or_else(Standing::Ignored, Standing::Served);
+        let standing = self.offer(case, identity, device).map_or_else(|none| none, Standing::Served);
         self.answer(case, identity, &standing);
     }
 
     /// The device's own URL, as its phone reaches us.
-    fn offer(&self, case: &Case, identity: &Identity, device: &Device) -> Result<Offer, &'static str> {
-        let vendor = device.vendor.as_ref().or(identity.vendor.as_ref()).ok_or("no profile knows it")?;
-        let profile = self.parts.catalog.get(vendor).ok_or("its vendor has no profile")?;
+    fn offer(&self, case: &Case, identity: &Identity, device: &Device) -> Result<Offer, Standing> {
+        let vendor = device.vendor.as_ref().or(identity.vendor.as_ref());
+        let vendor = vendor.ok_or(Standing::Ignored("no profile knows it"))?;
+        let profile = self.parts.catalog.get(vendor).ok_or(Standing::Ignored("its vendor has no profile"))?;
+        let ours = IpAddr::V4(*case.peer.ours.ip());
+        let root = self.parts.roots.for_phone(ours, profile).ok_or(Standing::Unreachable)?;
         let token = self.parts.store.bootstrap_token(device).map_err(|error| {
             warn!(device.mac = %device.mac, "Cannot make the URL of {}: {error}", device.mac);
-            "its token cannot be opened"
+            Standing::Ignored("its token cannot be opened")
         })?;
-        let base = self.parts.root.own_url(IpAddr::V4(*case.peer.ours.ip()), &token);
+        let base = root.own_url(ours, &token);
         let model = device.model.as_deref().or(identity.model.as_deref());
-        let url =
-            profile.provisioning_url(&base, device.mac, model).ok_or("its model takes no URL by PnP")?;
+        let url = profile.provisioning_url(&base, device.mac, model);
+        let url = url.ok_or(Standing::Ignored("its model takes no URL by PnP"))?;
         Ok(Offer { url, content_type: profile.pnp_content_type().to_owned() })
     }
 
@@ -336,6 +364,10 @@ impl Worker {
             Standing::Pending(outcome) => {
                 count(&self.counters.unserved);
                 info!(device.mac = %mac, "Heard {mac} at {}: {outcome}", peer.phone);
+            }
+            Standing::Unreachable => {
+                count(&self.counters.unserved);
+                info!(device.mac = %mac, "No service for files listens on {}, where {mac} sees us", peer.ours.ip());
             }
             Standing::Ignored(reason) => {
                 count(&self.counters.unserved);
