@@ -23,6 +23,8 @@ const BATCH_WAIT: Duration = Duration::from_millis(500);
 /// Sightings of one transaction. More wait for the next: while a whole fleet boots, its phones come first, and what is
 /// known of them is written down when they have their files.
 const BATCH_MAX: usize = 2_000;
+/// Sightings that wait for a database that does not take them: a fleet of 10,000 with its files.
+const KEPT_MAX: usize = 40_000;
 /// How soon a change by another process is seen when nobody pokes.
 const REFRESH_WAIT: Duration = Duration::from_millis(200);
 
@@ -162,15 +164,23 @@ pub(super) async fn record(
     }
 }
 
+/// What cannot be written now, because another process holds the database or the disk is full, waits for the next batch.
 async fn write(store: &Store, batch: &mut Vec<Heard>) {
     if batch.is_empty() {
         return;
     }
     let pending: Vec<Identity> =
         batch.iter().filter(|heard| heard.pending).map(|heard| heard.sighting.identity.clone()).collect();
-    let sightings: Vec<Sighting> = batch.drain(..).map(|heard| heard.sighting).collect();
-    if let Err(error) = store.record(&sightings, &pending).await {
-        warn!("Cannot write {} sightings: {error}", sightings.len());
+    let sightings: Vec<Sighting> = batch.iter().map(|heard| heard.sighting.clone()).collect();
+    match store.record(&sightings, &pending).await {
+        Ok(()) => batch.clear(),
+        Err(error) if batch.len() < KEPT_MAX => {
+            warn!("Cannot write {} sightings yet: {error}", sightings.len());
+        }
+        Err(error) => {
+            warn!("Gave up {} sightings: {error}", sightings.len());
+            batch.clear();
+        }
     }
 }
 
@@ -194,6 +204,7 @@ pub fn host_timezone() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock, Entropy};
 
     #[tokio::test]
     async fn the_second_agent_on_the_same_data_is_refused_and_a_dead_ones_socket_is_taken_over() {
@@ -219,6 +230,28 @@ mod tests {
         assert!(matches!(claim(&path), Err(AgentError::Running(_))));
         drop(first);
         assert!(claim(&path).is_ok(), "the lock of a process that is gone is free");
+    }
+
+    #[tokio::test]
+    async fn what_the_database_does_not_take_now_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("offhook.db").display());
+        let vault = crate::store::Vault::with_key([7; 32]);
+        let store = Store::open(&url, vault, Clock::System, Entropy::System).await.unwrap();
+        let identity = Identity { mac: "001565010203".parse().ok(), ..Identity::default() };
+        let sighting = Sighting {
+            identity,
+            addr: [192, 0, 2, 7].into(),
+            channel: crate::device::Channel::Pnp,
+            at: Clock::System.now(),
+            outcome: "pending".to_owned(),
+        };
+        let mut batch = vec![Heard { sighting, pending: true }];
+        write(&store, &mut batch.clone()).await;
+        assert_eq!(store.inventory().count(), (1, 1));
+        store.close().await;
+        write(&store, &mut batch).await;
+        assert_eq!(batch.len(), 1);
     }
 
     #[test]
