@@ -173,13 +173,18 @@ impl Fields {
     }
 }
 
+/// What becomes of a device or an account; `None` where everything stays as it is.
+fn verb(is_known: bool, gone: bool, fields: &[FieldChange]) -> Option<Verb> {
+    match (is_known, gone) {
+        (false, _) => Some(Verb::Added),
+        (true, true) => Some(Verb::Removed),
+        (true, false) => (!fields.is_empty()).then_some(Verb::Changed),
+    }
+}
+
 impl DeviceDraft {
     fn verb(&self) -> Option<Verb> {
-        match &self.known {
-            None => Some(Verb::Added),
-            Some(_) if self.gone => Some(Verb::Removed),
-            Some(_) => (!self.fields().is_empty()).then_some(Verb::Changed),
-        }
+        verb(self.known.is_some(), self.gone, &self.fields())
     }
 
     fn fields(&self) -> Vec<FieldChange> {
@@ -207,11 +212,7 @@ impl DeviceDraft {
 
 impl AccountDraft {
     fn verb(&self) -> Option<Verb> {
-        match &self.known {
-            None => Some(Verb::Added),
-            Some(_) if self.gone => Some(Verb::Removed),
-            Some(_) => (!self.fields().is_empty()).then_some(Verb::Changed),
-        }
+        verb(self.known.is_some(), self.gone, &self.fields())
     }
 
     fn fields(&self) -> Vec<FieldChange> {

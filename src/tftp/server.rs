@@ -42,6 +42,8 @@ const REQUESTS_PER_ADDRESS_MAX: usize = 1024;
 const UNPROVEN_PER_ADDRESS_MAX: usize = 8;
 /// How long a request waits for its turn and its place; the phone has asked again by then.
 const TURN_WAIT: Duration = Duration::from_secs(5);
+/// How long a socket that only fails is left alone.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// How long running transfers may go on once the agent stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Answers to packets that belong to no transfer, per second and address.
@@ -152,7 +154,7 @@ async fn drain(endpoint: Arc<UdpEndpoint>, queue: mpsc::Sender<Arrival>) {
             }
             Err(error) => {
                 warn!("Cannot receive TFTP requests: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(ERROR_PAUSE).await;
             }
         }
     }
