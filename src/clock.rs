@@ -3,8 +3,10 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
 
 /// A moment of the wall clock: milliseconds since 1970-01-01 UTC. Shown and stored, never used to measure a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -34,6 +36,20 @@ impl serde::Serialize for Timestamp {
     }
 }
 
+/// Which boot of a host: what was measured on another boot's clock means nothing on this one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BootId(pub Arc<str>);
+
+/// A moment of the boot clock (`CLOCK_BOOTTIME`, time_namespaces(7)): it runs while the host sleeps, and nobody can set
+/// it. Windows are measured on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootInstant {
+    /// Which boot.
+    pub boot: BootId,
+    /// Milliseconds since it.
+    pub ms: i64,
+}
+
 /// Where time comes from: the system, or a test's hand.
 #[derive(Debug, Clone, Default)]
 pub enum Clock {
@@ -50,6 +66,8 @@ pub struct ManualClock {
     start: Instant,
     wall_ms: AtomicI64,
     elapsed_ms: AtomicU64,
+    boots: AtomicU64,
+    booted_ms: AtomicU64,
 }
 
 impl Clock {
@@ -59,6 +77,8 @@ impl Clock {
             start: system_instant(),
             wall_ms: AtomicI64::new(wall.0),
             elapsed_ms: AtomicU64::new(0),
+            boots: AtomicU64::new(1),
+            booted_ms: AtomicU64::new(0),
         }))
     }
 
@@ -77,6 +97,37 @@ impl Clock {
             Self::Manual(manual) => {
                 manual.start + Duration::from_millis(manual.elapsed_ms.load(Ordering::SeqCst))
             }
+        }
+    }
+
+    /// The boot clock, for windows that outlive this process.
+    pub fn boot(&self) -> BootInstant {
+        match self {
+            Self::System => system_boot(),
+            Self::Manual(manual) => {
+                let boot = manual.boots.load(Ordering::SeqCst);
+                let elapsed = manual.elapsed_ms.load(Ordering::SeqCst);
+                let ms = elapsed.saturating_sub(manual.booted_ms.load(Ordering::SeqCst));
+                BootInstant {
+                    boot: BootId(format!("manual boot {boot}").into()),
+                    ms: i64::try_from(ms).unwrap_or(i64::MAX),
+                }
+            }
+        }
+    }
+
+    /// Sets the wall clock of a manual clock, and no other.
+    pub fn set_wall(&self, wall: Timestamp) {
+        if let Self::Manual(manual) = self {
+            manual.wall_ms.store(wall.0, Ordering::SeqCst);
+        }
+    }
+
+    /// A manual clock's host boots anew.
+    pub fn reboot(&self) {
+        if let Self::Manual(manual) = self {
+            manual.boots.fetch_add(1, Ordering::SeqCst);
+            manual.booted_ms.store(manual.elapsed_ms.load(Ordering::SeqCst), Ordering::SeqCst);
         }
     }
 
@@ -101,6 +152,20 @@ fn system_timestamp() -> Timestamp {
 #[expect(clippy::disallowed_methods, reason = "the one reader of the monotonic clock")]
 fn system_instant() -> Instant {
     Instant::now()
+}
+
+/// A kernel without a boot clock or a boot id does not exist where this runs (Linux 2.6.39); a boot id of its own for
+/// this process then closes every window at its next start, which is the safe side.
+fn system_boot() -> BootInstant {
+    static BOOT: OnceLock<BootId> = OnceLock::new();
+    let boot = BOOT.get_or_init(|| {
+        let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let unknown = || format!("unknown boot, process {}", std::process::id());
+        BootId(read.map_or_else(|_| unknown(), |id| id.trim().to_owned()).into())
+    });
+    let ms = clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_or(0, |time| time.tv_sec().saturating_mul(1000).saturating_add(time.tv_nsec() / 1_000_000));
+    BootInstant { boot: boot.clone(), ms }
 }
 
 /// Where randomness comes from: the kernel, or a test's seed.
@@ -182,6 +247,21 @@ mod tests {
         assert_eq!(clock.now(), Timestamp(1_700_000_003_000));
         assert_eq!(clock.instant() - before, Duration::from_secs(3));
         assert_eq!(clock.now().to_string(), "2023-11-14T22:13:23.000Z");
+    }
+
+    #[test]
+    fn a_boot_clock_starts_anew_with_every_boot_and_ignores_the_wall_clock() {
+        let clock = Clock::manual(Timestamp(1_700_000_000_000));
+        clock.advance(Duration::from_secs(3));
+        let before = clock.boot();
+        clock.set_wall(Timestamp(0));
+        assert_eq!((clock.boot(), before.ms), (before.clone(), 3000));
+        clock.reboot();
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.boot().ms, 1000);
+        assert_ne!(clock.boot().boot, before.boot);
+        let (first, second) = (Clock::System.boot(), Clock::System.boot());
+        assert!(first.boot == second.boot && first.ms > 0 && first.ms <= second.ms);
     }
 
     #[test]

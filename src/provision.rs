@@ -9,6 +9,7 @@ mod votes;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
 pub use shelf::Shelf;
@@ -35,23 +36,66 @@ pub struct FileRequest {
     pub interface: Option<u32>,
     /// By which service.
     pub channel: Channel,
+    /// How much of it is wanted, and in which form.
+    pub want: Want,
+    /// The tags of the bodies that the phone has (If-None-Match), as it wrote them.
+    pub known: Option<String>,
+}
+
+/// How much of a file is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// The file.
+    Whole,
+    /// The file, beginning with [`PREAMBLE_BYTES`] octets that hold no password: a TFTP client that asked for no options
+    /// gets them before its address is proven.
+    WithPreamble,
+    /// Only what is said about it: nothing is released.
+    Head,
+}
+
+/// One block of TFTP without options (RFC 1350).
+pub const PREAMBLE_BYTES: usize = 512;
+
+/// What would be sent, before anything of it is released.
+#[derive(Debug)]
+pub enum Offer {
+    /// The answer, which releases nothing.
+    Now(Answer),
+    /// A file with passwords: [`Desk::open`] releases them, once the phone's address is proven.
+    Due(Promise),
 }
 
 /// What a phone gets. Everybody who may not have a file gets the same `NotFound`, whatever the reason.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Answer {
     /// These bytes.
     File(FileBody),
+    /// 304: the phone has this very body already; nothing is released.
+    Known(FileHead),
+    /// 200 to a HEAD of a phone's own file: nothing is released, and its length is not told.
+    Head(FileHead),
     /// 404, ERROR 1: there is no such file for this peer.
     NotFound,
     /// 403, ERROR 2: it is the phone itself, and nothing may be handed out to it now.
     Forbidden,
     /// 503, ERROR 0: it may have the file, and we cannot make it now.
     Unavailable,
+    /// Nothing at all: this address has asked for too many phones' files.
+    Silence,
+}
+
+/// What is said about a phone's own file without its bytes.
+#[derive(Debug, Clone)]
+pub struct FileHead {
+    /// The Content-Type.
+    pub content_type: String,
+    /// The entity tag, quoted; none where telling it would need a release.
+    pub etag: Option<String>,
 }
 
 /// A file's bytes and what is said about them.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FileBody {
     /// The whole file.
     pub bytes: Bytes,
@@ -61,15 +105,52 @@ pub struct FileBody {
     pub etag: String,
     /// Whether parts may be asked for: static files only, so that a phone's file is always whole.
     pub ranges: bool,
-    /// For whom it is, where that is to be recorded once it is sent: [`Desk::handed`] takes it back.
+    /// For whom it is, where that is to be recorded: [`Desk::handed`] and [`Desk::delivered`] take it back. To be kept
+    /// until the last byte is acknowledged or the transfer is aborted; while it lives, the phone's neighbour entry is
+    /// pinned.
     pub receipt: Option<Receipt>,
 }
 
-/// Which phone asked for which file.
-#[derive(Debug, Clone)]
+/// Which phone asked for which file, and what was released with it.
+#[derive(Debug)]
 pub struct Receipt {
     pub(crate) identity: Identity,
     pub(crate) name: String,
+    /// Cancelled when an operator locks the device: the transfer is to be aborted at once (RST, ERROR).
+    pub(crate) revoked: CancellationToken,
+    /// Whether there are passwords in it.
+    pub(crate) secret: bool,
+}
+
+impl Receipt {
+    /// Cancelled when an operator locks the device: the transfer is to be aborted at once (TCP reset, TFTP ERROR).
+    pub fn revoked(&self) -> &CancellationToken {
+        &self.revoked
+    }
+
+    /// Whether there are passwords in it: then no byte of it may stay queued for an address once this is gone.
+    pub fn is_secret(&self) -> bool {
+        self.secret
+    }
+}
+
+/// A file whose passwords are due, not released yet.
+#[derive(Debug)]
+pub struct Promise {
+    pub(crate) size: usize,
+    pub(crate) head: Bytes,
+}
+
+impl Promise {
+    /// How long the file will be (RFC 2349, tsize).
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The file's first [`PREAMBLE_BYTES`] octets, which hold no password; empty unless [`Want::WithPreamble`].
+    pub fn head(&self) -> &Bytes {
+        &self.head
+    }
 }
 
 /// What became of a file that the desk gave.

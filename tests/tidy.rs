@@ -96,6 +96,8 @@ const IO_WORDS: &[&str] = &[
 /// Single words that a deciding file may use all the same: file, word, reason.
 const IO_EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("src/config/load.rs", "std::fs", "reads the configuration file, once, before anything runs"),
+    ("src/clock.rs", "std::fs", "reads the kernel's boot id, once"),
+    ("src/clock.rs", "std::process", "reads the number of this process where the kernel has no boot id"),
     ("src/profile/origin.rs", "std::fs", "reads the folder of added profiles at start"),
 ];
 

@@ -9,7 +9,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::range::{Part, part};
-use crate::provision::{Answer, FileBody};
+use crate::provision::{Answer, FileBody, FileHead};
 
 /// When a phone may ask again after 503, in seconds: what made it wait (a locked database, a full disk) seldom lasts
 /// longer, and phones that ignore the header ask later anyway.
@@ -72,6 +72,23 @@ pub fn user_agent(headers: &HeaderMap) -> Option<String> {
     Some(std::str::from_utf8(octets).map_or_else(|_| latin(), str::to_owned))
 }
 
+/// The tags that the phone says it has, as it wrote them.
+pub fn known_tags(headers: &HeaderMap) -> Option<String> {
+    let lists: Vec<&str> =
+        headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!lists.is_empty()).then(|| lists.join(", "))
+}
+
+fn bodyless(head: FileHead) -> FileBody {
+    FileBody {
+        bytes: Bytes::new(),
+        content_type: head.content_type,
+        etag: head.etag.unwrap_or_default(),
+        ranges: false,
+        receipt: None,
+    }
+}
+
 /// The answer to a method other than GET and HEAD.
 pub fn refused_method() -> Response<Bytes> {
     with(plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"), ALLOW, "GET, HEAD")
@@ -83,7 +100,10 @@ pub fn reply(verb: Verb, headers: &HeaderMap, answer: Answer) -> Response<Bytes>
         Answer::File(body) if knows(headers, &body) => not_modified(body),
         Answer::File(body) if body.ranges => parts(headers, body),
         Answer::File(body) => whole(body),
-        Answer::NotFound => not_found(),
+        Answer::Known(head) => not_modified(bodyless(head)),
+        Answer::Head(head) => whole(bodyless(head)),
+        // A server closes the connection instead of asking for a response; whoever asks all the same learns nothing.
+        Answer::NotFound | Answer::Silence => not_found(),
         Answer::Forbidden => plain(StatusCode::FORBIDDEN, "forbidden\n"),
         Answer::Unavailable => {
             let response = plain(StatusCode::SERVICE_UNAVAILABLE, "not available now\n");

@@ -39,7 +39,7 @@ use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::interfaces::Interfaces;
 use crate::net::sys::unacknowledged_bytes;
-use crate::provision::{Answer, Desk, FileRequest, Handed};
+use crate::provision::{Answer, Desk, FileRequest, Handed, Receipt, Want};
 
 /// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
 /// costs a phone one second; the kernel caps it at `net.core.somaxconn`.
@@ -212,7 +212,7 @@ struct Progress {
     /// Whether the body of the present response has been taken to be sent.
     body_taken: bool,
     /// The file that is on its way, or out and not known to have arrived.
-    delivery: Option<(FileRequest, u64)>,
+    delivery: Option<(FileRequest, Receipt)>,
 }
 
 impl Connection {
@@ -316,13 +316,19 @@ impl Connection {
             local: self.local,
             interface: self.interface,
             channel: Channel::Http,
+            want: if verb == Verb::Head { Want::Head } else { Want::Whole },
+            known: decide::known_tags(request.headers()),
         };
         let mut answer = self.shared.desk.answer(&file).await;
         let receipt = match &mut answer {
             Answer::File(body) => body.receipt.take(),
-            Answer::NotFound | Answer::Forbidden | Answer::Unavailable => None,
+            Answer::Known(_)
+            | Answer::Head(_)
+            | Answer::NotFound
+            | Answer::Forbidden
+            | Answer::Unavailable
+            | Answer::Silence => None,
         };
-        let is_file = matches!(answer, Answer::File(_));
         let response = reply(verb, request.headers(), answer);
         if let Some(receipt) = receipt {
             let handed = match verb {
@@ -330,11 +336,10 @@ impl Connection {
                 Verb::Get => Handed::Sent,
                 Verb::Head => Handed::Head,
             };
-            self.shared.desk.handed(&file, receipt, handed);
-        }
-        if is_file && verb == Verb::Get && response.status() == StatusCode::OK {
-            let bytes = u64::try_from(response.body().len()).unwrap_or(u64::MAX);
-            self.progress().delivery = Some((file, bytes));
+            self.shared.desk.handed(&file, &receipt, handed);
+            if verb == Verb::Get && response.status() == StatusCode::OK {
+                self.progress().delivery = Some((file, receipt));
+            }
         }
         response
     }
@@ -345,25 +350,25 @@ impl Connection {
         progress.pace.asked(self.now());
         let arrived = progress.delivery.take();
         drop(progress);
-        if let Some((file, bytes)) = arrived {
-            self.shared.desk.delivered(&file, bytes);
+        if let Some((file, receipt)) = arrived {
+            self.shared.desk.delivered(&file, receipt);
         }
     }
 
     /// The connection is over: whether its last file has arrived, the kernel knows by the acknowledgements, which may
     /// still be on their way.
     async fn settle(&self) {
-        let Some((file, bytes)) = self.take_sent() else { return };
+        let Some((file, receipt)) = self.take_sent() else { return };
         if !self.is_acknowledged() {
             let _ = tokio::time::timeout(LAST_ACKNOWLEDGEMENT_WAIT, self.peer_closed()).await;
         }
         if self.is_acknowledged() {
-            self.shared.desk.delivered(&file, bytes);
+            self.shared.desk.delivered(&file, receipt);
         }
     }
 
     /// The last file, if the kernel has taken all of it.
-    fn take_sent(&self) -> Option<(FileRequest, u64)> {
+    fn take_sent(&self) -> Option<(FileRequest, Receipt)> {
         let mut progress = self.progress();
         let delivery = progress.delivery.take();
         delivery.filter(|_| !progress.pace.is_responding())

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::cache::{Cache, Kept, Key};
 use super::{
-    Admission, Answer, Asked, FileBody, FileRequest, Handed, Heard, Permission, Proof, Receipt, Roots, Shelf,
-    Votes,
+    Admission, Answer, Asked, FileBody, FileRequest, Handed, Heard, Offer, Permission, Promise, Proof,
+    Receipt, Roots, Shelf, Votes,
 };
 use super::{admission, basis, is_known, permission};
 use crate::clock::Clock;
@@ -106,21 +107,33 @@ impl Desk {
         }
     }
 
+    /// What this peer would get, with nothing released yet: the first step of a service that has yet to prove that the
+    /// peer's address is its own.
+    pub async fn offer(&self, request: &FileRequest) -> Offer {
+        Offer::Now(self.answer(request).await)
+    }
+
+    /// Releases what was promised; the body is as long as the promise said, or the verdict has changed.
+    pub async fn open(&self, request: &FileRequest, promise: Promise) -> Answer {
+        drop(promise);
+        self.answer(request).await
+    }
+
     /// Records what became of a file that [`Self::answer`] gave: only the service that sends it knows.
-    pub fn handed(&self, request: &FileRequest, receipt: Receipt, handed: Handed) {
-        let Receipt { identity, name } = receipt;
+    pub fn handed(&self, request: &FileRequest, receipt: &Receipt, handed: Handed) {
+        let Receipt { identity, name, .. } = receipt;
         let outcome = match handed {
             Handed::Sent => format!("served {name}"),
             Handed::Known => format!("asked for {name}, has it already"),
             Handed::Head => format!("asked only about {name}"),
             Handed::Part => format!("asked for {name}, did not take all of it"),
         };
-        self.0.record(request, identity, outcome, false);
+        self.0.record(request, identity.clone(), outcome, false);
     }
 
-    /// The peer has acknowledged the last of `bytes` bytes.
-    pub fn delivered(&self, request: &FileRequest, bytes: u64) {
-        debug!("{} has all {bytes} bytes of its file", request.peer);
+    /// The peer has acknowledged the last byte.
+    pub fn delivered(&self, request: &FileRequest, receipt: Receipt) {
+        debug!("{} has all of {}", request.peer, receipt.name);
     }
 }
 
@@ -230,7 +243,12 @@ impl Inner {
         };
         debug!(device.mac = %device.mac, "Sending {} to {}", case.name, case.request.peer);
         let content_type = kept.rendered.content_type.clone();
-        let receipt = Receipt { identity: case.identity.clone(), name: case.name.to_owned() };
+        let receipt = Receipt {
+            identity: case.identity.clone(),
+            name: case.name.to_owned(),
+            revoked: CancellationToken::new(),
+            secret: kept.whole.is_none(),
+        };
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
     }
 

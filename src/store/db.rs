@@ -26,7 +26,10 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// In this order, and never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "inventory", include_str!("migrations/0001_inventory.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "inventory", include_str!("migrations/0001_inventory.sql")),
+    (2, "release", include_str!("migrations/0002_release.sql")),
+];
 
 /// Which database a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]

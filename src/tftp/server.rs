@@ -28,7 +28,7 @@ use crate::net::Prefix;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::net::udp::{Datagram, UdpEndpoint, Via};
-use crate::provision::{Answer, Desk, FileBody, FileRequest, Handed};
+use crate::provision::{Answer, Desk, FileBody, FileRequest, Handed, Want};
 
 /// A request is a name and a few options; RFC 2347 allows 512 octets.
 const REQUEST_BYTES_MAX: usize = 1024;
@@ -316,10 +316,12 @@ impl Session {
             local,
             interface: Some(interface),
             channel: Channel::Tftp,
+            want: Want::Whole,
+            known: None,
         };
         match self.shared.desk.answer(&request).await {
             Answer::File(body) => Ok((request, body)),
-            Answer::NotFound => Err(not_found),
+            Answer::Known(_) | Answer::Head(_) | Answer::NotFound | Answer::Silence => Err(not_found),
             Answer::Forbidden => Err((ErrorCode::AccessViolation, "Access violation")),
             Answer::Unavailable => Err((ErrorCode::NotDefined, "Not available now, ask again later")),
         }
@@ -356,11 +358,10 @@ impl Session {
             Outcome::Aborted | Outcome::Silent => Handed::Part,
         };
         if let Some(receipt) = body.receipt {
-            self.shared.desk.handed(request, receipt, handed);
-        }
-        if outcome == Outcome::Delivered {
-            let bytes = u64::try_from(transfer.size()).unwrap_or(u64::MAX);
-            self.shared.desk.delivered(request, bytes);
+            self.shared.desk.handed(request, &receipt, handed);
+            if outcome == Outcome::Delivered {
+                self.shared.desk.delivered(request, receipt);
+            }
         }
         Ok(())
     }
