@@ -35,6 +35,7 @@ use tokio::sync::Mutex;
 
 pub use account::NewAccount;
 pub use audit::AuditRow;
+pub use audit::chain::Record as AuditRecord;
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use error::StoreError;
@@ -58,6 +59,8 @@ pub struct Store {
     inner: Arc<Inner>,
     /// Who acts, for the audit.
     actor: Arc<str>,
+    /// Which agent, where one acts.
+    agent: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -88,6 +91,7 @@ impl Store {
                 strangers: sighting::Strangers::default(),
             }),
             actor: "agent".into(),
+            agent: None,
         };
         store.reload().await?;
         Ok(store)
@@ -96,7 +100,13 @@ impl Store {
     /// The same store, with this name in the audit of what is done through it.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
-        Self { inner: Arc::clone(&self.inner), actor: actor.into() }
+        Self { actor: actor.into(), ..self.clone() }
+    }
+
+    /// The same store in the hands of the agent of this name.
+    #[must_use]
+    pub fn in_agent(&self, name: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), actor: "agent".into(), agent: Some(name.into()) }
     }
 
     /// The inventory in memory.

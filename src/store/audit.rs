@@ -1,5 +1,7 @@
 //! What was done, by whom and when: read back, and the one deed that writes nothing else, showing a secret.
 
+pub(super) mod chain;
+
 use super::error::{StoreError, failed};
 use super::load;
 use super::write::Write;

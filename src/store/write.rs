@@ -6,16 +6,19 @@ use sqlx::query::Query;
 use sqlx::{AnyConnection, AssertSqlSafe, Transaction};
 use tokio::sync::MutexGuard;
 
+use super::audit::chain::{self, Chain, Deed};
 use super::error::{StoreError, failed};
 use super::inventory::{Delta, Entry};
 use super::{Store, load};
-use crate::clock::Timestamp;
+use crate::clock::{BootInstant, Timestamp};
 use crate::device::Mac;
 use crate::secret::{Sealed, SecretKind};
 
 /// Rows in one INSERT: enough to make its overhead small, few enough for SQLite, which finds a parameter's name by
 /// going through all of them, once per parameter.
 const ROWS_MAX: usize = 16;
+/// Rows of the audit that a write keeps in memory before it stores them.
+const AUDIT_PENDING_MAX: usize = 1_024;
 
 /// A write that has begun.
 pub(super) struct Write<'s> {
@@ -25,6 +28,9 @@ pub(super) struct Write<'s> {
     pub(super) generation: i64,
     /// When it began.
     pub(super) now: Timestamp,
+    /// The same on the boot clock.
+    pub(super) boot: BootInstant,
+    chain: Chain,
     removal: i64,
     next_id: i64,
     changes: bool,
@@ -38,6 +44,7 @@ pub(super) enum Cell {
     Number(i64),
     Text(String),
     Maybe(Option<String>),
+    MaybeNumber(Option<i64>),
 }
 
 impl Cell {
@@ -57,19 +64,23 @@ impl<'s> Write<'s> {
     pub(super) async fn begin_with(store: &'s Store, right: MutexGuard<'s, ()>) -> Result<Self, StoreError> {
         let mut transaction = store.inner.db.begin().await?;
         // Changes nothing, but locks the row on PostgreSQL: from here on everything that is read is the latest.
-        let (generation, removal, next_id): (i64, i64, i64) = sqlx::query_as(
-            "UPDATE head SET next_id = next_id WHERE id = $1 RETURNING generation, removal, next_id",
-        )
-        .bind(1_i64)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(failed("lock the inventory"))?;
+        let (generation, removal, next_id, audit_seq, audit_hash): (i64, i64, i64, i64, String) =
+            sqlx::query_as(
+                "UPDATE head SET next_id = next_id WHERE id = $1 \
+             RETURNING generation, removal, next_id, audit_seq, audit_hash",
+            )
+            .bind(1_i64)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed("lock the inventory"))?;
         store.catch_up(&mut transaction, &load::Head { generation, removal }).await?;
         Ok(Self {
             transaction,
             store,
             generation: generation + 1,
             now: store.inner.clock.now(),
+            boot: store.inner.clock.boot(),
+            chain: Chain::new(audit_seq, audit_hash),
             removal,
             next_id,
             changes: false,
@@ -173,19 +184,42 @@ impl<'s> Write<'s> {
         mac: Option<Mac>,
         detail: &serde_json::Value,
     ) -> Result<(), StoreError> {
-        let row = [
-            Cell::Number(self.now.0),
-            Cell::text(self.store.actor.as_ref()),
-            Cell::text(event),
-            Cell::Maybe(mac.map(load::key)),
-            Cell::Text(detail.to_string()),
-        ];
-        let query = sqlx::query(
-            "INSERT INTO audit (seq, at_ms, actor, event, mac, detail) \
-             SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4, $5 FROM audit",
-        );
-        bind(query, row).execute(&mut *self.transaction).await.map_err(failed("write the audit"))?;
+        self.append(event, mac, (None, None), detail).await
+    }
+
+    /// The same about an act of arming, or about one release in it.
+    pub(super) async fn audit_release(
+        &mut self,
+        event: &'static str,
+        mac: Mac,
+        epoch: i64,
+        release_id: Option<&str>,
+        detail: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        self.append(event, Some(mac), (Some(epoch), release_id), detail).await
+    }
+
+    /// Rows are stored together at the commit: a group commit of hundreds of phones has as many of them.
+    async fn append(
+        &mut self,
+        event: &'static str,
+        mac: Option<Mac>,
+        (epoch, release_id): (Option<i64>, Option<&str>),
+        detail: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let agent = self.store.agent.as_deref();
+        let actor = self.store.actor.as_ref();
+        let (at, boot) = (self.now, &self.boot);
+        self.chain.append(&Deed { at, boot, agent, actor, event, mac, epoch, release_id, detail });
+        if self.chain.pending() >= AUDIT_PENDING_MAX {
+            self.store_audit().await?;
+        }
         Ok(())
+    }
+
+    async fn store_audit(&mut self) -> Result<(), StoreError> {
+        let rows = self.chain.take();
+        insert_rows(&mut self.transaction, "write the audit", chain::COLUMNS, rows, "").await
     }
 
     /// Commits, and reads back into memory what was changed.
@@ -199,17 +233,22 @@ impl<'s> Write<'s> {
 
     /// Commits, and puts `delta`, which is exactly what was changed, into memory.
     pub(super) async fn commit_with(mut self, delta: Delta) -> Result<(), StoreError> {
-        if self.changes {
-            let removed = !self.removed_devices.is_empty() || !self.removed_accounts.is_empty();
-            let removal = if removed { self.generation } else { self.removal };
-            sqlx::query("UPDATE head SET generation = $1, removal = $2, next_id = $3 WHERE id = 1")
-                .bind(self.generation)
-                .bind(removal)
-                .bind(self.next_id)
-                .execute(&mut *self.transaction)
-                .await
-                .map_err(failed("write the generation"))?;
-        }
+        self.store_audit().await?;
+        let removed = !self.removed_devices.is_empty() || !self.removed_accounts.is_empty();
+        let removal = if removed { self.generation } else { self.removal };
+        let generation = if self.changes { self.generation } else { self.generation - 1 };
+        sqlx::query(
+            "UPDATE head SET generation = $1, removal = $2, next_id = $3, audit_seq = $4, audit_hash = $5 \
+             WHERE id = 1",
+        )
+        .bind(generation)
+        .bind(removal)
+        .bind(self.next_id)
+        .bind(self.chain.seq)
+        .bind(self.chain.hash.as_str())
+        .execute(&mut *self.transaction)
+        .await
+        .map_err(failed("write the generation"))?;
         self.transaction.commit().await.map_err(failed("commit"))?;
         if self.changes {
             let mut state = self.store.inner.inventory.write();
@@ -266,6 +305,7 @@ fn bind(
             Cell::Number(number) => query.bind(number),
             Cell::Text(text) => query.bind(text),
             Cell::Maybe(text) => query.bind(text),
+            Cell::MaybeNumber(number) => query.bind(number),
         };
     }
     query
