@@ -15,13 +15,15 @@ pub(super) use rows::changed_after;
 
 use super::Store;
 use super::error::StoreError;
+use super::fresh::BOOTSTRAP;
+use super::load;
 use super::queue::{self, Waiting};
-use super::write::Write;
-use crate::clock::Timestamp;
+use super::vault::hex;
+use super::write::{Cell, Write};
 use crate::device::{Approval, Channel, Device, Mac};
 use crate::release::{
-    Ask, Asker, Change, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, Subject, Verdict,
-    holds,
+    Ask, Asker, Change, Evidence, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, Subject,
+    Verdict, What, holds,
 };
 use crate::secret::SecretKind;
 
@@ -152,18 +154,15 @@ impl Store {
             let request = &one.question;
             let device = self.inventory().device(request.mac);
             let approved = device.as_ref().is_some_and(|device| device.approval == Approval::Approved);
-            let place = match touched.iter().position(|(mac, ..)| *mac == request.mac) {
-                Some(place) => place,
-                None => {
-                    let before = match unseen {
-                        Some(unseen) => unseen.get(&request.mac).cloned(),
-                        None => self.inventory().grants(request.mac),
-                    };
-                    let before = before.unwrap_or_default();
-                    touched.push((request.mac, Arc::clone(&before), Grants::clone(&before)));
-                    touched.len() - 1
-                }
-            };
+            let place = touched.iter().position(|(mac, ..)| *mac == request.mac).unwrap_or_else(|| {
+                let before = match unseen {
+                    Some(unseen) => unseen.get(&request.mac).cloned(),
+                    None => self.inventory().grants(request.mac),
+                };
+                let before = before.unwrap_or_default();
+                touched.push((request.mac, Arc::clone(&before), Grants::clone(&before)));
+                touched.len() - 1
+            });
             let Some((_, _, grants)) = touched.get_mut(place) else { continue };
             let ask = Ask {
                 wanted: &request.wanted,
@@ -181,10 +180,10 @@ impl Store {
             self.write_down(&mut write, request, &release_id, &verdict, &changes).await?;
             decided.push(Decided { verdict, device, release_id, changes });
         }
-        let changed =
-            touched.iter().filter(|(_, before, after)| **before != *after).map(|(mac, before, after)| {
-                (*mac, &**before, after.clone())
-            });
+        let changed = touched
+            .iter()
+            .filter(|(_, before, after)| **before != *after)
+            .map(|(mac, before, after)| (*mac, &**before, after.clone()));
         let changed = changed.collect();
         write.set_grants_of_many(changed).await?;
         if !holds(Rule::CommitBeforeSend) {
@@ -252,9 +251,8 @@ impl Store {
     pub fn name_of(&self, mac: Mac, id: GrantId) -> String {
         let Subject::Account(account) = id.subject else { return id.kind.to_string() };
         let device = self.inventory().device(mac);
-        let line = device.as_ref().and_then(|device| {
-            device.lines.iter().find(|line| line.account.id == account)
-        });
+        let line =
+            device.as_ref().and_then(|device| device.lines.iter().find(|line| line.account.id == account));
         line.map_or_else(
             || format!("{} account {account}", id.kind),
             |line| format!("{} {}", id.kind, line.account.username),
@@ -268,23 +266,66 @@ impl Write<'_> {
         Now { wall: self.wall, boot: self.boot.clone() }
     }
 
-    /// Brings the grants of these devices in line with what they are now.
-    pub(super) async fn reconcile(&mut self, devices: &[Arc<Device>]) -> Result<(), StoreError> {
+    /// Brings the grants of these devices in line with what they are now. Says whether a device's row was changed
+    /// with them.
+    pub(super) async fn reconcile(&mut self, devices: &[Arc<Device>]) -> Result<bool, StoreError> {
         let now = self.release_now();
         let store = self.store;
         let mut touched = Vec::new();
+        let mut renewed = false;
         for device in devices {
             let before = self.grants_of(device.mac);
             let mut after = Grants::clone(&before);
             let standing = standing(device, &store.terms);
             let changes = after.reconcile(&held(device), standing, &now);
             store.write_changes(self, device.mac, &changes).await?;
+            if changes.iter().any(|change| change.what == What::SecretChanged) {
+                renewed |= self.renew_bootstrap(&before, device.mac).await?;
+            }
             if *before != after {
                 touched.push((device.mac, before, after));
             }
         }
         let many = touched.iter().map(|(mac, before, after)| (*mac, &**before, after.clone())).collect();
-        self.set_grants_of_many(many).await
+        self.set_grants_of_many(many).await?;
+        Ok(renewed)
+    }
+
+    /// A new token for the URL that is handed out, if the last one has opened a window: whoever still has it shall not
+    /// open the next one with it.
+    pub(super) async fn renew_bootstrap(&mut self, before: &Grants, mac: Mac) -> Result<bool, StoreError> {
+        if before.grants.iter().all(|grant| grant.evidence == Evidence::None) {
+            return Ok(false);
+        }
+        let (sealed, digest) = self.store.inner.mint.bootstrap(mac)?;
+        let cells = [
+            Cell::Text(sealed.0),
+            Cell::Text(hex(&digest)),
+            Cell::Text(load::key(mac)),
+            Cell::text(BOOTSTRAP),
+        ];
+        let sql = "UPDATE device_secret SET sealed = $1, digest = $2 WHERE mac = $3 AND kind = $4";
+        self.change("renew the token", sql, cells).await?;
+        let cells = [Cell::Number(self.generation), Cell::Text(load::key(mac))];
+        self.change("mark the device", "UPDATE device SET changed = $1 WHERE mac = $2", cells).await?;
+        Ok(true)
+    }
+}
+
+impl Store {
+    /// Gives grants to devices that have none: those of a database from before there were any.
+    pub(super) async fn adopt_grants(&self) -> Result<(), StoreError> {
+        let without = || {
+            let devices = self.inventory().devices();
+            let grants = self.inventory().all_grants();
+            devices.into_iter().filter(move |device| !grants.contains_key(&device.mac)).collect::<Vec<_>>()
+        };
+        if without().is_empty() {
+            return Ok(());
+        }
+        let mut write = Write::begin(self).await?;
+        write.reconcile(&without()).await?;
+        write.commit_with(super::inventory::Delta::default()).await
     }
 }
 
@@ -318,9 +359,4 @@ pub fn wanted_by(device: &Device, kind: SecretKind, line: Option<u16>) -> Option
     }
     let number = line.unwrap_or(1);
     device.lines.iter().find(|line| line.number == number).map(|line| GrantId::sip(line.account.id))
-}
-
-/// The later of two moments, for the wall clock that never goes back.
-pub(super) fn later(one: Timestamp, other: Timestamp) -> Timestamp {
-    one.max(other)
 }

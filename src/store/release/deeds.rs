@@ -90,11 +90,7 @@ impl Store {
     }
 
     /// Locks passwords of a device that could leave.
-    pub async fn lock(
-        &self,
-        mac: Mac,
-        chosen: impl Fn(GrantId) -> bool,
-    ) -> Result<Vec<Change>, StoreError> {
+    pub async fn lock(&self, mac: Mac, chosen: impl Fn(GrantId) -> bool) -> Result<Vec<Change>, StoreError> {
         self.alter(mac, |grants, now| grants.lock(&chosen, now)).await
     }
 
@@ -121,9 +117,9 @@ impl Store {
     /// Closes what has run out; a chore of the agent. Reads memory only, where nothing has.
     pub async fn expire(&self) -> Result<Vec<(Mac, Vec<Change>)>, StoreError> {
         let now = self.release_now();
-        let over = self.inventory().macs_where(|grants| {
-            grants.is_armed() && !grants.clone().expire(&now).is_empty()
-        });
+        let over = self
+            .inventory()
+            .macs_where(|grants| grants.is_armed() && !grants.clone().expire(&now).is_empty());
         if over.is_empty() {
             return Ok(Vec::new());
         }

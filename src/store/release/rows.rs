@@ -198,7 +198,8 @@ impl<'r> FromRow<'r, AnyRow> for GrantRow {
 
 impl GrantRow {
     fn grant(self, names: &mut BTreeMap<String, Arc<str>>) -> Result<Grant, StoreError> {
-        let damaged = |column: &str| StoreError::Damaged(format!("a row's release_grant.{column} is not understood"));
+        let damaged =
+            |column: &str| StoreError::Damaged(format!("a row's release_grant.{column} is not understood"));
         let id = GrantId {
             subject: read_subject(&self.subject).ok_or_else(|| damaged("subject"))?,
             kind: parse(&self.kind, "release_grant.kind")?,
@@ -231,13 +232,13 @@ impl GrantRow {
 
 impl Opened {
     fn opening(self, names: &mut BTreeMap<String, Arc<str>>) -> Option<Opening> {
-        let mut shared = |name: String| Arc::clone(names.entry(name).or_insert_with_key(|name| name.as_str().into()));
+        let mut shared =
+            |name: String| Arc::clone(names.entry(name).or_insert_with_key(|name| name.as_str().into()));
         let bound = match (self.bound, self.bound_level) {
             (None, None) => None,
-            (Some(key), Some(number)) => Some(Binding {
-                key,
-                level: Level::ALL.into_iter().find(|level| level.number() == number)?,
-            }),
+            (Some(key), Some(number)) => {
+                Some(Binding { key, level: Level::ALL.into_iter().find(|level| level.number() == number)? })
+            }
             _ => return None,
         };
         Some(Opening {
