@@ -16,6 +16,7 @@ mod import;
 mod inventory;
 mod key_file;
 mod load;
+mod mark;
 mod plan;
 mod queue;
 mod release;
@@ -36,13 +37,13 @@ use sqlx::AnyConnection;
 use tokio::sync::Mutex;
 
 pub use account::NewAccount;
-pub use audit::AuditRow;
-pub use audit::chain::Record as AuditRecord;
+pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
 pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
@@ -85,6 +86,7 @@ impl Store {
     pub async fn open(url: &str, vault: Vault, clock: Clock, entropy: Entropy) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         let keys = unlock(&db, &vault, &entropy).await?;
+        name_database(&db, &entropy).await?;
         let store = Self {
             inner: Arc::new(Inner {
                 db,
@@ -246,6 +248,26 @@ async fn unlock(db: &db::Db, vault: &Vault, entropy: &Entropy) -> Result<Keys, S
     };
     keys.recognise(&check)?;
     Ok(keys)
+}
+
+/// Gives a database that has none a name of its own, by which it is told from every other.
+async fn name_database(db: &db::Db, entropy: &Entropy) -> Result<(), StoreError> {
+    let reading = failed("read the database's name");
+    let (name,): (String,) = sqlx::query_as("SELECT database_id FROM head WHERE id = $1")
+        .bind(1_i64)
+        .fetch_one(db.reader())
+        .await
+        .map_err(reading)?;
+    if !name.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = db.begin().await?;
+    sqlx::query("UPDATE head SET database_id = $1 WHERE id = 1 AND database_id = ''")
+        .bind(vault::hex(&entropy.bytes::<16>()?))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("name the database"))?;
+    transaction.commit().await.map_err(failed("name the database"))
 }
 
 async fn key_check(db: &db::Db) -> Result<Option<crate::secret::Sealed>, StoreError> {
