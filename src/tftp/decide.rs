@@ -2,7 +2,8 @@
 //!
 //! Two things are settled here that many servers get wrong. An acknowledgement that is repeated by the network or by an
 //! impatient client never makes a block leave twice (the "sorcerer's apprentice"): only silence does. And until the
-//! client has acknowledged something, its address may be forged, so it costs us three datagrams at most.
+//! client has acknowledged something, its address may be forged, so it costs us three datagrams at most, and a file with
+//! passwords is only promised: it is released between the first acknowledgement and what that sets free.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -26,6 +27,10 @@ pub enum Input {
     Aborted,
     /// The client sent the same request again, from the same port.
     AskedAgain,
+    /// What was promised is not given.
+    Withheld,
+    /// An operator has locked the device.
+    Locked,
 }
 
 /// What is to be done.
@@ -35,8 +40,8 @@ pub enum Command {
     SendOptions,
     /// Send these blocks: [`Transfer::write`] gives their bytes.
     SendBlocks(Blocks),
-    /// The client has acknowledged something, so its address is its own. What may only happen for a proven address
-    /// (the opening of a one-time window) belongs here, before the commands that follow.
+    /// The client has acknowledged something, so its address is its own. What was promised is to be released now:
+    /// [`Transfer::release`] takes it, and until then nothing is sent and nobody's patience runs out.
     Opened,
     /// Nothing more will be sent.
     Finish(Outcome),
@@ -60,12 +65,21 @@ pub enum Outcome {
     Aborted,
     /// The client fell silent.
     Silent,
+    /// What was promised is not given, or is not what was promised.
+    Withheld,
+    /// An operator has locked the device.
+    Locked,
+    /// It took longer than a file with passwords may.
+    Overdue,
 }
 
 /// One file on its way to one client.
 #[derive(Debug)]
 pub struct Transfer {
+    /// The file; of one that is promised, what is sent of it before it is released.
     body: Bytes,
+    size: usize,
+    is_promised: bool,
     agreement: Agreement,
     state: State,
     patience: Patience,
@@ -78,6 +92,8 @@ pub struct Transfer {
     /// The first block of what was sent last, and when; `None` once it was sent again.
     measuring: Option<(u64, Instant)>,
     deadline: Instant,
+    /// The end of it, whatever the client does.
+    end: Option<Instant>,
     commands: VecDeque<Command>,
 }
 
@@ -85,6 +101,8 @@ pub struct Transfer {
 enum State {
     /// Nothing was acknowledged yet; so many datagrams have been sent.
     Opening(u8),
+    /// The first acknowledgement is there, what was promised not yet.
+    Releasing,
     /// So many times the present window was sent again.
     Open(u8),
     Ended,
@@ -93,8 +111,20 @@ enum State {
 impl Transfer {
     /// Begins a transfer: the first command is to send the options, or the first block where none were asked.
     pub fn new(body: Bytes, agreement: Agreement, now: Instant) -> Self {
+        Self::begin(body.len(), body, false, agreement, now)
+    }
+
+    /// Begins the transfer of a file that will be `size` octets long and is released at [`Command::Opened`]. `head` is
+    /// how it begins; where no options were asked, it is the first block.
+    pub fn promised(size: usize, head: Bytes, agreement: Agreement, now: Instant) -> Self {
+        Self::begin(size, head, true, agreement, now)
+    }
+
+    fn begin(size: usize, body: Bytes, is_promised: bool, agreement: Agreement, now: Instant) -> Self {
         let mut transfer = Self {
             body,
+            size,
+            is_promised,
             agreement,
             state: State::Opening(0),
             patience: Patience::new(agreement.timeout),
@@ -103,6 +133,7 @@ impl Transfer {
             single_steps: 0,
             measuring: None,
             deadline: now,
+            end: None,
             commands: VecDeque::with_capacity(2),
         };
         transfer.send_opening(now);
@@ -113,7 +144,12 @@ impl Transfer {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match (self.state, input) {
             (State::Ended, _) => {}
+            (_, Input::Locked) => self.finish(Outcome::Locked),
+            _ if self.is_overdue(now) => self.finish(Outcome::Overdue),
             (_, Input::Aborted) => self.finish(Outcome::Aborted),
+            (_, Input::Withheld) => self.finish(Outcome::Withheld),
+            // What is released answers all of it.
+            (State::Releasing, Input::Acknowledged(_) | Input::AskedAgain) => {}
             (State::Opening(_), Input::AskedAgain) => self.send_opening(now),
             (State::Open(_), Input::AskedAgain) => {
                 self.measuring = None;
@@ -124,23 +160,46 @@ impl Transfer {
         }
     }
 
+    /// What was promised is here: what the first acknowledgement has set free leaves, unless it is another file. The
+    /// client waits from now on; how long the release took is not its fault.
+    pub fn release(&mut self, body: Bytes, now: Instant) {
+        if self.state != State::Releasing {
+            return;
+        }
+        if body.len() != self.size || !body.starts_with(&self.body) {
+            return self.finish(Outcome::Withheld);
+        }
+        self.body = body;
+        self.is_promised = false;
+        self.start(now);
+    }
+
+    /// Ends the transfer at this time, whatever the client does.
+    pub fn limit(&mut self, end: Instant) {
+        self.end = Some(end);
+    }
+
     /// The next thing to do, if there is one.
     pub fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }
 
-    /// When [`Transfer::handle_timeout`] is due; `None` once the transfer has ended.
+    /// When [`Transfer::handle_timeout`] is due; `None` while a release is awaited, and once the transfer has ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (self.state != State::Ended).then_some(self.deadline)
+        let waits = !matches!(self.state, State::Releasing | State::Ended);
+        waits.then(|| self.end.map_or(self.deadline, |end| end.min(self.deadline)))
     }
 
     /// The client was silent for as long as was waited.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.state != State::Ended && self.is_overdue(now) {
+            return self.finish(Outcome::Overdue);
+        }
         if now < self.deadline {
             return;
         }
         match self.state {
-            State::Ended => {}
+            State::Releasing | State::Ended => {}
             State::Opening(datagrams) if datagrams >= OPENING_DATAGRAMS_MAX => self.finish(Outcome::Silent),
             State::Opening(_) => self.send_opening(now),
             State::Open(retransmissions) if retransmissions >= RETRANSMISSIONS_MAX => {
@@ -156,7 +215,7 @@ impl Transfer {
 
     /// The acknowledgement of the options that were asked.
     pub fn options(&self) -> Vec<u8> {
-        option_acknowledgement(&self.agreement.answer.unwrap_or_default(), self.body.len())
+        option_acknowledgement(&self.agreement.answer.unwrap_or_default(), self.size)
     }
 
     /// The length of every DATA packet but the file's last.
@@ -181,12 +240,16 @@ impl Transfer {
 
     /// The size of the file.
     pub fn size(&self) -> usize {
-        self.body.len()
+        self.size
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.end.is_some_and(|end| end <= now)
     }
 
     /// Blocks of the whole file: the last is shorter than the others, and empty where they fit exactly (RFC 1350).
     fn total(&self) -> u64 {
-        let blocks = self.body.len() / usize::from(self.agreement.blksize);
+        let blocks = self.size / usize::from(self.agreement.blksize);
         u64::try_from(blocks).unwrap_or(u64::MAX - 1) + 1
     }
 
@@ -213,9 +276,19 @@ impl Transfer {
         if u64::from(block) != self.opening_block() {
             return;
         }
+        self.commands.push_back(Command::Opened);
+        self.measure(self.opening_block(), now);
+        if self.is_promised {
+            self.state = State::Releasing;
+        } else {
+            self.start(now);
+        }
+    }
+
+    /// Sends what the first acknowledgement sets free.
+    fn start(&mut self, now: Instant) {
         self.state = State::Open(0);
         self.sent = self.opening_block();
-        self.commands.push_back(Command::Opened);
         self.advance(self.opening_block(), now);
     }
 
@@ -230,13 +303,17 @@ impl Transfer {
         }
     }
 
-    fn advance(&mut self, block: u64, now: Instant) {
+    fn measure(&mut self, block: u64, now: Instant) {
         if let Some((measured, left)) = self.measuring
             && measured <= block
         {
             self.patience.measured(now.saturating_duration_since(left));
             self.measuring = None;
         }
+    }
+
+    fn advance(&mut self, block: u64, now: Instant) {
+        self.measure(block, now);
         let within = block < self.sent;
         self.single_steps = if within && block == self.acknowledged + 1 { self.single_steps + 1 } else { 0 };
         self.acknowledged = block;
