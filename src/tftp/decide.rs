@@ -503,6 +503,231 @@ mod tests {
         check("and on", &mut t, Acknowledged(4), now, &[blocks(5, 4)]);
     }
 
+    /// What was promised of `body(len)`, with its preamble where no options are asked.
+    fn promised(len: usize, options: Options, now: Instant) -> Transfer {
+        let head = if options.is_empty() { body(len).slice(..512) } else { Bytes::new() };
+        Transfer::promised(len, head, agree(&options, Reach::OnLink), now)
+    }
+
+    fn release(what: &str, transfer: &mut Transfer, body: Bytes, now: Instant, expected: &[Command]) {
+        transfer.release(body, now);
+        assert_eq!(commands(transfer), expected, "{what}");
+    }
+
+    fn written(transfer: &Transfer, first: u64, count: u16) -> Vec<u8> {
+        let mut datagrams = Vec::new();
+        transfer.write(Blocks { first, count }, &mut datagrams);
+        datagrams
+    }
+
+    #[test]
+    fn with_options_nothing_of_a_promise_leaves_before_the_acknowledgement() {
+        let now = start();
+        let mut t = promised(3000, Options { tsize: true, ..options(1024, 2) }, now);
+        assert_eq!(commands(&mut t), [SendOptions]);
+        assert_eq!(t.options(), b"\0\x06blksize\x001024\0tsize\x003000\0windowsize\x002\0");
+        check("not the acknowledgement", &mut t, Acknowledged(1), now, &[]);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        assert_eq!(t.poll_timeout(), None, "nobody's patience runs out while it is released");
+        let later = now + Duration::from_secs(2);
+        check("the acknowledgement again", &mut t, Acknowledged(0), later, &[]);
+        check("the request again", &mut t, AskedAgain, later, &[]);
+        t.handle_timeout(later);
+        release("the release", &mut t, body(3000), later, &[blocks(1, 2)]);
+        assert_eq!(written(&t, 1, 1)[4..], body(3000)[..1024]);
+        assert!(t.poll_timeout().unwrap() > later, "the client's time begins with the first block");
+        check("a late acknowledgement", &mut t, Acknowledged(0), later, &[]);
+        release("a second release", &mut t, body(3000), later, &[]);
+        check("the window", &mut t, Acknowledged(2), later, &[blocks(3, 1)]);
+        check("the end", &mut t, Acknowledged(3), later, &[Finish(Outcome::Delivered)]);
+    }
+
+    #[test]
+    fn without_options_the_first_block_is_the_preamble() {
+        let now = start();
+        let mut t = promised(1300, Options::default(), now);
+        assert_eq!(commands(&mut t), [blocks(1, 1)]);
+        assert_eq!(written(&t, 1, 1)[4..], body(1300)[..512]);
+        assert_eq!(written(&t, 2, 1).len(), 4, "there is no more of it");
+        check("opened", &mut t, Acknowledged(1), now, &[Opened]);
+        check("again", &mut t, Acknowledged(1), now, &[]);
+        release("the release", &mut t, body(1300), now, &[blocks(2, 1)]);
+        assert_eq!(written(&t, 2, 1)[4..], body(1300)[512..1024]);
+        check("and on", &mut t, Acknowledged(2), now, &[blocks(3, 1)]);
+        check("the end", &mut t, Acknowledged(3), now, &[Finish(Outcome::Delivered)]);
+    }
+
+    #[test]
+    fn another_file_than_was_promised_is_not_sent() {
+        let now = start();
+        let other = |mut bytes: Vec<u8>| {
+            bytes[511] ^= 1;
+            Bytes::from(bytes)
+        };
+        for (what, body) in [
+            ("shorter", body(1299)),
+            ("longer", body(1301)),
+            ("with another beginning", other(body(1300).to_vec())),
+            ("none", Bytes::new()),
+        ] {
+            let mut t = promised(1300, Options::default(), now);
+            commands(&mut t);
+            check(what, &mut t, Acknowledged(1), now, &[Opened]);
+            release(what, &mut t, body, now, &[Finish(Outcome::Withheld)]);
+            check(what, &mut t, Acknowledged(1), now, &[]);
+        }
+        let mut t = promised(3000, options(1024, 1), now);
+        commands(&mut t);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        check("the verdict has changed", &mut t, Input::Withheld, now, &[Finish(Outcome::Withheld)]);
+        release("too late", &mut t, body(3000), now, &[]);
+    }
+
+    #[test]
+    fn asking_only_for_the_size_releases_nothing() {
+        let now = start();
+        let mut t = promised(3000, Options { tsize: true, ..Options::default() }, now);
+        commands(&mut t);
+        check("that was all", &mut t, Aborted, now, &[Finish(Outcome::Aborted)]);
+        check("a late acknowledgement", &mut t, Acknowledged(0), now, &[]);
+    }
+
+    #[test]
+    fn a_client_that_aborts_while_it_is_released_gets_nothing() {
+        let now = start();
+        let mut t = promised(3000, options(1024, 1), now);
+        commands(&mut t);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        check("aborted", &mut t, Aborted, now, &[Finish(Outcome::Aborted)]);
+        release("too late", &mut t, body(3000), now, &[]);
+    }
+
+    #[test]
+    fn case_14_a_client_that_falls_silent_after_block_3_is_given_up() {
+        let mut now = start();
+        let mut t = promised(10_000, Options::default(), now);
+        commands(&mut t);
+        t.handle(Acknowledged(1), now);
+        t.release(body(10_000), now);
+        t.handle(Acknowledged(2), now);
+        t.handle(Acknowledged(3), now);
+        assert_eq!(commands(&mut t), [Opened, blocks(2, 1), blocks(3, 1), blocks(4, 1)]);
+        let mut sent = Vec::new();
+        while let Some(deadline) = t.poll_timeout() {
+            now = deadline;
+            t.handle_timeout(now);
+            sent.extend(commands(&mut t));
+        }
+        assert_eq!(sent.pop(), Some(Finish(Outcome::Silent)));
+        assert_eq!(sent, [blocks(4, 1); 5]);
+    }
+
+    #[test]
+    fn case_15_a_repeated_acknowledgement_sends_no_block_twice() {
+        let now = start();
+        let mut t = promised(5000, Options::default(), now);
+        commands(&mut t);
+        t.handle(Acknowledged(1), now);
+        t.release(body(5000), now);
+        assert_eq!(commands(&mut t), [Opened, blocks(2, 1)]);
+        check("first", &mut t, Acknowledged(2), now, &[blocks(3, 1)]);
+        for _ in 0..100 {
+            check("again", &mut t, Acknowledged(2), now, &[]);
+            check("of the promise", &mut t, Acknowledged(1), now, &[]);
+        }
+    }
+
+    #[test]
+    fn case_16_a_repeated_request_goes_on_with_the_same_release() {
+        let now = start();
+        let mut t = promised(5000, options(1024, 1), now);
+        commands(&mut t);
+        check("promised", &mut t, AskedAgain, now, &[SendOptions]);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        check("while it is released", &mut t, AskedAgain, now, &[]);
+        release("once", &mut t, body(5000), now, &[blocks(1, 1)]);
+        check("under way", &mut t, AskedAgain, now, &[blocks(1, 1)]);
+        check("and on", &mut t, Acknowledged(1), now, &[blocks(2, 1)]);
+    }
+
+    #[test]
+    fn case_17_without_the_last_acknowledgement_the_last_block_is_sent_again_and_nothing_is_delivered() {
+        let mut now = start();
+        let mut t = promised(700, Options::default(), now);
+        commands(&mut t);
+        t.handle(Acknowledged(1), now);
+        t.release(body(700), now);
+        assert_eq!(commands(&mut t), [Opened, blocks(2, 1)]);
+        check("asked again", &mut t, AskedAgain, now, &[blocks(2, 1)]);
+        let mut last_sent = now;
+        let mut ended = Vec::new();
+        while let Some(deadline) = t.poll_timeout() {
+            now = deadline;
+            t.handle_timeout(now);
+            let did = commands(&mut t);
+            if did == [blocks(2, 1)] {
+                last_sent = now;
+            }
+            ended = did;
+        }
+        assert_eq!(ended, [Finish(Outcome::Silent)]);
+        assert!(now - last_sent >= Duration::from_secs(10), "a repetition is answered for ten seconds");
+    }
+
+    #[test]
+    fn case_18_a_forged_request_costs_three_datagrams_and_opens_nothing() {
+        for options in [Options::default(), options(1024, 1)] {
+            let mut now = start();
+            let mut t = promised(3000, options, now);
+            let mut sent = commands(&mut t);
+            while let Some(deadline) = t.poll_timeout() {
+                t.handle(AskedAgain, now);
+                now = deadline;
+                t.handle_timeout(now);
+                sent.extend(commands(&mut t));
+            }
+            assert_eq!((sent.pop(), sent.len()), (Some(Finish(Outcome::Silent)), 3));
+            assert!(!sent.contains(&Opened));
+        }
+    }
+
+    #[test]
+    fn case_46_a_locked_device_gets_nothing_more() {
+        let now = start();
+        let mut t = promised(5000, options(1024, 2), now);
+        commands(&mut t);
+        t.handle(Acknowledged(0), now);
+        t.release(body(5000), now);
+        commands(&mut t);
+        t.handle(Acknowledged(2), now);
+        check("locked", &mut t, Input::Locked, now, &[Finish(Outcome::Locked)]);
+        check("the next window", &mut t, Acknowledged(4), now, &[]);
+        assert_eq!(t.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_lively_client_has_two_minutes_for_its_passwords() {
+        let begun = start();
+        let mut t = promised(512 * 1000, Options::default(), begun);
+        commands(&mut t);
+        t.handle(Acknowledged(1), begun);
+        t.release(body(512 * 1000), begun);
+        let end = begun + Duration::from_mins(2);
+        t.limit(end);
+        for block in 2..=119 {
+            let now = begun + Duration::from_secs(u64::from(block));
+            t.handle(Acknowledged(block), now);
+            assert!(commands(&mut t).last() == Some(&blocks(u64::from(block) + 1, 1)));
+            assert!(t.poll_timeout().unwrap() <= end);
+        }
+        let mut other = promised(3000, Options::default(), begun);
+        commands(&mut other);
+        other.limit(end);
+        other.handle_timeout(end);
+        assert_eq!(commands(&mut other), [Finish(Outcome::Overdue)], "by the timer");
+        check("by an acknowledgement", &mut t, Acknowledged(120), end, &[Finish(Outcome::Overdue)]);
+    }
+
     #[test]
     fn a_gap_in_a_window_is_filled_once() {
         let now = start();
