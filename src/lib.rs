@@ -13,6 +13,7 @@
 //! | [`config`] | the file as written, environment variables over it; where things lie |
 //! | [`net`] | interfaces, neighbour table, UDP that knows where a datagram arrived, packet sockets, limits |
 //! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, catalog |
+//! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`http`], [`tftp`] | the phones' files |
@@ -73,6 +74,8 @@ pub mod config;
 pub mod device;
 pub mod net;
 pub mod secret;
+
+pub mod release;
 
 pub mod profile;
 pub mod provision;
