@@ -19,6 +19,8 @@ mod key_file;
 mod load;
 mod mark;
 mod plan;
+mod queue;
+mod release;
 mod sheet;
 mod sighting;
 #[cfg(test)]
@@ -45,16 +47,16 @@ pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
+pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
 pub use vault::{Keys, Vault, VaultError};
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Account, Device};
 use crate::secret::{Secret, SecretKind};
 use error::failed;
 use fresh::{BOOTSTRAP, Mint, account_place, device_place};
-use inventory::State;
 
 /// The store. Cheap to clone; all clones share one inventory and one queue of writers.
 #[derive(Debug, Clone)]
@@ -64,6 +66,8 @@ pub struct Store {
     actor: Arc<str>,
     /// Which agent, where one acts.
     agent: Option<Arc<str>>,
+    /// Under which terms passwords are released.
+    terms: Arc<Terms>,
 }
 
 #[derive(Debug)]
@@ -75,6 +79,7 @@ struct Inner {
     /// Held by whoever writes, and by whoever reads another process's writes into memory.
     writer: Mutex<()>,
     adoptions: adopt::Queue,
+    releases: release::Queue,
     strangers: sighting::Strangers,
 }
 
@@ -92,12 +97,15 @@ impl Store {
                 clock,
                 writer: Mutex::new(()),
                 adoptions: adopt::Queue::default(),
+                releases: release::Queue::default(),
                 strangers: sighting::Strangers::default(),
             }),
             actor: "agent".into(),
             agent: None,
+            terms: Arc::default(),
         };
         store.reload().await?;
+        store.adopt_grants().await?;
         Ok(store)
     }
 
@@ -110,7 +118,7 @@ impl Store {
     /// The same store in the hands of the agent of this name.
     #[must_use]
     pub fn in_agent(&self, name: &str) -> Self {
-        Self { inner: Arc::clone(&self.inner), actor: "agent".into(), agent: Some(name.into()) }
+        Self { actor: "agent".into(), agent: Some(name.into()), ..self.clone() }
     }
 
     /// The inventory in memory.
@@ -180,8 +188,15 @@ impl Store {
         let mut snapshot = self.inner.db.snapshot().await?;
         let head = load::head(&mut *snapshot).await?;
         let all = load::changed_after(&mut snapshot, load::BEGINNING).await?;
-        *self.inventory().write() = State::new(head.generation, all);
+        self.replace_memory(&head, all);
         Ok(())
+    }
+
+    fn replace_memory(&self, head: &load::Head, all: inventory::Delta) {
+        let boot = self.inner.clock.boot();
+        let mut memory = self.inventory().write();
+        *memory = memory.replaced_by(head.generation, all, &boot);
+        memory.wall = memory.wall.max(Timestamp(head.wall_ms));
     }
 
     /// Brings memory to the generation of `head`. The caller has the right to write, so that nobody else does the same.
@@ -194,10 +209,13 @@ impl Store {
         // everything is read anew.
         if head.removal > known || head.generation < known {
             let all = load::changed_after(connection, load::BEGINNING).await?;
-            *self.inventory().write() = State::new(head.generation, all);
+            self.replace_memory(head, all);
         } else {
             let delta = load::changed_after(connection, known).await?;
-            self.inventory().write().install(head.generation, delta);
+            let boot = self.inner.clock.boot();
+            let mut memory = self.inventory().write();
+            memory.install(head.generation, delta, &boot);
+            memory.wall = memory.wall.max(Timestamp(head.wall_ms));
         }
         Ok(true)
     }

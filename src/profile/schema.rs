@@ -23,6 +23,7 @@ pub(super) struct ProfileToml {
     pub(super) pnp: Option<PnpToml>,
     pub(super) dhcp: Option<Dhcp>,
     pub(super) retention: Option<Retention>,
+    pub(super) release: Option<ReleaseToml>,
     pub(super) reach: Option<Reach>,
     pub(super) manual: Option<ManualToml>,
     #[serde(default, rename = "match")]
@@ -84,6 +85,38 @@ impl Retention {
             Self::Replace => "replace",
         }
     }
+}
+
+/// `[release]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ReleaseToml {
+    pub(super) alias: BTreeMap<SecretKind, Spanned<SecretKind>>,
+    pub(super) rejects: Vec<Spanned<String>>,
+    pub(super) sip: ReleaseKindToml,
+    pub(super) menu: ReleaseKindToml,
+    pub(super) webui: ReleaseKindToml,
+    pub(super) prov: ReleaseKindToml,
+}
+
+/// `[release.KIND]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ReleaseKindToml {
+    pub(super) window: Option<Spanned<String>>,
+    pub(super) close_on: Option<CloseOn>,
+}
+
+/// What ends the time in which a password may leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloseOn {
+    /// Its window alone.
+    Window,
+    /// The phone has acknowledged the last octet.
+    Acked,
+    /// The phone has shown that it uses it.
+    Applied,
 }
 
 /// By which ways a vendor's phones can be reached.
@@ -170,6 +203,9 @@ pub(super) struct FileToml {
     #[serde(default)]
     pub(super) secrets: Vec<SecretKind>,
     pub(super) secret_form: Option<Spanned<String>>,
+    pub(super) comment: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) requires: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) models: Vec<Spanned<String>>,
     #[serde(default)]
