@@ -75,6 +75,7 @@
 //! * **pnet** gives the packet views; the receiving side is an `AF_PACKET` socket with a filter ([`net::packet`]), because
 //!   pnet's channel has neither a filter nor async.
 
+pub mod alarm;
 pub mod clock;
 pub mod config;
 pub mod device;
