@@ -2,6 +2,7 @@
 //! a password is taken out of the vault, and a database that does not answer is a reason to wait, never one to send a
 //! file without them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::running::Underway;
 use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows, terms,
 };
-use crate::device::{Device, Identity};
+use crate::device::{Device, Identity, Mac};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention};
 use crate::release::{Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Verdict, Rule, holds};
@@ -147,8 +148,22 @@ impl Inner {
             revoked: CancellationToken::new(),
             handed_out: None,
         };
-        debug!(device.mac = %case.mac(), "Sending {} to {}", case.name, case.request.peer);
+        debug!(device.mac = %case.mac, "Sending {} to {}", case.name, case.request.peer);
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
+    }
+
+    /// The same file, beginning with octets that say nothing.
+    pub(super) fn with_preamble(&self, case: &Case<'_>, mut due: Box<Due>) -> Step {
+        match preamble(&due.kept) {
+            Ok(kept) => {
+                due.kept = kept;
+                Step::Due(due)
+            }
+            Err(reason) => {
+                self.heard(case, &format!("{} not sent: {reason}", case.name), false);
+                Step::Now(Answer::NeedsOptions)
+            }
+        }
     }
 
     /// What a service that has yet to prove the peer's address is told of a file that is due.
@@ -178,7 +193,7 @@ impl Inner {
             file: due.name.clone(),
             channel: request.channel,
             peer: request.peer,
-            pinned: held.as_ref().is_some_and(Held::is_pinned),
+            pinned: held.as_ref().is_some_and(|held| held.pinned),
         };
         let decided = match self.parts.store.release(question).await {
             Ok(decided) => decided,
@@ -208,6 +223,7 @@ impl Inner {
         };
         let device = decided.device.unwrap_or_else(|| Arc::clone(&due.device));
         let filled = self.render(&case, &device, &due.requested).and_then(|kept| {
+            let kept = if request.want == Want::WithPreamble { preamble(&kept)? } else { kept };
             let (bytes, etag) = self.fill(request, due, &kept, &device, &released)?;
             Ok((kept.rendered.content_type.clone(), bytes, etag))
         });
@@ -293,12 +309,12 @@ impl Inner {
         let proved = self.parts.neighbours.prove(peer, interface, mac).await;
         let case = due.case(request);
         match proved {
-            Proved::Yes(held) if !held.is_pinned() && self.parts.release.require_pin => {
+            Proved::Yes(held) if !held.pinned && self.parts.release.require_pin => {
                 let why = "its neighbour entry cannot be pinned (release.require_pin; CAP_NET_ADMIN is missing)";
                 Err(self.withhold(&case, why))
             }
             Proved::Yes(held) => {
-                if let Some(before) = held.moved_from() {
+                if let Some(before) = held.moved_from {
                     self.heard_of(request, &due.identity, &format!("moved from {before}"));
                     self.note_move(&due.device, before, peer);
                 }
@@ -306,6 +322,10 @@ impl Inner {
             }
             Proved::Other(other) => Err(self.stranger(&case, &format!("{other} asked"))),
             Proved::Silent => Err(self.withhold(&case, "nobody answers ARP there")),
+            Proved::Unable => {
+                self.heard_of(request, &due.identity, &format!("{} has to wait: too many are being proven", due.name));
+                Err(Answer::Unavailable)
+            }
             Proved::Indistinct => Err(self.withhold(&case, "every neighbour looks alike there")),
             Proved::Clone(sign) => {
                 self.alarm_clone(&due.device, peer, &sign);
@@ -369,6 +389,12 @@ impl Inner {
     }
 }
 
+fn preamble(kept: &Kept) -> Result<Arc<Kept>, String> {
+    let rendered = kept.rendered.with_preamble(PREAMBLE_BYTES);
+    let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
+    Ok(Arc::new(Kept::new(kept.revision, rendered)))
+}
+
 /// What is to be written down behind a phone's back.
 #[derive(Debug, Clone)]
 pub enum Deed {
@@ -376,6 +402,15 @@ pub enum Deed {
     Delivery(Delivery),
     /// Who was refused.
     Refused(Refused),
+    /// A phone has another address than before.
+    Moved {
+        /// Which.
+        mac: Mac,
+        /// Where it was.
+        before: IpAddr,
+        /// Where it is.
+        now_at: IpAddr,
+    },
 }
 
 impl Due {
@@ -383,6 +418,7 @@ impl Due {
         Case {
             request,
             name: &self.name,
+            mac: self.device.mac,
             has_token: self.asker.level == Level::I3,
             steady: false,
             identity: self.identity.clone(),
