@@ -1,6 +1,7 @@
 //! The configuration: the file as written, environment variables over it, flags over those. Read once, then immutable.
 //! Unknown keys are errors that name the line and the nearest key; a knob that is not written has its default here.
 
+mod alarm;
 mod load;
 mod places;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use alarm::{AlarmCommand, WebhookUrl};
 pub use load::{ConfigError, Loaded, load};
 pub use places::Places;
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub scan: ScanConfig,
     /// One-time release of passwords.
     pub release: ReleaseConfig,
+    /// Where alarms go.
+    pub alarm: AlarmConfig,
     /// Pages and REST for people.
     pub admin: AdminConfig,
     /// Where the inventory lives.
@@ -303,6 +307,16 @@ impl Default for ReleaseConfig {
     fn default() -> Self {
         Self { window: Span(Duration::from_mins(10)), require_pin: false }
     }
+}
+
+/// `[alarm]`: where alarms go, besides their rows and the log.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AlarmConfig {
+    /// `http://…` or `https://…`: each alarm is posted there as JSON.
+    pub webhook: Option<WebhookUrl>,
+    /// A program and its arguments: each alarm is given to it as JSON on standard input.
+    pub command: AlarmCommand,
 }
 
 /// `[admin]`
