@@ -7,6 +7,7 @@ mod shelf;
 mod votes;
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,23 @@ pub enum Want {
 /// One block of TFTP without options (RFC 1350).
 pub const PREAMBLE_BYTES: usize = 512;
 
+/// A file with passwords is out and acknowledged within this of its release, or aborted: what was asked for inside a
+/// window may end after it, but not at any time, and the phone's neighbour entry is pinned for as long.
+pub const SENDING_MAX: Duration = Duration::from_mins(2);
+
+/// Whether the phone names this very body among those that it has (If-None-Match as it wrote it, which may be a list;
+/// RFC 9110, 13.1.2: weak comparison). `*` names no body, so it never is one that the phone has.
+pub(crate) fn knows(known: &str, etag: &str) -> bool {
+    let ours = opaque(etag);
+    !ours.is_empty() && known.split(',').any(|tag| opaque(tag) == ours)
+}
+
+/// A tag without what says that it is a weak one.
+fn opaque(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
 /// What would be sent, before anything of it is released.
 #[derive(Debug)]
 pub enum Offer {
@@ -81,6 +99,8 @@ pub enum Answer {
     Forbidden,
     /// 503, ERROR 0: it may have the file, and we cannot make it now.
     Unavailable,
+    /// ERROR 0 with a remedy, only to [`Want::WithPreamble`]: this format cannot begin with octets that hold no password.
+    NeedsOptions,
     /// Nothing at all: this address has asked for too many phones' files.
     Silence,
 }
@@ -421,6 +441,17 @@ mod tests {
         {
             assert_eq!(Asked::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_phone_knows_only_what_it_names() {
+        for known in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", " \"x\",W/\"abc\" ", "*, \"abc\""] {
+            assert!(knows(known, "\"abc\"") && knows(known, "W/\"abc\""), "{known}");
+        }
+        for unknown in ["", "*", "W/*", "\"*\"", "abc", "\"abd\"", "\"ab\", \"c\"", ",,"] {
+            assert!(!knows(unknown, "\"abc\""), "{unknown}");
+        }
+        assert!(!knows("", "") && !knows("\"\"", ""), "without a tag, nothing is known");
     }
 
     #[test]

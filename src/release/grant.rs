@@ -186,6 +186,16 @@ pub enum Window {
     UntilAcked,
 }
 
+impl serde::Serialize for Window {
+    /// Seconds; null without a limit in time.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Of(window) => serializer.serialize_some(&window.as_secs()),
+            Self::UntilAcked => serializer.serialize_none(),
+        }
+    }
+}
+
 /// Whether a password may leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
