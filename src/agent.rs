@@ -1,7 +1,9 @@
 //! The agent: built from its configuration, it binds every socket, starts every service, and stops them again. A port
 //! or a right that is missing switches off that one service, with a line that says what to do; the rest runs.
 
+mod alarms;
 mod chores;
+mod ledger;
 mod service;
 
 use std::collections::HashMap;
@@ -18,6 +20,7 @@ use tracing::warn;
 pub use chores::host_timezone;
 pub use service::{Service, State};
 
+use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
 use crate::device::Mac;
@@ -27,7 +30,7 @@ use crate::net::neighbours::Neighbours;
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Desk, DeskParts, Heard, Roots};
-use crate::store::Store;
+use crate::store::{MarkFile, Store, StoreError};
 use crate::tftp::server::TftpServer;
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
@@ -60,6 +63,9 @@ pub enum AgentError {
     /// The kernel does not tell about interfaces or neighbours.
     #[error("cannot read the interfaces and neighbours from the kernel: {0}")]
     Network(io::Error),
+    /// The database does not answer, and nothing may be handed out without it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Another agent has this data.
     #[error("another agent is running on this data: it holds {0}")]
     Running(String),
@@ -86,6 +92,7 @@ pub struct Agent {
     broken_profiles: Vec<ProfileError>,
     interfaces: Interfaces,
     store: Store,
+    alarms: Alarms,
     written: watch::Receiver<u64>,
     stop_serving: CancellationToken,
     serving: JoinSet<()>,
@@ -94,10 +101,14 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Opens every socket, then starts every service. Must be called inside the runtime.
-    pub fn start(options: AgentOptions) -> Result<Self, AgentError> {
+    /// Opens every socket, then starts every service.
+    pub async fn start(mut options: AgentOptions) -> Result<Self, AgentError> {
         chores::raise_open_files();
         let claim = chores::claim(&options.places.socket())?;
+        let (alarms, name) = (Alarms::default(), agent_name(&options.config));
+        options.store = options.store.in_agent(&name);
+        let mark = MarkFile::at(&options.places.mark_file()).owned_like(&options.places.data);
+        ledger::compare_with_mark(&options.store, &mark, &alarms).await?;
         let only = options.config.agent.interfaces.clone();
         let interfaces = Interfaces::watch(only).map_err(AgentError::Network)?;
         let neighbours = match &options.declared_neighbours {
@@ -106,7 +117,7 @@ impl Agent {
         };
         let (catalog, broken_profiles) = Catalog::load(options.config.profiles.dir.as_deref());
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
-        let parts = Parts { options, interfaces, neighbours, catalog: Arc::new(catalog), sightings };
+        let parts = Parts { options, interfaces, neighbours, catalog: Arc::new(catalog), sightings, alarms };
         let opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
@@ -117,12 +128,17 @@ impl Agent {
         chores.spawn(chores::follow(parts.options.store.clone(), claim, stop_chores.clone()));
         let (batches, written) = watch::channel(0);
         chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
+        let (store, clock) = (parts.options.store.clone(), parts.options.clock.clone());
+        chores.spawn(ledger::keep(store.clone(), mark, clock.clone(), stop_chores.clone()));
+        let config = parts.options.config.alarm.clone();
+        chores.spawn(alarms::keep(store, parts.alarms.clone(), config, name, clock, stop_chores.clone()));
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,
             broken_profiles,
             interfaces: parts.interfaces.clone(),
             store: parts.options.store.clone(),
+            alarms: parts.alarms.clone(),
             written,
             serving: opened.serve(&parts, &stop_serving),
             stop_serving,
@@ -156,6 +172,11 @@ impl Agent {
         &self.store
     }
 
+    /// Where alarms are raised.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
     /// Changes whenever a batch of sightings has been written.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.clone()
@@ -178,6 +199,7 @@ struct Parts {
     neighbours: Neighbours,
     catalog: Arc<Catalog>,
     sightings: mpsc::Sender<Heard>,
+    alarms: Alarms,
 }
 
 /// Every socket that could be opened, and the table of all.
@@ -340,6 +362,13 @@ impl Opened {
         }
         serving
     }
+}
+
+/// As it is configured, else the host's name.
+fn agent_name(config: &Config) -> Arc<str> {
+    let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    let name = config.agent.name.clone().filter(|name| !name.is_empty()).or_else(host);
+    name.unwrap_or_else(|| "offhook".to_owned()).into()
 }
 
 /// Where PnP is heard, and what an administrator should know about it.

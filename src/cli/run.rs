@@ -40,7 +40,8 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
         entropy: Entropy::System,
         observe: args.observe,
         declared_neighbours: None,
-    })?;
+    })
+    .await?;
     say(&agent, &data, policy, json);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     until_told_to_stop().await?;
@@ -116,6 +117,7 @@ impl From<AgentError> for Failure {
         let message = error.to_string();
         match error {
             AgentError::Network(_) => Self::failed("network", message, "offhook runs on Linux with netlink"),
+            AgentError::Store(error) => error.into(),
             AgentError::Running(_) => {
                 Self::failed("running", message, "stop it, or give this one another --config")
             }
