@@ -21,18 +21,21 @@ pub(super) const BEGINNING: i64 = -1;
 pub(super) struct Head {
     pub(super) generation: i64,
     pub(super) removal: i64,
+    /// A known text, sealed with the key of everything else.
+    pub(super) check: Option<Sealed>,
 }
 
 /// Reads the head row.
 pub(super) async fn head<'e>(
     executor: impl sqlx::Executor<'e, Database = sqlx::Any>,
 ) -> Result<Head, StoreError> {
-    let (generation, removal) = sqlx::query_as("SELECT generation, removal FROM head WHERE id = $1")
-        .bind(1_i64)
-        .fetch_one(executor)
-        .await
-        .map_err(failed("read the generation"))?;
-    Ok(Head { generation, removal })
+    let (generation, removal, check): (i64, i64, Option<String>) =
+        sqlx::query_as("SELECT generation, removal, key_check FROM head WHERE id = $1")
+            .bind(1_i64)
+            .fetch_one(executor)
+            .await
+            .map_err(failed("read the generation"))?;
+    Ok(Head { generation, removal, check: check.map(Sealed) })
 }
 
 /// Everything that changed after the generation `after`.

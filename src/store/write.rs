@@ -38,6 +38,7 @@ pub(super) enum Cell {
     Number(i64),
     Text(String),
     Maybe(Option<String>),
+    MaybeNumber(Option<i64>),
 }
 
 impl Cell {
@@ -55,16 +56,26 @@ impl<'s> Write<'s> {
 
     /// The same for whoever has the right already.
     pub(super) async fn begin_with(store: &'s Store, right: MutexGuard<'s, ()>) -> Result<Self, StoreError> {
-        let mut transaction = store.inner.db.begin().await?;
+        let transaction = store.inner.db.begin().await?;
+        Self::over(store, right, transaction).await
+    }
+
+    /// The same over a transaction that has begun.
+    pub(super) async fn over(
+        store: &'s Store,
+        right: MutexGuard<'s, ()>,
+        mut transaction: Transaction<'static, Any>,
+    ) -> Result<Self, StoreError> {
         // Changes nothing, but locks the row on PostgreSQL: from here on everything that is read is the latest.
-        let (generation, removal, next_id): (i64, i64, i64) = sqlx::query_as(
-            "UPDATE head SET next_id = next_id WHERE id = $1 RETURNING generation, removal, next_id",
+        let (generation, removal, next_id, check): (i64, i64, i64, Option<String>) = sqlx::query_as(
+            "UPDATE head SET next_id = next_id WHERE id = $1 RETURNING generation, removal, next_id, key_check",
         )
         .bind(1_i64)
         .fetch_one(&mut *transaction)
         .await
         .map_err(failed("lock the inventory"))?;
-        store.catch_up(&mut transaction, &load::Head { generation, removal }).await?;
+        let head = load::Head { generation, removal, check: check.map(Sealed) };
+        store.catch_up(&mut transaction, &head).await?;
         Ok(Self {
             transaction,
             store,
@@ -229,7 +240,7 @@ impl<'s> Write<'s> {
 pub(super) async fn insert_rows(
     connection: &mut AnyConnection,
     operation: &'static str,
-    into: &'static str,
+    into: &str,
     rows: Vec<Vec<Cell>>,
     rest: &'static str,
 ) -> Result<(), StoreError> {
@@ -248,7 +259,7 @@ pub(super) async fn insert_rows(
 }
 
 /// `($1, $2), ($3, $4)`: the places of `rows` rows.
-fn placeholders(rows: usize, columns: usize) -> String {
+pub(super) fn placeholders(rows: usize, columns: usize) -> String {
     let row = |row: usize| {
         let places: Vec<String> =
             (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
@@ -257,7 +268,8 @@ fn placeholders(rows: usize, columns: usize) -> String {
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
-fn bind(
+/// Binds the values of a statement, in their order.
+pub(super) fn bind(
     mut query: Query<'_, Any, AnyArguments>,
     cells: impl IntoIterator<Item = Cell>,
 ) -> Query<'_, Any, AnyArguments> {
@@ -266,6 +278,7 @@ fn bind(
             Cell::Number(number) => query.bind(number),
             Cell::Text(text) => query.bind(text),
             Cell::Maybe(text) => query.bind(text),
+            Cell::MaybeNumber(number) => query.bind(number),
         };
     }
     query
