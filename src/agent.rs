@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use chores::host_timezone;
+pub use chores::{claim_without_serving, host_timezone};
 pub use service::{Service, State};
 
 use crate::clock::{Clock, Entropy};
@@ -63,6 +64,14 @@ pub enum AgentError {
     /// Another agent has this data.
     #[error("another agent is running on this data: it holds {0}")]
     Running(String),
+    /// Nobody can tell whether an agent runs.
+    #[error("cannot find out whether an agent runs: cannot lock {}: {error}", path.display())]
+    Claim {
+        /// The lock beside the agent's socket.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Nothing could be opened.
     #[error("no service could be opened")]
     Nothing(Vec<Service>),
