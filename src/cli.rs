@@ -5,6 +5,8 @@ pub(crate) mod open;
 pub(crate) mod output;
 
 mod account;
+mod alarm;
+mod audit;
 mod completions;
 mod demo;
 mod device;
@@ -58,6 +60,11 @@ enum Command {
     Account(account::Args),
     /// The exact path to type into a phone, and where
     Url(url::Args),
+    /// Who did what and when; and whether that record is whole
+    Audit(audit::Args),
+    /// What an administrator should look at
+    #[command(subcommand)]
+    Alarm(alarm::Args),
     /// Vendor profiles: list, check, test, render, identify
     #[command(subcommand)]
     Profile(profile::Args),
@@ -188,6 +195,8 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Device(args) => device::run(args, &context).await,
             Command::Account(args) => account::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
+            Command::Audit(args) => audit::run(args, &context).await,
+            Command::Alarm(args) => alarm::run(args, &context).await,
             Command::Profile(args) => profile::run(args, &context).await,
             Command::Completions(args) => {
                 completions::run(&args);
