@@ -37,9 +37,8 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         entropy: stage.entropy.clone(),
         observe: false,
         declared_neighbours: Some(stage.neighbours()),
-    })
-    .await;
-    let agent = agent.map_err(|error| {
+    });
+    let agent = agent.await.map_err(|error| {
         Failure::failed(
             "agent",
             error.to_string(),

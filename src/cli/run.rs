@@ -121,6 +121,7 @@ impl From<AgentError> for Failure {
             AgentError::Running(_) => {
                 Self::failed("running", message, "stop it, or give this one another --config")
             }
+            AgentError::Release(error) => Self::failed(error.code(), message, error.remedy()),
             AgentError::Nothing(services) => {
                 Self::failed("no_service", message, ports(&services).trim().to_owned())
             }

@@ -2,6 +2,7 @@
 //! a password is taken out of the vault, and a database that does not answer is a reason to wait, never one to send a
 //! file without them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,18 +14,21 @@ use super::cache::Kept;
 use super::desk::{Case, Inner};
 use super::running::Underway;
 use super::{
-    Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows, terms,
+    Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
+    terms,
 };
-use crate::device::{Device, Identity};
+use crate::device::{Device, Identity, Mac};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention};
-use crate::release::{Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Verdict, Rule, holds};
+use crate::release::{
+    Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
+};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Decided, Delivery, Refused, ReleaseRequest, wanted_by};
 
 /// A file whose passwords are due.
 #[derive(Debug)]
-pub(super) struct Due {
+pub(crate) struct Due {
     requested: Requested,
     kept: Arc<Kept>,
     device: Arc<Device>,
@@ -81,20 +85,12 @@ impl Inner {
             kept.rendered.slots().filter_map(|slot| wanted_by(device, slot.kind, slot.line)).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let policies = terms::policies(
-            &self.parts.release,
-            Some(requested.profile.release()),
-            &device.settings,
-        );
+        let policies =
+            terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);
         let grants = self.parts.store.inventory().grants(device.mac).unwrap_or_default();
         self.notice_use(case, device, &grants, &policies);
-        let ask = Ask {
-            wanted: &wanted,
-            asker: &asker,
-            replaces,
-            policies: &policies,
-            agent: &self.parts.agent,
-        };
+        let ask =
+            Ask { wanted: &wanted, asker: &asker, replaces, policies: &policies, agent: &self.parts.agent };
         let (verdict, _) = Grants::clone(&grants).authorise(&ask, &self.parts.store.release_now());
         match verdict {
             Verdict::Plain => {
@@ -130,7 +126,8 @@ impl Inner {
     fn known(&self, request: &FileRequest, due: &Due) -> Option<Answer> {
         let tags = request.known.as_deref()?;
         let (_, etag) = self.fill(request, due, &due.kept, &due.device, &due.preview).ok()?;
-        let head = FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
+        let head =
+            FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
         knows(tags, &etag).then_some(Answer::Known(head))
     }
 
@@ -145,10 +142,25 @@ impl Inner {
             identity: case.identity.clone(),
             name: case.name.to_owned(),
             revoked: CancellationToken::new(),
+            secret: false,
             handed_out: None,
         };
-        debug!(device.mac = %case.mac(), "Sending {} to {}", case.name, case.request.peer);
+        debug!(device.mac = %case.mac, "Sending {} to {}", case.name, case.request.peer);
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
+    }
+
+    /// The same file, beginning with octets that say nothing.
+    pub(super) fn with_preamble(&self, case: &Case<'_>, mut due: Box<Due>) -> Step {
+        match preamble(&due.kept) {
+            Ok(kept) => {
+                due.kept = kept;
+                Step::Due(due)
+            }
+            Err(reason) => {
+                self.heard(case, &format!("{} not sent: {reason}", case.name), false);
+                Step::Now(Answer::NeedsOptions)
+            }
+        }
     }
 
     /// What a service that has yet to prove the peer's address is told of a file that is due.
@@ -178,7 +190,7 @@ impl Inner {
             file: due.name.clone(),
             channel: request.channel,
             peer: request.peer,
-            pinned: held.as_ref().is_some_and(Held::is_pinned),
+            pinned: held.as_ref().is_some_and(|held| held.pinned),
         };
         let decided = match self.parts.store.release(question).await {
             Ok(decided) => decided,
@@ -191,7 +203,12 @@ impl Inner {
                 if holds(Rule::FailureIsNotPlain) {
                     return Answer::Unavailable;
                 }
-                Decided { verdict: Verdict::Plain, device: None, release_id: String::new(), changes: Vec::new() }
+                Decided {
+                    verdict: Verdict::Plain,
+                    device: None,
+                    release_id: String::new(),
+                    changes: Vec::new(),
+                }
             }
         };
         self.raise_changes(due.device.mac, &decided.changes);
@@ -208,6 +225,7 @@ impl Inner {
         };
         let device = decided.device.unwrap_or_else(|| Arc::clone(&due.device));
         let filled = self.render(&case, &device, &due.requested).and_then(|kept| {
+            let kept = if request.want == Want::WithPreamble { preamble(&kept)? } else { kept };
             let (bytes, etag) = self.fill(request, due, &kept, &device, &released)?;
             Ok((kept.rendered.content_type.clone(), bytes, etag))
         });
@@ -234,6 +252,7 @@ impl Inner {
             identity: due.identity.clone(),
             name: due.name.clone(),
             revoked,
+            secret: true,
             handed_out: Some(Box::new(handed_out)),
         };
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
@@ -293,12 +312,13 @@ impl Inner {
         let proved = self.parts.neighbours.prove(peer, interface, mac).await;
         let case = due.case(request);
         match proved {
-            Proved::Yes(held) if !held.is_pinned() && self.parts.release.require_pin => {
-                let why = "its neighbour entry cannot be pinned (release.require_pin; CAP_NET_ADMIN is missing)";
+            Proved::Yes(held) if !held.pinned && self.parts.release.require_pin => {
+                let why =
+                    "its neighbour entry cannot be pinned (release.require_pin; CAP_NET_ADMIN is missing)";
                 Err(self.withhold(&case, why))
             }
             Proved::Yes(held) => {
-                if let Some(before) = held.moved_from() {
+                if let Some(before) = held.moved_from {
                     self.heard_of(request, &due.identity, &format!("moved from {before}"));
                     self.note_move(&due.device, before, peer);
                 }
@@ -306,6 +326,14 @@ impl Inner {
             }
             Proved::Other(other) => Err(self.stranger(&case, &format!("{other} asked"))),
             Proved::Silent => Err(self.withhold(&case, "nobody answers ARP there")),
+            Proved::Unable => {
+                self.heard_of(
+                    request,
+                    &due.identity,
+                    &format!("{} has to wait: too many are being proven", due.name),
+                );
+                Err(Answer::Unavailable)
+            }
             Proved::Indistinct => Err(self.withhold(&case, "every neighbour looks alike there")),
             Proved::Clone(sign) => {
                 self.alarm_clone(&due.device, peer, &sign);
@@ -337,7 +365,8 @@ impl Inner {
             return;
         }
         let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return };
-        let news = token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
+        let news =
+            token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
         if !news {
             return;
         }
@@ -369,6 +398,12 @@ impl Inner {
     }
 }
 
+fn preamble(kept: &Kept) -> Result<Arc<Kept>, String> {
+    let rendered = kept.rendered.with_preamble(PREAMBLE_BYTES);
+    let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
+    Ok(Arc::new(Kept::new(kept.revision, rendered)))
+}
+
 /// What is to be written down behind a phone's back.
 #[derive(Debug, Clone)]
 pub enum Deed {
@@ -376,6 +411,15 @@ pub enum Deed {
     Delivery(Delivery),
     /// Who was refused.
     Refused(Refused),
+    /// A phone has another address than before.
+    Moved {
+        /// Which.
+        mac: Mac,
+        /// Where it was.
+        before: IpAddr,
+        /// Where it is.
+        now_at: IpAddr,
+    },
 }
 
 impl Due {
@@ -383,6 +427,7 @@ impl Due {
         Case {
             request,
             name: &self.name,
+            mac: self.device.mac,
             has_token: self.asker.level == Level::I3,
             steady: false,
             identity: self.identity.clone(),

@@ -266,6 +266,8 @@ pub struct Grant {
     pub evidence: Evidence,
     /// The version that is known to have arrived, in whatever epoch, or that an operator says the phone has.
     pub delivered: Option<i64>,
+    /// The version that the phone is known to use. Using it again says nothing of a later arming.
+    pub applied: Option<i64>,
 }
 
 /// All grants of one device, ordered by [`GrantId`].
