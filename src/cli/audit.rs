@@ -1,5 +1,7 @@
 //! `offhook audit`: who did what and when, for a person, for a program, and as an export that others can verify.
 
+use std::fmt::Write as _;
+
 use super::{Context, Failure, Outcome, open, output};
 use crate::clock::{Clock, Timestamp};
 use crate::device::Mac;
@@ -15,7 +17,7 @@ pub(crate) struct Args {
     deed: Option<Deed>,
     /// Only what was done to this phone
     mac: Option<Mac>,
-    /// Only this event (released, armed, password_set, …)
+    /// Only this event (armed, revealed, …)
     #[arg(long)]
     event: Option<String>,
     /// Only rows after the one of this number, the next ones first
@@ -152,14 +154,13 @@ fn sentence(verified: &Verified) -> String {
     let Verified { rows, unchained, after, last, hash, marked, broken } = verified;
     let mut text = format!("{rows} rows follow from each other");
     if *rows > 0 {
-        text.push_str(&format!(", {} to {last}; the last one's hash is {hash}", last - rows + 1));
+        let _ = write!(text, ", {} to {last}; the last one's hash is {hash}", last - rows + 1);
     }
     if *unchained > 0 {
-        text.push_str(&format!(
-            "\n{unchained} older rows were written before rows had hashes: they prove nothing"
-        ));
+        let _ =
+            write!(text, "\n{unchained} older rows were written before rows had hashes: they prove nothing");
     } else if *after > 0 {
-        text.push_str(&format!("\nrows up to {after} were removed after their time, or had no hashes"));
+        let _ = write!(text, "\nrows up to {after} were removed after their time, or had no hashes");
     }
     if broken.is_none() {
         text.push_str(if *marked {
