@@ -119,14 +119,17 @@ impl Grants {
         changes
     }
 
-    /// Locks the chosen ones that could leave.
+    /// Locks the chosen ones, those as well that are locked for another reason: of a phone whose profile says `replace`
+    /// they would leave all the same. What waits for approval goes on waiting.
     pub fn lock(&mut self, chosen: impl Fn(GrantId) -> bool, now: &Now) -> Vec<Change> {
-        self.lock_as(Reason::Revoked, What::Revoked, |grant| chosen(grant.id), now)
+        let left = [State::Locked(Reason::Never), State::Locked(Reason::Revoked)];
+        let chosen = |grant: &Grant| chosen(grant.id) && !left.contains(&grant.state);
+        self.lock_as(Reason::Revoked, What::Revoked, chosen, now)
     }
 
     /// The database was put back: nothing that it lets go counts any more.
     pub fn restored(&mut self, now: &Now) -> Vec<Change> {
-        self.lock_as(Reason::Restored, What::Restored, |_| true, now)
+        self.lock_as(Reason::Restored, What::Restored, Grant::is_armed, now)
     }
 
     /// The agent starts: windows that it opened on another boot are over. `alone` says that no other host can have
@@ -156,7 +159,7 @@ impl Grants {
     }
 
     /// Takes in how far a release has come. What is about an earlier epoch, or an earlier version, says nothing about
-    /// this one.
+    /// this one; and what has not left in this epoch cannot have arrived in it.
     pub fn prove(
         &mut self,
         released: &[Released],
@@ -167,9 +170,9 @@ impl Grants {
         let mut changes = Vec::new();
         for one in released {
             let mut grants = self.grants.iter_mut();
-            let Some(grant) = grants.find(|grant| grant.id == one.id && grant.epoch == one.epoch) else {
-                continue;
-            };
+            let about =
+                |grant: &&mut Grant| grant.id == one.id && grant.epoch == one.epoch && grant.releases > 0;
+            let Some(grant) = grants.find(about) else { continue };
             grant.evidence = grant.evidence.max(evidence);
             if evidence >= Evidence::Acked {
                 grant.delivered = Some(one.version);
@@ -191,7 +194,7 @@ impl Grants {
     ) -> Vec<Change> {
         let mut changes = Vec::new();
         for grant in &mut self.grants {
-            if !matches!(grant.state, State::Locked(_)) && chosen(grant) {
+            if chosen(grant) {
                 grant.enter(State::Locked(reason), now);
                 note(&mut changes, what, grant);
             }
