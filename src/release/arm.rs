@@ -57,28 +57,34 @@ impl Grants {
         }
         self.grants.sort_unstable_by_key(|grant| grant.id);
         match standing {
-            Standing::Pending => {}
+            Standing::Pending => self.stage(held, None, now, &mut changes),
             Standing::Blocked => changes.extend(self.lock(|_| true, now)),
-            Standing::Approved { wait } => self.stage(held, wait, now, &mut changes),
+            Standing::Approved { wait } => self.stage(held, Some(wait), now, &mut changes),
         }
         changes
     }
 
     /// Stages what was never armed, and what has a new version; each of the two is one act of arming at most, and both
-    /// together are one.
-    fn stage(&mut self, held: &[(GrantId, i64)], wait: Duration, now: &Now, changes: &mut Vec<Change>) {
+    /// together are one. Without a time to wait, what was never armed goes on waiting for approval.
+    fn stage(
+        &mut self,
+        held: &[(GrantId, i64)],
+        wait: Option<Duration>,
+        now: &Now,
+        changes: &mut Vec<Change>,
+    ) {
         let epoch = self.epoch + 1;
         for grant in &mut self.grants {
             let version =
                 held.iter().find(|(id, _)| *id == grant.id).map_or(grant.version, |(_, version)| *version);
-            let what = if version != grant.version {
-                What::SecretChanged
-            } else if grant.state == State::Locked(Reason::Never) {
-                What::Staged
-            } else {
-                continue;
-            };
+            let is_new = version != grant.version;
             grant.version = version;
+            let (what, wait) = match (grant.state == State::Locked(Reason::Never), wait) {
+                (true, None) => continue,
+                (true, Some(wait)) => (What::Staged, wait),
+                (false, _) if !is_new => continue,
+                (false, wait) => (What::SecretChanged, wait.unwrap_or(super::STAGED_DISCOVERED)),
+            };
             grant.arm(epoch, State::Staged { until: now.wall.plus(wait) }, None, now);
             self.epoch = epoch;
             note(changes, what, grant);

@@ -2,7 +2,12 @@
 //! and no network, and the property test, in which a small world plays desk, store and hosts around it.
 
 mod cases;
+mod disk;
+mod model;
+mod property;
 mod rows;
+mod steps;
+mod world;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -212,6 +212,30 @@ fn a_new_password_and_a_changed_one_are_one_act_of_arming() {
 }
 
 #[test]
+fn a_password_changed_before_the_approval_is_the_one_that_is_released() {
+    let mut never = Bench::pending(&[SIP]);
+    never.held[0].1 = 2;
+    assert_eq!(never.reconcile(Standing::Pending), []);
+    assert_eq!(whats(&never.reconcile(APPROVED)), [What::Staged]);
+    assert_eq!(never.secret(&[SIP])[0].version, 2);
+    let mut armed = Bench::pending(&[SIP]);
+    armed.arm(&[SIP], Mode::Now);
+    armed.held[0].1 = 2;
+    assert_eq!(whats(&armed.reconcile(Standing::Pending)), [What::SecretChanged]);
+    assert_eq!(armed.reconcile(APPROVED), []);
+    assert_eq!(armed.secret(&[SIP])[0].version, 2);
+}
+
+#[test]
+fn a_password_changed_while_its_device_is_blocked_waits_for_the_approval() {
+    let mut bench = Bench::staged(&[SIP]);
+    bench.held[0].1 = 2;
+    assert_eq!(whats(&bench.reconcile(Standing::Blocked)), [What::Revoked]);
+    assert_eq!(whats(&bench.reconcile(APPROVED)), [What::SecretChanged]);
+    assert_eq!(bench.secret(&[SIP])[0].version, 2);
+}
+
+#[test]
 fn reconciling_what_is_in_line_changes_nothing() {
     for start in STARTS {
         let mut bench = bench(start);
