@@ -40,7 +40,7 @@ impl serde::Serialize for Timestamp {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BootId(pub Arc<str>);
 
-/// A moment of the boot clock (`CLOCK_BOOTTIME`, time_namespaces(7)): it runs while the host sleeps, and nobody can set
+/// A moment of the boot clock (`CLOCK_BOOTTIME`): it runs while the host sleeps, and nobody can set
 /// it. Windows are measured on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootInstant {
@@ -98,6 +98,11 @@ impl Clock {
                 manual.start + Duration::from_millis(manual.elapsed_ms.load(Ordering::SeqCst))
             }
         }
+    }
+
+    /// Whether this is the machine's own time.
+    pub fn is_system(&self) -> bool {
+        matches!(self, Self::System)
     }
 
     /// The boot clock, for windows that outlive this process.

@@ -7,6 +7,7 @@
 
 mod account;
 mod adopt;
+mod alarm;
 mod audit;
 mod db;
 mod device;
@@ -16,7 +17,10 @@ mod import;
 mod inventory;
 mod key_file;
 mod load;
+mod mark;
 mod plan;
+mod queue;
+mod release;
 mod sheet;
 mod sighting;
 #[cfg(test)]
@@ -34,23 +38,25 @@ use sqlx::AnyConnection;
 use tokio::sync::Mutex;
 
 pub use account::NewAccount;
-pub use audit::AuditRow;
+pub use alarm::AlarmRow;
+pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
+pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
 pub use vault::{Keys, Vault, VaultError};
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Account, Device};
 use crate::secret::{Secret, SecretKind};
 use error::failed;
 use fresh::{BOOTSTRAP, Mint, account_place, device_place};
-use inventory::State;
 
 /// The store. Cheap to clone; all clones share one inventory and one queue of writers.
 #[derive(Debug, Clone)]
@@ -58,6 +64,10 @@ pub struct Store {
     inner: Arc<Inner>,
     /// Who acts, for the audit.
     actor: Arc<str>,
+    /// Which agent, where one acts.
+    agent: Option<Arc<str>>,
+    /// Under which terms passwords are released.
+    terms: Arc<Terms>,
 }
 
 #[derive(Debug)]
@@ -69,6 +79,7 @@ struct Inner {
     /// Held by whoever writes, and by whoever reads another process's writes into memory.
     writer: Mutex<()>,
     adoptions: adopt::Queue,
+    releases: release::Queue,
     strangers: sighting::Strangers,
 }
 
@@ -77,6 +88,7 @@ impl Store {
     pub async fn open(url: &str, vault: Vault, clock: Clock, entropy: Entropy) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         let keys = unlock(&db, &vault, &entropy).await?;
+        name_database(&db, &entropy).await?;
         let store = Self {
             inner: Arc::new(Inner {
                 db,
@@ -85,18 +97,28 @@ impl Store {
                 clock,
                 writer: Mutex::new(()),
                 adoptions: adopt::Queue::default(),
+                releases: release::Queue::default(),
                 strangers: sighting::Strangers::default(),
             }),
             actor: "agent".into(),
+            agent: None,
+            terms: Arc::default(),
         };
         store.reload().await?;
+        store.adopt_grants().await?;
         Ok(store)
     }
 
     /// The same store, with this name in the audit of what is done through it.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
-        Self { inner: Arc::clone(&self.inner), actor: actor.into() }
+        Self { actor: actor.into(), ..self.clone() }
+    }
+
+    /// The same store in the hands of the agent of this name.
+    #[must_use]
+    pub fn in_agent(&self, name: &str) -> Self {
+        Self { actor: "agent".into(), agent: Some(name.into()), ..self.clone() }
     }
 
     /// The inventory in memory.
@@ -166,8 +188,15 @@ impl Store {
         let mut snapshot = self.inner.db.snapshot().await?;
         let head = load::head(&mut *snapshot).await?;
         let all = load::changed_after(&mut snapshot, load::BEGINNING).await?;
-        *self.inventory().write() = State::new(head.generation, all);
+        self.replace_memory(&head, all);
         Ok(())
+    }
+
+    fn replace_memory(&self, head: &load::Head, all: inventory::Delta) {
+        let boot = self.inner.clock.boot();
+        let mut memory = self.inventory().write();
+        *memory = memory.replaced_by(head.generation, all, &boot);
+        memory.wall = memory.wall.max(Timestamp(head.wall_ms));
     }
 
     /// Brings memory to the generation of `head`. The caller has the right to write, so that nobody else does the same.
@@ -180,10 +209,13 @@ impl Store {
         // everything is read anew.
         if head.removal > known || head.generation < known {
             let all = load::changed_after(connection, load::BEGINNING).await?;
-            *self.inventory().write() = State::new(head.generation, all);
+            self.replace_memory(head, all);
         } else {
             let delta = load::changed_after(connection, known).await?;
-            self.inventory().write().install(head.generation, delta);
+            let boot = self.inner.clock.boot();
+            let mut memory = self.inventory().write();
+            memory.install(head.generation, delta, &boot);
+            memory.wall = memory.wall.max(Timestamp(head.wall_ms));
         }
         Ok(true)
     }
@@ -218,6 +250,26 @@ async fn unlock(db: &db::Db, vault: &Vault, entropy: &Entropy) -> Result<Keys, S
     };
     keys.recognise(&check)?;
     Ok(keys)
+}
+
+/// Gives a database that has none a name of its own, by which it is told from every other.
+async fn name_database(db: &db::Db, entropy: &Entropy) -> Result<(), StoreError> {
+    let reading = failed("read the database's name");
+    let (name,): (String,) = sqlx::query_as("SELECT database_id FROM head WHERE id = $1")
+        .bind(1_i64)
+        .fetch_one(db.reader())
+        .await
+        .map_err(reading)?;
+    if !name.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = db.begin().await?;
+    sqlx::query("UPDATE head SET database_id = $1 WHERE id = 1 AND database_id = ''")
+        .bind(vault::hex(&entropy.bytes::<16>()?))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("name the database"))?;
+    transaction.commit().await.map_err(failed("name the database"))
 }
 
 async fn key_check(db: &db::Db) -> Result<Option<crate::secret::Sealed>, StoreError> {

@@ -60,6 +60,7 @@ impl Bench {
         let other = self.store().await;
         assert_eq!(store.inventory().devices(), other.inventory().devices());
         assert_eq!(store.inventory().accounts(), other.inventory().accounts());
+        assert_eq!(store.inventory().all_grants(), other.inventory().all_grants());
         assert_eq!(store.inventory().generation(), other.inventory().generation());
         assert_eq!(store.inventory().pool_size(), other.inventory().pool_size());
         other.close().await;

@@ -143,6 +143,7 @@ pub struct Keys(Arc<Subkeys>);
 struct Subkeys {
     seal: Zeroizing<[u8; 32]>,
     etag: Zeroizing<[u8; 32]>,
+    fingerprint: Zeroizing<[u8; 32]>,
     id: String,
     path: PathBuf,
 }
@@ -160,16 +161,28 @@ impl Keys {
         Self(Arc::new(Subkeys {
             seal: derived("offhook seal"),
             etag: derived("offhook etag"),
+            fingerprint: derived("offhook fingerprint"),
             id,
             path: path.to_owned(),
         }))
     }
 
     /// An entity tag, in quotes, of a file for a phone. Keyed: from a plain hash of a file with an eight-digit menu
-    /// credential in it, that credential could be found by trying.
-    pub fn etag(&self, body: &[u8]) -> String {
-        let tag = hmac(&self.0.etag, body);
+    /// credential in it, that credential could be found by trying. It covers the epochs of the passwords in the body, so
+    /// that the same body after an arming is another one.
+    pub fn etag(&self, body: &[u8], epochs: &[i64]) -> String {
+        let mut parts = vec![body];
+        let epochs: Vec<[u8; 8]> = epochs.iter().map(|epoch| epoch.to_be_bytes()).collect();
+        parts.extend(epochs.iter().map(<[u8; 8]>::as_slice));
+        let tag = hmac(&self.0.etag, &parts.concat());
         format!("\"{}\"", hex(tag.get(..16).unwrap_or_default()))
+    }
+
+    /// A short name of a value for the audit: the same value has the same one, and without the key nobody finds the
+    /// value from it.
+    pub fn fingerprint(&self, secret: &Secret) -> String {
+        let mark = hmac(&self.0.fingerprint, secret.expose().as_bytes());
+        hex(mark.get(..8).unwrap_or_default())
     }
 
     /// Seals the `version`th value of a place.
@@ -322,10 +335,20 @@ mod tests {
 
     #[test]
     fn etags_depend_on_the_key_and_the_body() {
-        assert_eq!(keys(1).etag(b"a"), keys(1).etag(b"a"));
-        assert_ne!(keys(1).etag(b"a"), keys(1).etag(b"b"));
-        assert_ne!(keys(1).etag(b"a"), keys(2).etag(b"a"));
-        assert_eq!(keys(1).etag(b"a").len(), 34);
+        assert_eq!(keys(1).etag(b"a", &[]), keys(1).etag(b"a", &[]));
+        assert_ne!(keys(1).etag(b"a", &[]), keys(1).etag(b"b", &[]));
+        assert_ne!(keys(1).etag(b"a", &[]), keys(2).etag(b"a", &[]));
+        assert_ne!(keys(1).etag(b"a", &[1]), keys(1).etag(b"a", &[2]));
+        assert_eq!(keys(1).etag(b"a", &[]).len(), 34);
+    }
+
+    #[test]
+    fn a_fingerprint_names_a_value_and_shows_nothing_of_it() {
+        let [one, other] = ["12345678", "12345679"].map(Secret::new);
+        assert_eq!(keys(1).fingerprint(&one), keys(1).fingerprint(&one));
+        assert_ne!(keys(1).fingerprint(&one), keys(1).fingerprint(&other));
+        assert_ne!(keys(1).fingerprint(&one), keys(2).fingerprint(&one));
+        assert_eq!(keys(1).fingerprint(&one).len(), 16);
     }
 
     #[test]
