@@ -3,6 +3,7 @@
 mod deeds;
 mod imports;
 mod phones;
+mod releases;
 
 use super::testing::{Bench, identity, mac, on_both, pool, sheet};
 use super::*;
