@@ -20,10 +20,11 @@ use super::load;
 use super::queue::{self, Waiting};
 use super::vault::hex;
 use super::write::{Cell, Write};
+use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Approval, Channel, Device, Mac};
 use crate::release::{
-    Ask, Asker, Change, Evidence, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, Subject,
-    Verdict, What, holds,
+    Ask, Asker, Change, Evidence, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, State,
+    Subject, Verdict, What, holds,
 };
 use crate::secret::SecretKind;
 
@@ -359,4 +360,15 @@ pub fn wanted_by(device: &Device, kind: SecretKind, line: Option<u16>) -> Option
     }
     let number = line.unwrap_or(1);
     device.lines.iter().find(|line| line.number == number).map(|line| GrantId::sip(line.account.id))
+}
+
+/// What [`Rule::MomentIsKept`] forbids: windows that begin anew, by the wall clock, whenever they are read.
+pub(super) fn rebase(all: &mut super::inventory::Delta, boot: &BootInstant, wall: Timestamp) {
+    for (_, grants) in &mut all.grants {
+        for grant in &mut Arc::make_mut(grants).grants {
+            if let State::Open(opening) = &mut grant.state {
+                opening.at = BootInstant { boot: boot.boot.clone(), ms: boot.ms - (wall.0 - opening.wall.0) };
+            }
+        }
+    }
 }
