@@ -2,6 +2,7 @@
 
 mod deeds;
 mod imports;
+mod mutants;
 mod phones;
 mod releases;
 
