@@ -23,7 +23,7 @@ use super::write::{Cell, Write};
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Approval, Channel, Device, Mac};
 use crate::release::{
-    Ask, Asker, Change, Evidence, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, State,
+    Ask, Asker, Change, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, State,
     Subject, Verdict, What, holds,
 };
 use crate::secret::SecretKind;
@@ -292,10 +292,12 @@ impl Write<'_> {
         Ok(renewed)
     }
 
-    /// A new token for the URL that is handed out, if the last one has opened a window: whoever still has it shall not
-    /// open the next one with it.
+    /// A new token for the URL that is handed out, so that whoever still has the last one does not open the next window
+    /// with it. A phone that is not known to have its own URL has no other one, and keeps it: an interrupted first
+    /// provisioning can then go on.
     pub(super) async fn renew_bootstrap(&mut self, before: &Grants, mac: Mac) -> Result<bool, StoreError> {
-        if before.grants.iter().all(|grant| grant.evidence == Evidence::None) {
+        let own_url = before.get(GrantId::device(SecretKind::Prov));
+        if own_url.is_none_or(|grant| grant.delivered.is_none()) {
             return Ok(false);
         }
         let (sealed, digest) = self.store.inner.mint.bootstrap(mac)?;

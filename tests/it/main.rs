@@ -21,3 +21,4 @@ mod scenarios;
 mod services;
 mod sipp;
 mod tftp;
+mod transfers;
