@@ -3,8 +3,10 @@
 mod backups;
 mod deeds;
 mod imports;
+mod mutants;
 mod keys;
 mod phones;
+mod releases;
 
 use super::testing::{Bench, identity, mac, on_both, pool, sheet};
 use super::*;
