@@ -23,7 +23,7 @@ use crate::config::{Config, Listen, Places, PnpReceive};
 use crate::device::Mac;
 use crate::http::server::HttpServer;
 use crate::net::interfaces::{Interfaces, Table};
-use crate::net::neighbours::Neighbours;
+use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Desk, DeskParts, Heard, Roots};
@@ -85,6 +85,7 @@ pub struct Agent {
     addresses: Addresses,
     broken_profiles: Vec<ProfileError>,
     interfaces: Interfaces,
+    neighbours: Neighbours,
     store: Store,
     written: watch::Receiver<u64>,
     stop_serving: CancellationToken,
@@ -102,15 +103,23 @@ impl Agent {
         let interfaces = Interfaces::watch(only).map_err(AgentError::Network)?;
         let neighbours = match &options.declared_neighbours {
             Some(entries) => Neighbours::declared(entries.clone()),
-            None => Neighbours::kernel(!options.observe).map_err(AgentError::Network)?,
+            None => Neighbours::kernel(NeighbourOptions {
+                interfaces: interfaces.clone(),
+                clock: options.clock.clone(),
+                may_send: !options.observe,
+                pin_list: options.places.pin_list(),
+                inherited_kept: INHERITED_PINS_KEPT,
+            })
+            .map_err(AgentError::Network)?,
         };
         let (catalog, broken_profiles) = Catalog::load(options.config.profiles.dir.as_deref());
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
         let parts = Parts { options, interfaces, neighbours, catalog: Arc::new(catalog), sightings };
-        let opened = Opened::open(&parts);
+        let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
+        opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
         let mut chores = JoinSet::new();
         let (stop_serving, stop_chores) = (CancellationToken::new(), CancellationToken::new());
@@ -122,6 +131,7 @@ impl Agent {
             addresses: opened.addresses,
             broken_profiles,
             interfaces: parts.interfaces.clone(),
+            neighbours: parts.neighbours.clone(),
             store: parts.options.store.clone(),
             written,
             serving: opened.serve(&parts, &stop_serving),
@@ -161,10 +171,12 @@ impl Agent {
         self.written.clone()
     }
 
-    /// Stops listening, lets what is under way finish within the services' grace, writes what is left, and closes.
+    /// Stops listening, lets what is under way finish within the services' grace, lets go of the neighbours' entries,
+    /// writes what is left, and closes.
     pub async fn stop(mut self) {
         self.stop_serving.cancel();
         while self.serving.join_next().await.is_some() {}
+        self.neighbours.settle().await;
         self.stop_chores.cancel();
         while self.chores.join_next().await.is_some() {}
         self.store.close().await;

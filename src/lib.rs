@@ -42,6 +42,12 @@
 //! and decides whether this peer is the device. Only then are secrets opened and put into the slots. Whoever may not
 //! have a file gets the same 404, or ERROR 1, whatever the reason.
 //!
+//! **A file with passwords is on its way.** By TFTP the first datagram's sender may be forged, so the desk first only
+//! promises ([`provision::Desk::offer`]) and opens at the first acknowledgement ([`provision::Desk::open`]). The
+//! [`provision::Receipt`] stays with the transfer until the last byte is acknowledged; when the device is locked, or two
+//! minutes are over, the transfer is aborted. A connection that ends earlier, in whatever way, is reset, so that the
+//! kernel sends nothing on its own.
+//!
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.
 //!
@@ -69,6 +75,7 @@
 //! * **pnet** gives the packet views; the receiving side is an `AF_PACKET` socket with a filter ([`net::packet`]), because
 //!   pnet's channel has neither a filter nor async.
 
+pub mod alarm;
 pub mod clock;
 pub mod config;
 pub mod device;

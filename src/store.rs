@@ -7,6 +7,7 @@
 
 mod account;
 mod adopt;
+mod alarm;
 mod audit;
 mod db;
 mod device;
@@ -37,6 +38,7 @@ use sqlx::AnyConnection;
 use tokio::sync::Mutex;
 
 pub use account::NewAccount;
+pub use alarm::AlarmRow;
 pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};

@@ -46,10 +46,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
     ("src/store", &["device", "secret", "clock", "release"]),
     ("src/provision", &["store", "profile", "release", "device", "secret", "clock", "config", "net"]),
-    ("src/profile", &["device", "secret", "clock", "config"]),
+    ("src/profile", &["release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock"]),
     ("src/timeline", &["device", "clock"]),
-    ("src/config", &["device", "net", "secret"]),
+    ("src/config", &["device", "net", "release", "secret"]),
     ("src/net", &["device", "clock"]),
     ("src/device", &["secret", "clock"]),
     ("src/secret", &[]),
@@ -76,6 +76,7 @@ const SHELLS: &[&str] = &[
     "src/simulate",
     "src/push",
     "src/provision/desk.rs",
+    "src/provision/handout.rs",
     "src/provision/shelf.rs",
 ];
 /// Words of waiting and of I/O, as they stand in code.

@@ -66,6 +66,11 @@ impl Places {
     pub fn socket(&self) -> PathBuf {
         self.runtime.join("agent.sock")
     }
+
+    /// The list of neighbour entries that are pinned while passwords leave.
+    pub fn pin_list(&self) -> PathBuf {
+        self.runtime.join("pins")
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::range::{Part, part};
-use crate::provision::{Answer, FileBody, FileHead};
+use crate::provision::{Answer, FileBody, FileHead, Receipt, knows};
 
 /// When a phone may ask again after 503, in seconds: what made it wait (a locked database, a full disk) seldom lasts
 /// longer, and phones that ignore the header ask later anyway.
@@ -79,6 +79,7 @@ pub fn known_tags(headers: &HeaderMap) -> Option<String> {
     (!lists.is_empty()).then(|| lists.join(", "))
 }
 
+/// A file of which only what is said about it is sent.
 fn bodyless(head: FileHead) -> FileBody {
     FileBody {
         bytes: Bytes::new(),
@@ -94,16 +95,19 @@ pub fn refused_method() -> Response<Bytes> {
     with(plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"), ALLOW, "GET, HEAD")
 }
 
-/// The answer to a request for a file.
-pub fn reply(verb: Verb, headers: &HeaderMap, answer: Answer) -> Response<Bytes> {
+/// The answer to a request for a file, and for whom it is where that is to be recorded.
+pub fn reply(verb: Verb, headers: &HeaderMap, mut answer: Answer) -> (Response<Bytes>, Option<Receipt>) {
+    let receipt = if let Answer::File(body) = &mut answer { body.receipt.take() } else { None };
+    // Where passwords are due, the desk has looked at what the phone has, and decided that it has not this.
+    let is_due = receipt.as_ref().is_some_and(Receipt::is_secret);
     let mut response = match answer {
-        Answer::File(body) if knows(headers, &body) => not_modified(body),
+        Answer::File(body) if !is_due && has(headers, &body) => not_modified(body),
         Answer::File(body) if body.ranges => parts(headers, body),
         Answer::File(body) => whole(body),
         Answer::Known(head) => not_modified(bodyless(head)),
         Answer::Head(head) => whole(bodyless(head)),
         // A server closes the connection instead of asking for a response; whoever asks all the same learns nothing.
-        Answer::NotFound | Answer::Silence => not_found(),
+        Answer::NotFound | Answer::NeedsOptions | Answer::Silence => not_found(),
         Answer::Forbidden => plain(StatusCode::FORBIDDEN, "forbidden\n"),
         Answer::Unavailable => {
             let response = plain(StatusCode::SERVICE_UNAVAILABLE, "not available now\n");
@@ -113,7 +117,7 @@ pub fn reply(verb: Verb, headers: &HeaderMap, answer: Answer) -> Response<Bytes>
     if verb == Verb::Head {
         behead(&mut response);
     }
-    response
+    (response, receipt)
 }
 
 /// The one 404: for unknown phones, foreign files and whatever else is not there.
@@ -131,15 +135,10 @@ fn behead(response: &mut Response<Bytes>) {
     }
 }
 
-/// Whether the phone already has this body (RFC 9110, 13.1.2: weak comparison). If-Modified-Since is not looked at:
-/// a rendered file has no honest date.
-fn knows(headers: &HeaderMap, body: &FileBody) -> bool {
-    let ours = body.etag.trim_start_matches("W/");
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    known
-        .flat_map(|list| list.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || (tag == ours && !ours.is_empty()))
+/// Whether the phone already has this body: it names its tag, or says of a static file that any will do.
+/// If-Modified-Since is not looked at: a rendered file has no honest date.
+fn has(headers: &HeaderMap, body: &FileBody) -> bool {
+    known_tags(headers).is_some_and(|known| knows(&known, &body.etag) || (body.ranges && known.trim() == "*"))
 }
 
 fn not_modified(body: FileBody) -> Response<Bytes> {
@@ -183,7 +182,9 @@ fn described(status: StatusCode, body: FileBody) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.reserve(4);
     for (name, text) in [(CONTENT_TYPE, body.content_type), (ETAG, body.etag)] {
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        if !text.is_empty()
+            && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text))
+        {
             headers.insert(name, value);
         }
     }
@@ -217,7 +218,10 @@ fn with_text(mut response: Response<Bytes>, name: HeaderName, value: String) -> 
 
 #[cfg(test)]
 mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::device::Identity;
 
     fn device_file() -> FileBody {
         FileBody {
@@ -238,7 +242,17 @@ mod tests {
         let pairs = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
-        reply(verb, &pairs.collect(), answer)
+        reply(verb, &pairs.collect(), answer).0
+    }
+
+    fn secret_file() -> FileBody {
+        let receipt = Receipt {
+            identity: Identity::default(),
+            name: "805ec0aabbcc.cfg".to_owned(),
+            revoked: CancellationToken::new(),
+            secret: true,
+        };
+        FileBody { receipt: Some(receipt), ..device_file() }
     }
 
     fn check(what: &str, headers: &[(&'static str, &str)], body: FileBody, status: u16, bytes: &[u8]) {
@@ -265,13 +279,54 @@ mod tests {
 
     #[test]
     fn a_phone_that_has_the_file_is_told_so() {
-        for known in ["\"abc\"", "\"x\", \"abc\"", "W/\"abc\"", "*"] {
+        for known in ["\"abc\"", "\"x\", \"abc\"", "W/\"abc\""] {
             check(known, &[("if-none-match", known)], device_file(), 304, b"");
+            check(known, &[("if-none-match", known)], firmware(), 304, b"");
         }
+        check("whatever it is", &[("if-none-match", "*")], device_file(), 200, b"#!version:1.0.0.1\n");
         check("another", &[("if-none-match", "\"abd\"")], device_file(), 200, b"#!version:1.0.0.1\n");
         check("before a range", &[("if-none-match", "*"), ("range", "bytes=0-1")], firmware(), 304, b"");
-        let response = ask(Verb::Get, &[("if-none-match", "*")], Answer::File(device_file()));
+        let response = ask(Verb::Get, &[("if-none-match", "\"abc\"")], Answer::File(device_file()));
         assert_eq!(header(&response, "etag"), Some("\"abc\""));
+    }
+
+    fn head_of(etag: Option<&str>) -> FileHead {
+        FileHead { content_type: "text/plain".to_owned(), etag: etag.map(str::to_owned) }
+    }
+
+    #[test]
+    fn case_20_head_gets_no_body_no_length_and_no_invented_tag() {
+        let response = ask(Verb::Head, &[], Answer::Head(head_of(None)));
+        assert_eq!((response.status().as_u16(), response.body().len()), (200, 0));
+        for absent in ["content-length", "etag"] {
+            assert_eq!(header(&response, absent), None);
+        }
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        let response = ask(Verb::Head, &[], Answer::Head(head_of(Some("\"abc\""))));
+        assert_eq!(header(&response, "etag"), Some("\"abc\""));
+    }
+
+    #[test]
+    fn case_21_a_range_of_a_file_with_passwords_is_the_whole_file() {
+        let all = b"#!version:1.0.0.1\n";
+        check("a range", &[("range", "bytes=0-99")], secret_file(), 200, all);
+        check("the rest", &[("range", "bytes=5-"), ("if-range", "\"abc\"")], secret_file(), 200, all);
+        let response = ask(Verb::Get, &[("range", "bytes=0-99")], Answer::File(secret_file()));
+        assert_eq!(header(&response, "accept-ranges"), Some("none"));
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        assert_eq!(header(&response, "content-encoding"), None);
+    }
+
+    #[test]
+    fn case_22_the_desk_says_when_a_phone_has_its_passwords() {
+        let response =
+            ask(Verb::Get, &[("if-none-match", "\"abc\"")], Answer::Known(head_of(Some("\"abc\""))));
+        assert_eq!((response.status().as_u16(), response.body().len()), (304, 0));
+        assert_eq!(header(&response, "etag"), Some("\"abc\""));
+        // What it released is sent, whatever the phone says that it has.
+        for known in ["*", "\"abc\"", "W/\"abc\""] {
+            check(known, &[("if-none-match", known)], secret_file(), 200, b"#!version:1.0.0.1\n");
+        }
     }
 
     #[test]

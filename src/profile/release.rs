@@ -1,23 +1,16 @@
 //! What a profile says about the release of its phones' passwords: `[release]` as plain data. Decides nothing.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use regex::Regex;
-use serde::de::value::{Error as ValueError, StrDeserializer};
-use serde::de::{Deserialize, IntoDeserializer};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::Profile;
 use super::build::Findings;
-use super::schema::{CloseOn, ReleaseToml};
+use super::schema::ReleaseToml;
 use super::{ProfileFile, recogniser};
-use crate::config::Span;
+use crate::release::{CloseOn, Window};
 use crate::secret::SecretKind;
-
-/// Shorter than a minute and a phone that reboots in between misses it; longer than a day is no window.
-const WINDOW: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(24);
 
 /// How a vendor wants its phones' passwords released, where it wants something particular. What is not here is as the
 /// configuration says.
@@ -30,24 +23,6 @@ pub struct ReleaseRules {
     pub windows: BTreeMap<SecretKind, Window>,
     /// What else ends it.
     pub close_on: BTreeMap<SecretKind, CloseOn>,
-}
-
-/// How long a phone may fetch a password; seconds in JSON, null for no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
-    /// This long, 60 s to 24 h.
-    Lasts(Duration),
-    /// Until the phone has acknowledged it.
-    Unlimited,
-}
-
-impl Serialize for Window {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Lasts(time) => serializer.serialize_some(&time.as_secs()),
-            Self::Unlimited => serializer.serialize_none(),
-        }
-    }
 }
 
 impl ReleaseRules {
@@ -109,17 +84,11 @@ impl Release {
 
 fn window(kind: SecretKind, text: &str) -> Result<Window, String> {
     let on_window_alone = matches!(kind, SecretKind::Sip | SecretKind::Menu);
-    match text {
-        "none" if on_window_alone => {
-            Err(format!("is none, but a {kind} password leaves only within a window; write 60s to 24h"))
+    match text.parse()? {
+        Window::UntilAcked if on_window_alone => {
+            Err(format!("is none, but a {kind} password leaves only within a window; write 1m to 24h"))
         }
-        "none" => Ok(Window::Unlimited),
-        _ => {
-            let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
-            let Span(time) = Span::deserialize(text).map_err(|error| error.to_string())?;
-            let lasts = WINDOW.contains(&time).then_some(Window::Lasts(time));
-            lasts.ok_or_else(|| "is not within 60 s to 24 h".to_owned())
-        }
+        window => Ok(window),
     }
 }
 
@@ -139,6 +108,8 @@ fn alias(kind: SecretKind, of: SecretKind, toml: &ReleaseToml, files: &[ProfileF
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::catalog::Catalog;
     use super::super::fixture;
     use super::*;
@@ -173,14 +144,14 @@ mod tests {
         let acme = rules("acme");
         assert_eq!(acme.kind_of(SecretKind::Menu), SecretKind::Webui);
         assert_eq!(acme.kind_of(SecretKind::Sip), SecretKind::Sip);
-        assert_eq!(acme.windows.get(&SecretKind::Sip), Some(&Window::Lasts(Duration::from_mins(5))));
+        assert_eq!(acme.windows.get(&SecretKind::Sip), Some(&Window::Of(Duration::from_mins(5))));
         assert_eq!(acme.close_on.get(&SecretKind::Sip), Some(&CloseOn::Acked));
         let json = serde_json::to_string(&acme).unwrap();
         let expected =
             r#"{"aliases":{"menu":"webui"},"windows":{"sip":300,"webui":null},"close_on":{"sip":"acked"}}"#;
         assert_eq!(json, expected);
         let child = rules("child");
-        assert_eq!(child.windows.get(&SecretKind::Sip), Some(&Window::Lasts(Duration::from_secs(90))));
+        assert_eq!(child.windows.get(&SecretKind::Sip), Some(&Window::Of(Duration::from_secs(90))));
         assert_eq!((child.windows.len(), child.aliases, child.close_on), (2, acme.aliases, acme.close_on));
     }
 

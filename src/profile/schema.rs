@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::device::Source;
+use crate::release::CloseOn;
 use crate::secret::SecretKind;
 
 /// The schema this program reads.
@@ -105,18 +106,6 @@ pub(super) struct ReleaseToml {
 pub(super) struct ReleaseKindToml {
     pub(super) window: Option<Spanned<String>>,
     pub(super) close_on: Option<CloseOn>,
-}
-
-/// What ends the time in which a password may leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CloseOn {
-    /// Its window alone.
-    Window,
-    /// The phone has acknowledged the last octet.
-    Acked,
-    /// The phone has shown that it uses it.
-    Applied,
 }
 
 /// By which ways a vendor's phones can be reached.

@@ -174,6 +174,9 @@ impl Grants {
             if evidence >= Evidence::Acked {
                 grant.delivered = Some(one.version);
             }
+            if evidence == Evidence::Applied {
+                grant.applied = Some(one.version);
+            }
             if grant.ends_with(evidence, policies.of(one.id.kind).close_on) {
                 grant.enter(State::Locked(Reason::Delivered), now);
                 note(&mut changes, What::Delivered, grant);
@@ -212,6 +215,7 @@ impl Grant {
             releases: 0,
             evidence: Evidence::None,
             delivered: None,
+            applied: None,
         }
     }
 

@@ -186,6 +186,16 @@ pub enum Window {
     UntilAcked,
 }
 
+impl serde::Serialize for Window {
+    /// Seconds; null without a limit in time.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Of(window) => serializer.serialize_some(&window.as_secs()),
+            Self::UntilAcked => serializer.serialize_none(),
+        }
+    }
+}
+
 /// Whether a password may leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -256,6 +266,8 @@ pub struct Grant {
     pub evidence: Evidence,
     /// The version that is known to have arrived, in whatever epoch, or that an operator says the phone has.
     pub delivered: Option<i64>,
+    /// The version that the phone is known to use. Using it again says nothing of a later arming.
+    pub applied: Option<i64>,
 }
 
 /// All grants of one device, ordered by [`GrantId`].

@@ -47,10 +47,14 @@ pub struct Policies {
 }
 
 impl Policies {
+    /// The same rules for every kind.
+    pub fn all(window: Window, close_on: CloseOn, releases_max: u32) -> Self {
+        Self { kinds: [Policy { window, close_on, releases_max }; 4] }
+    }
+
     /// The same window for every kind, ended by nothing but time.
     pub fn with_window(window: Duration) -> Self {
-        let window = Window::Of(window.clamp(WINDOW_MIN, WINDOW_MAX));
-        Self { kinds: [Policy { window, close_on: CloseOn::Window, releases_max: RELEASES_MAX }; 4] }
+        Self::all(Window::Of(window.clamp(WINDOW_MIN, WINDOW_MAX)), CloseOn::Window, RELEASES_MAX)
     }
 
     /// The rules for this kind.

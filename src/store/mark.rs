@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::audit::{self, Ends};
 use super::error::{StoreError, failed};
-use super::write::{Cell, Write};
+use super::write::Write;
 use super::{Store, key_file};
 
 /// Databases that a mark file remembers.
@@ -46,7 +46,7 @@ pub struct Rollback {
     /// The last row of the database as it was found.
     pub found: i64,
     /// How many passwords could have left and are locked now.
-    pub locked: u64,
+    pub locked: usize,
 }
 
 impl MarkFile {
@@ -145,18 +145,11 @@ impl Store {
         Ok(Some(Rollback { marked: mark.seq, found: ends.seq, locked }))
     }
 
-    async fn lock_after_rollback(&self, mark: &Mark, ends: &Ends) -> Result<u64, StoreError> {
+    /// A process that ends between the two writes locks, and writes that down, when it starts again.
+    async fn lock_after_rollback(&self, mark: &Mark, ends: &Ends) -> Result<usize, StoreError> {
+        let changes = self.lock_restored().await?;
+        let locked = changes.iter().flat_map(|(_, changes)| changes).map(|change| change.ids.len()).sum();
         let mut write = Write::begin(self).await?;
-        let cells = [Cell::Number(write.now.0), Cell::Number(write.generation)];
-        let locked = write
-            .change(
-                "lock the passwords",
-                "UPDATE release_grant SET state = 'locked', reason = 'restored', staged_until_ms = NULL, \
-                 opened_boot = NULL, opened_boot_ms = NULL, opened_wall_ms = NULL, opened_by = NULL, bound = NULL, \
-                 bound_level = NULL, since_ms = $1, changed = $2 WHERE state <> 'locked'",
-                cells,
-            )
-            .await?;
         let detail = serde_json::json!({ "marked": mark.seq, "found": ends.seq, "locked": locked });
         write.audit("rollback_noticed", None, &detail).await?;
         write.commit().await?;
@@ -168,6 +161,7 @@ impl Store {
 mod tests {
     use super::super::testing::{Bench, mac, on_both, pool, sheet};
     use super::*;
+    use crate::release::{Reason, State};
     use crate::store::ImportOptions;
 
     /// A file in the bench's folder.
@@ -175,37 +169,25 @@ mod tests {
         MarkFile::at(&bench.folder.path().join("offhook.mark"))
     }
 
-    /// A device with one password of each state that is not locked.
-    async fn armed(bench: &Bench, store: &Store) {
-        store
-            .import(&sheet("mac,username,password\n805e00000001,101,x\n"), ImportOptions::default())
-            .await
-            .unwrap();
-        let key = mac(1).bare();
-        bench
-            .run_sql(&format!(
-                "DELETE FROM release_grant; \
-                 INSERT INTO release_grant (mac, subject, kind, state, epoch, version, bound, releases, evidence, since_ms, changed) \
-                 VALUES ('{key}', 'device', 'menu', 'staged', 1, 1, NULL, 0, -1, 0, 0), \
-                        ('{key}', 'device', 'webui', 'open', 1, 1, 'mac', 1, 0, 0, 0), \
-                        ('{key}', 'device', 'prov', 'locked', 1, 1, NULL, 0, -1, 0, 0)"
-            ))
-            .await;
+    /// A device whose passwords may leave.
+    async fn armed(store: &Store) -> usize {
+        let row = "mac,username,password\n805e00000001,101,x\n";
+        store.import(&sheet(row), ImportOptions::default()).await.unwrap();
+        let staged = staged(store);
+        assert!(staged > 1);
+        staged
     }
 
-    async fn states(bench: &Bench) -> Vec<(String, Option<String>)> {
-        let pool = sqlx::AnyPool::connect(&bench.url).await.unwrap();
-        let rows =
-            sqlx::query_as("SELECT state, reason FROM release_grant ORDER BY kind").fetch_all(&pool).await;
-        pool.close().await;
-        rows.unwrap()
+    fn staged(store: &Store) -> usize {
+        let grants = store.inventory().grants(mac(1)).unwrap();
+        grants.grants.iter().filter(|grant| !matches!(grant.state, State::Locked(_))).count()
     }
 
     on_both! {
         async fn a_database_that_went_on_is_no_rollback(bench) {
             let store = bench.store().await;
             let file = file(bench);
-            armed(bench, &store).await;
+            let count = armed(&store).await;
             let mark = store.mark().await.unwrap();
             file.write(&mark).unwrap();
             let read = file.read(&mark.database).unwrap().unwrap();
@@ -213,38 +195,40 @@ mod tests {
             assert_eq!(store.notice_rollback(&read).await.unwrap(), None);
             store.import(&pool(1), ImportOptions::default()).await.unwrap();
             assert_eq!(store.notice_rollback(&read).await.unwrap(), None);
-            assert!(states(bench).await.iter().any(|(state, _)| state == "open"));
+            assert_eq!(staged(&store), count);
         }
 
         async fn a_database_that_is_behind_its_mark_is_locked(bench) {
             let store = bench.store().await;
-            armed(bench, &store).await;
+            let count = armed(&store).await;
             let now = store.mark().await.unwrap();
             let mark = Mark { seq: now.seq + 3, ..now.clone() };
             let rollback = store.notice_rollback(&mark).await.unwrap().unwrap();
-            assert_eq!(rollback, Rollback { marked: now.seq + 3, found: now.seq, locked: 2 });
-            let restored = ("locked".to_owned(), Some("restored".to_owned()));
-            let states = states(bench).await;
-            assert_eq!(states.iter().filter(|state| **state == restored).count(), 2, "{states:?}");
+            assert_eq!(rollback, Rollback { marked: now.seq + 3, found: now.seq, locked: count });
+            let grants = store.inventory().grants(mac(1)).unwrap();
+            let restored = |state: &State| *state == State::Locked(Reason::Restored);
+            assert_eq!(grants.grants.iter().filter(|grant| restored(&grant.state)).count(), count);
             let rows = store.audit(None, 1).await.unwrap();
-            assert_eq!(rows[0].event, "rollback_noticed");
+            assert_eq!((rows[0].event.as_str(), &rows[0].detail["locked"]), ("rollback_noticed", &count.into()));
             let next = store.mark().await.unwrap();
             assert_eq!(store.notice_rollback(&next).await.unwrap(), None, "the mark has followed");
             assert_eq!(store.verify_audit(Some(&next)).await.unwrap().broken, None);
+            bench.assert_settled(&store).await;
         }
 
         async fn a_database_with_another_past_is_locked(bench) {
             let store = bench.store().await;
-            armed(bench, &store).await;
+            armed(&store).await;
             let now = store.mark().await.unwrap();
             store.import(&pool(1), ImportOptions::default()).await.unwrap();
             let mark = Mark { hash: "0".repeat(64), ..now };
             assert!(store.notice_rollback(&mark).await.unwrap().is_some());
+            assert_eq!(staged(&store), 0);
         }
 
         async fn another_database_is_no_rollback(bench) {
             let store = bench.store().await;
-            armed(bench, &store).await;
+            armed(&store).await;
             let mark = Mark { database: "another".to_owned(), seq: 1_000, hash: String::new() };
             assert_eq!(store.notice_rollback(&mark).await.unwrap(), None);
             assert_ne!(store.mark().await.unwrap().database, "");
@@ -258,7 +242,7 @@ mod tests {
         let bench = Bench::sqlite();
         let file = file(&bench);
         let store = bench.store().await;
-        armed(&bench, &store).await;
+        let count = armed(&store).await;
         store.close().await;
         let [database, copy] = ["data/offhook.db", "copy.db"].map(|name| bench.folder.path().join(name));
         fs::copy(&database, &copy).unwrap();
@@ -270,7 +254,7 @@ mod tests {
         fs::copy(&copy, &database).unwrap();
         let store = bench.store().await;
         let mark = file.read(&store.mark().await.unwrap().database).unwrap().unwrap();
-        assert_eq!(store.notice_rollback(&mark).await.unwrap().map(|rollback| rollback.locked), Some(2));
+        assert_eq!(store.notice_rollback(&mark).await.unwrap().map(|rollback| rollback.locked), Some(count));
     }
 
     #[test]

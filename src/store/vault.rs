@@ -168,9 +168,13 @@ impl Keys {
     }
 
     /// An entity tag, in quotes, of a file for a phone. Keyed: from a plain hash of a file with an eight-digit menu
-    /// credential in it, that credential could be found by trying.
-    pub fn etag(&self, body: &[u8]) -> String {
-        let tag = hmac(&self.0.etag, body);
+    /// credential in it, that credential could be found by trying. It covers the epochs of the passwords in the body, so
+    /// that the same body after an arming is another one.
+    pub fn etag(&self, body: &[u8], epochs: &[i64]) -> String {
+        let mut parts = vec![body];
+        let epochs: Vec<[u8; 8]> = epochs.iter().map(|epoch| epoch.to_be_bytes()).collect();
+        parts.extend(epochs.iter().map(<[u8; 8]>::as_slice));
+        let tag = hmac(&self.0.etag, &parts.concat());
         format!("\"{}\"", hex(tag.get(..16).unwrap_or_default()))
     }
 
@@ -331,10 +335,11 @@ mod tests {
 
     #[test]
     fn etags_depend_on_the_key_and_the_body() {
-        assert_eq!(keys(1).etag(b"a"), keys(1).etag(b"a"));
-        assert_ne!(keys(1).etag(b"a"), keys(1).etag(b"b"));
-        assert_ne!(keys(1).etag(b"a"), keys(2).etag(b"a"));
-        assert_eq!(keys(1).etag(b"a").len(), 34);
+        assert_eq!(keys(1).etag(b"a", &[]), keys(1).etag(b"a", &[]));
+        assert_ne!(keys(1).etag(b"a", &[]), keys(1).etag(b"b", &[]));
+        assert_ne!(keys(1).etag(b"a", &[]), keys(2).etag(b"a", &[]));
+        assert_ne!(keys(1).etag(b"a", &[1]), keys(1).etag(b"a", &[2]));
+        assert_eq!(keys(1).etag(b"a", &[]).len(), 34);
     }
 
     #[test]

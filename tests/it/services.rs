@@ -43,6 +43,15 @@ pub(crate) struct Services {
 impl Services {
     /// Starts both, with these static files of `firmware/yealink` and so many connections for each address.
     pub(crate) fn start(firmware: &[(&str, &[u8])], connections_per_address: usize) -> Self {
+        Self::start_at(&Clock::System, firmware, connections_per_address)
+    }
+
+    /// The same by a clock that the test may hold.
+    pub(crate) fn start_at(
+        clock: &Clock,
+        firmware: &[(&str, &[u8])],
+        connections_per_address: usize,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let shelf = folder.path().join("files/firmware/yealink");
@@ -53,10 +62,10 @@ impl Services {
         let interfaces = Interfaces::fixed(loopback());
         let (sender, receiver) = mpsc::channel(1000);
         let context = runtime.enter();
-        let desk = runtime.block_on(desk(folder.path(), interfaces.clone(), sender));
+        let desk = runtime.block_on(desk(clock, folder.path(), interfaces.clone(), sender));
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), Clock::System).unwrap();
-        let tftp = TftpServer::bind(any, Vec::new(), interfaces, Clock::System).unwrap();
+        let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), clock.clone()).unwrap();
+        let tftp = TftpServer::bind(any, Vec::new(), interfaces, clock.clone()).unwrap();
         let (http_port, tftp_port) = (http.local_addr().unwrap().port(), tftp.local_addr().unwrap().port());
         let cancel = CancellationToken::new();
         let running = vec![
@@ -98,13 +107,14 @@ fn loopback() -> Table {
 }
 
 async fn desk(
+    clock: &Clock,
     folder: &std::path::Path,
     interfaces: Interfaces,
     sightings: mpsc::Sender<offhook::provision::Heard>,
 ) -> Desk {
     let url = format!("sqlite:{}", folder.join("offhook.db").display());
     let vault = Vault::with_key([7; 32]);
-    let store = Store::open(&url, vault, Clock::System, Entropy::System).await.unwrap();
+    let store = Store::open(&url, vault, clock.clone(), Entropy::System).await.unwrap();
     let mut sheet = Sheet::default();
     read_csv("accounts.csv", ACCOUNTS.as_bytes(), &mut sheet);
     let plan = store.import(&sheet, ImportOptions::default()).await.unwrap();
@@ -117,7 +127,7 @@ async fn desk(
         store,
         interfaces,
         neighbours,
-        clock: Clock::System,
+        clock: clock.clone(),
         files: folder.join("files"),
         roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), tftp: None },
         sightings,

@@ -242,9 +242,9 @@ mod tests {
             |row| row.prev_hash = Some("00".to_owned()),
         ];
         for (number, change) in changes.iter().enumerate() {
-            let mut changed = record.clone();
-            change(&mut changed);
-            assert_ne!(changed.computed_hash(), chain.hash, "change {number}");
+            let mut altered = record.clone();
+            change(&mut altered);
+            assert_ne!(altered.computed_hash(), chain.hash, "change {number}");
         }
     }
 }

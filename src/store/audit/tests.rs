@@ -72,7 +72,7 @@ on_both! {
     async fn rows_are_found_by_device_event_number_and_time(bench) {
         let store = bench.store().await;
         write_rows(&store, 6).await;
-        bench.clock.advance(std::time::Duration::from_secs(60));
+        bench.clock.advance(std::time::Duration::from_mins(1));
         write_rows(&store, 6).await;
         let since = Some(bench.clock.now());
         let seqs = async |filter: AuditFilter, rows_max| -> Vec<i64> {
@@ -222,7 +222,7 @@ on_both! {
     async fn pruning_takes_the_oldest_and_leaves_a_chain(bench) {
         let store = bench.store().await;
         write_rows(&store, 10).await;
-        bench.clock.advance(std::time::Duration::from_secs(60));
+        bench.clock.advance(std::time::Duration::from_mins(1));
         let middle = bench.clock.now();
         write_rows(&store, 10).await;
         assert_eq!(store.prune_audit(middle, 6).await.unwrap(), 6, "no more than it may at once");
@@ -238,7 +238,7 @@ on_both! {
         let store = bench.store().await;
         write_rows(&store, 10).await;
         let mark = store.mark().await.unwrap();
-        bench.clock.advance(std::time::Duration::from_secs(60));
+        bench.clock.advance(std::time::Duration::from_mins(1));
         assert_eq!(store.prune_audit(bench.clock.now(), 100).await.unwrap(), 10);
         let verified = store.verify_audit(Some(&mark)).await.unwrap();
         assert_eq!((verified.after, verified.rows, verified.broken), (10, 1, None));

@@ -21,6 +21,7 @@ CREATE TABLE release_grant (
     releases        BIGINT NOT NULL,     -- in this epoch
     evidence        BIGINT NOT NULL,     -- 0 to 3 in this epoch; -1: never left
     delivered       BIGINT,              -- the version that is known to have arrived, in whatever epoch
+    applied         BIGINT,              -- the version that the phone is known to use
     since_ms        BIGINT NOT NULL,     -- when the state was entered
     changed         BIGINT NOT NULL,     -- the generation that last changed this row
     PRIMARY KEY (mac, subject, kind)

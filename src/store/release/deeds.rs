@@ -174,6 +174,7 @@ impl Store {
         &self,
         deliveries: &[Delivery],
         refused: &[Refused],
+        moved: &[(Mac, IpAddr, IpAddr)],
     ) -> Result<(), StoreError> {
         let mut write = Write::begin(self).await?;
         let now = write.release_now();
@@ -191,6 +192,10 @@ impl Store {
         for Refused { mac, file, peer, channel, why } in refused {
             let detail = json!({ "file": file, "peer": peer, "channel": channel, "why": why });
             write.audit("refused", Some(*mac), &detail).await?;
+        }
+        for (mac, before, now_at) in moved {
+            let detail = json!({ "from": before, "to": now_at });
+            write.audit("ip_change", Some(*mac), &detail).await?;
         }
         write.commit_with(Delta::default()).await
     }

@@ -21,14 +21,14 @@ const UNTIL_ACKED: i64 = -1;
 /// The columns, in the order of [`cells`].
 const INTO: &str = "release_grant (mac, subject, kind, state, reason, epoch, version, staged_until_ms, window_ms, \
                     opened_boot, opened_boot_ms, opened_wall_ms, opened_by, bound, bound_level, releases, evidence, \
-                    delivered, since_ms, changed)";
+                    delivered, applied, since_ms, changed)";
 const REPLACE: &str = "ON CONFLICT (mac, subject, kind) DO UPDATE SET state = excluded.state, \
                        reason = excluded.reason, epoch = excluded.epoch, version = excluded.version, \
                        staged_until_ms = excluded.staged_until_ms, window_ms = excluded.window_ms, \
                        opened_boot = excluded.opened_boot, opened_boot_ms = excluded.opened_boot_ms, \
                        opened_wall_ms = excluded.opened_wall_ms, opened_by = excluded.opened_by, \
                        bound = excluded.bound, bound_level = excluded.bound_level, releases = excluded.releases, \
-                       evidence = excluded.evidence, delivered = excluded.delivered, since_ms = excluded.since_ms, \
+                       evidence = excluded.evidence, delivered = excluded.delivered, applied = excluded.applied, since_ms = excluded.since_ms, \
                        changed = excluded.changed";
 
 /// The grants of every device that changed after a generation, or whose grants did.
@@ -134,6 +134,7 @@ fn cells(mac: Mac, grant: &Grant, generation: i64) -> Vec<Cell> {
         Cell::Number(grant.releases.into()),
         Cell::Number(grant.evidence.number()),
         Cell::MaybeNumber(grant.delivered),
+        Cell::MaybeNumber(grant.applied),
         Cell::Number(grant.since.0),
         Cell::Number(generation),
     ]
@@ -154,6 +155,7 @@ struct GrantRow {
     releases: i64,
     evidence: i64,
     delivered: Option<i64>,
+    applied: Option<i64>,
     since_ms: i64,
 }
 
@@ -191,6 +193,7 @@ impl<'r> FromRow<'r, AnyRow> for GrantRow {
             releases: row.try_get("releases")?,
             evidence: row.try_get("evidence")?,
             delivered: row.try_get("delivered")?,
+            applied: row.try_get("applied")?,
             since_ms: row.try_get("since_ms")?,
         })
     }
@@ -226,6 +229,7 @@ impl GrantRow {
             releases: u32::try_from(self.releases).map_err(|_| damaged("releases"))?,
             evidence: read_evidence(self.evidence).ok_or_else(|| damaged("evidence"))?,
             delivered: self.delivered,
+            applied: self.applied,
         })
     }
 }
