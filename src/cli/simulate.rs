@@ -135,7 +135,7 @@ async fn live_on(
     };
     let mut life = live_on_told(spec.clone(), &mut memory, tell).await;
     if let Some(mut keep) = keep {
-        keep.write(spec, &memory).map_err(kept::unusable)?;
+        keep.write(spec, &memory)?;
         if !quiet {
             let file = keep.path().display();
             output::print(&format!(

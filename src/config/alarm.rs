@@ -136,7 +136,9 @@ mod tests {
 
     #[test]
     fn what_is_no_webhook_is_refused_without_repeating_it() {
-        for wrong in ["", "ops.lan/geheim", "ftp://ops.lan/geheim", "http:///geheim", "https://a:geheim@ops.lan/"] {
+        for wrong in
+            ["", "ops.lan/geheim", "ftp://ops.lan/geheim", "http:///geheim", "https://a:geheim@ops.lan/"]
+        {
             let error = wrong.parse::<WebhookUrl>().unwrap_err();
             assert!(error.contains("https://HOST/PATH") && !error.contains("geheim"), "{wrong}: {error}");
         }

@@ -207,8 +207,13 @@ mod tests {
     fn a_window_has_bounds_and_only_the_web_password_may_have_none() {
         let check = |text: &str| read(&format!("[release]\n{text}\n"), &[]).map(|config| config.release);
         assert_eq!(check("webui_window = \"none\"").unwrap().webui_window, Some(Window::UntilAcked));
-        assert_eq!(check("sip_window = \"90s\"").unwrap().sip_window, Some(Window::Of(Duration::from_secs(90))));
-        for wrong in ["window = \"none\"", "sip_window = \"none\"", "window = \"59s\"", "menu_window = \"25h\""] {
+        assert_eq!(
+            check("sip_window = \"90s\"").unwrap().sip_window,
+            Some(Window::Of(Duration::from_secs(90)))
+        );
+        for wrong in
+            ["window = \"none\"", "sip_window = \"none\"", "window = \"59s\"", "menu_window = \"25h\""]
+        {
             let error = check(wrong).unwrap_err().to_string();
             assert!(error.contains("1m to 24h"), "{error}");
         }

@@ -16,8 +16,8 @@ use super::notice::Watched;
 use super::running::Running;
 use super::suspects::{Suspects, Treatment};
 use super::{
-    Admission, Answer, Asked, FileRequest, Handed, Heard, Offer, Promise, Proof, Receipt, Roots, Shelf, Votes,
-    Want,
+    Admission, Answer, Asked, FileRequest, Handed, Heard, Offer, Promise, Proof, Receipt, Roots, Shelf,
+    Votes, Want,
 };
 use super::{admission, asker, basis, is_known};
 use crate::alarm::Alarms;
@@ -203,7 +203,8 @@ impl Inner {
         };
         let steady = matches!(by_token, Some((_, Token::Steady)));
         let identity = self.identify(request, name, mac);
-        let case = Case { request, name, mac, has_token: by_token.is_some(), steady, identity, proof, interface };
+        let case =
+            Case { request, name, mac, has_token: by_token.is_some(), steady, identity, proof, interface };
         let device = match by_token {
             Some((device, _)) => Some(device),
             None => self.parts.store.inventory().device(mac),

@@ -14,12 +14,15 @@ use super::cache::Kept;
 use super::desk::{Case, Inner};
 use super::running::Underway;
 use super::{
-    Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows, terms,
+    Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
+    terms,
 };
 use crate::device::{Device, Identity, Mac};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention};
-use crate::release::{Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Verdict, Rule, holds};
+use crate::release::{
+    Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
+};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Decided, Delivery, Refused, ReleaseRequest, wanted_by};
 
@@ -82,20 +85,12 @@ impl Inner {
             kept.rendered.slots().filter_map(|slot| wanted_by(device, slot.kind, slot.line)).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let policies = terms::policies(
-            &self.parts.release,
-            Some(requested.profile.release()),
-            &device.settings,
-        );
+        let policies =
+            terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);
         let grants = self.parts.store.inventory().grants(device.mac).unwrap_or_default();
         self.notice_use(case, device, &grants, &policies);
-        let ask = Ask {
-            wanted: &wanted,
-            asker: &asker,
-            replaces,
-            policies: &policies,
-            agent: &self.parts.agent,
-        };
+        let ask =
+            Ask { wanted: &wanted, asker: &asker, replaces, policies: &policies, agent: &self.parts.agent };
         let (verdict, _) = Grants::clone(&grants).authorise(&ask, &self.parts.store.release_now());
         match verdict {
             Verdict::Plain => {
@@ -131,7 +126,8 @@ impl Inner {
     fn known(&self, request: &FileRequest, due: &Due) -> Option<Answer> {
         let tags = request.known.as_deref()?;
         let (_, etag) = self.fill(request, due, &due.kept, &due.device, &due.preview).ok()?;
-        let head = FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
+        let head =
+            FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
         knows(tags, &etag).then_some(Answer::Known(head))
     }
 
@@ -206,7 +202,12 @@ impl Inner {
                 if holds(Rule::FailureIsNotPlain) {
                     return Answer::Unavailable;
                 }
-                Decided { verdict: Verdict::Plain, device: None, release_id: String::new(), changes: Vec::new() }
+                Decided {
+                    verdict: Verdict::Plain,
+                    device: None,
+                    release_id: String::new(),
+                    changes: Vec::new(),
+                }
             }
         };
         self.raise_changes(due.device.mac, &decided.changes);
@@ -310,7 +311,8 @@ impl Inner {
         let case = due.case(request);
         match proved {
             Proved::Yes(held) if !held.pinned && self.parts.release.require_pin => {
-                let why = "its neighbour entry cannot be pinned (release.require_pin; CAP_NET_ADMIN is missing)";
+                let why =
+                    "its neighbour entry cannot be pinned (release.require_pin; CAP_NET_ADMIN is missing)";
                 Err(self.withhold(&case, why))
             }
             Proved::Yes(held) => {
@@ -323,7 +325,11 @@ impl Inner {
             Proved::Other(other) => Err(self.stranger(&case, &format!("{other} asked"))),
             Proved::Silent => Err(self.withhold(&case, "nobody answers ARP there")),
             Proved::Unable => {
-                self.heard_of(request, &due.identity, &format!("{} has to wait: too many are being proven", due.name));
+                self.heard_of(
+                    request,
+                    &due.identity,
+                    &format!("{} has to wait: too many are being proven", due.name),
+                );
                 Err(Answer::Unavailable)
             }
             Proved::Indistinct => Err(self.withhold(&case, "every neighbour looks alike there")),
@@ -357,7 +363,8 @@ impl Inner {
             return;
         }
         let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return };
-        let news = token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
+        let news =
+            token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
         if !news {
             return;
         }

@@ -119,7 +119,8 @@ impl Inner {
         let mac = device.mac;
         match refusal {
             Refusal::Contention => {
-                let text = format!("{peer} asked for the passwords of {mac} while another one is being served");
+                let text =
+                    format!("{peer} asked for the passwords of {mac} while another one is being served");
                 self.alarm(AlarmKind::Contention, Some(mac), peer, text);
             }
             Refusal::NeverDelivered => {
@@ -172,8 +173,7 @@ impl Inner {
     pub(super) fn stop_revoked(&self) {
         let inventory = self.parts.store.inventory();
         let revoked = |mac: Mac, released: &[Released]| {
-            let served =
-                inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
+            let served = inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
             let grants = inventory.grants(mac).unwrap_or_default();
             let locked = released.iter().any(|one| {
                 grants.get(one.id).is_some_and(|grant| {
@@ -199,8 +199,7 @@ mod tests {
     #[test]
     fn case_47_a_phone_that_never_comes_back_by_its_own_url_was_reset() {
         let clock = Clock::manual(Timestamp(0));
-        let (reset, booted): (Mac, Mac) =
-            ("001565010203".parse().unwrap(), "001565010204".parse().unwrap());
+        let (reset, booted): (Mac, Mac) = ("001565010203".parse().unwrap(), "001565010204".parse().unwrap());
         let peer = IpAddr::from([192, 0, 2, 7]);
         let mut watched = Watched::default();
         watched.asks_anew(reset, peer, clock.instant());

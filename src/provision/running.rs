@@ -34,7 +34,11 @@ pub(crate) struct Underway {
 
 impl Running {
     /// A file leaves; the token is cancelled when it must not go on.
-    pub(super) fn leaves(self: &Arc<Self>, mac: Mac, released: Vec<Released>) -> (Underway, CancellationToken) {
+    pub(super) fn leaves(
+        self: &Arc<Self>,
+        mac: Mac,
+        released: Vec<Released>,
+    ) -> (Underway, CancellationToken) {
         let revoked = CancellationToken::new();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.next += 1;

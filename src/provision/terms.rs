@@ -19,9 +19,9 @@ pub const DEVICE_SETTINGS: [(&str, &[SecretKind]); 4] = [
 /// Reads a device's setting about its release; an error names what is wrong with it.
 pub fn device_window(name: &str, value: &str) -> Result<Window, String> {
     match value.parse()? {
-        Window::UntilAcked if name != "release.webui_window" => {
-            Err(format!("{name} is none, but only the web password may leave without a window; write 1m to 24h"))
-        }
+        Window::UntilAcked if name != "release.webui_window" => Err(format!(
+            "{name} is none, but only the web password may leave without a window; write 1m to 24h"
+        )),
         window => Ok(window),
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn find(args: &Args) -> Result<Option<Keep>, Failure> {
         return Ok(None);
     }
     if let Some(path) = &args.keep {
-        let keep = Keep::open(path).map_err(unusable)?;
+        let keep = Keep::open(path)?;
         return fitting(keep, args).map(Some);
     }
     if args.mac.is_some() {
@@ -31,16 +31,17 @@ pub(super) fn make(args: &Args, spec: &PhoneSpec) -> Option<Keep> {
     Keep::open(&path).map_err(|error| eprintln!("offhook: the phone keeps nothing: {error}")).ok()
 }
 
-/// Why a file that was named cannot be used.
-pub(super) fn unusable(error: KeepError) -> Failure {
-    let remedy = match &error {
-        KeepError::File { .. } => "name another file with --keep, or keep nothing with --forget",
-        KeepError::Busy { .. } => {
-            "wait for it to end, name another phone with --mac, or keep nothing with --forget"
-        }
-        KeepError::Foreign { .. } => "name another file with --keep, or remove this one",
-    };
-    Failure::failed("keep", error.to_string(), remedy)
+impl From<KeepError> for Failure {
+    fn from(error: KeepError) -> Self {
+        let remedy = match &error {
+            KeepError::File { .. } => "name another file with --keep, or keep nothing with --forget",
+            KeepError::Busy { .. } => {
+                "wait for it to end, name another phone with --mac, or keep nothing with --forget"
+            }
+            KeepError::Foreign { .. } => "name another file with --keep, or remove this one",
+        };
+        Self::failed("keep", error.to_string(), remedy)
+    }
 }
 
 /// The file may hold the memory of no other phone than the one asked for.
@@ -59,7 +60,7 @@ fn latest(folder: &Path, vendor: Brand, model: &str) -> Option<Keep> {
     let begin = format!("{}-", vendor.as_str());
     let own = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with(&begin) && name.ends_with(".json")
+        name.starts_with(&begin) && name.strip_suffix(".json").is_some()
     };
     let written =
         |path: PathBuf| Some((std::fs::metadata(&path).and_then(|data| data.modified()).ok()?, path));

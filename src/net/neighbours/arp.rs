@@ -175,7 +175,11 @@ impl Watch {
     /// Waits until another host than this one claims the address.
     pub(super) async fn contested(&self, owner: Mac) -> CloneSign {
         let mut heard = self.heard.clone();
-        match heard.wait_for(|heard| heard.contradiction(owner).is_some()).await.map(|heard| heard.contradiction(owner)) {
+        match heard
+            .wait_for(|heard| heard.contradiction(owner).is_some())
+            .await
+            .map(|heard| heard.contradiction(owner))
+        {
             Ok(Some(sign)) => sign,
             // Whoever hears has gone with the program.
             Ok(None) | Err(_) => std::future::pending().await,

@@ -88,9 +88,8 @@ mod tests {
         let mut whereabouts = Whereabouts::new(start);
         whereabouts.learn(place(1), mac(7), at(0));
         whereabouts.learn(place(2), mac(7), at(30));
-        let elsewhere = |whereabouts: &Whereabouts, minutes| {
-            whereabouts.elsewhere(place(3), mac(7), at(minutes))
-        };
+        let elsewhere =
+            |whereabouts: &Whereabouts, minutes| whereabouts.elsewhere(place(3), mac(7), at(minutes));
         assert_eq!(elsewhere(&whereabouts, 31), [place(2), place(1)]);
         assert_eq!(whereabouts.elsewhere(place(2), mac(7), at(31)), [place(1)]);
         assert_eq!(elsewhere(&whereabouts, 61), [place(2)]);

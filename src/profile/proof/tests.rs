@@ -274,10 +274,10 @@ fn plain_files(vendor: &str) -> Vec<(String, String)> {
     let profile = catalog.get(&crate::device::Vendor::new(vendor)).unwrap();
     let (folders, _) = Origin::BuiltIn.read();
     let folder = folders.iter().find(|folder| folder.vendor == vendor).unwrap();
-    let cases = folder.under("tests/").filter(|(name, _)| name.ends_with(".toml") && !name.contains('/'));
+    let cases = folder.under("tests/").filter_map(|(name, _)| name.strip_suffix(".toml"));
     let mut files = Vec::new();
-    for (name, _) in cases {
-        let text = folder.text(&format!("tests/{name}")).unwrap();
+    for name in cases {
+        let text = folder.text(&format!("tests/{name}.toml")).unwrap();
         let case = Case::read(profile.vendor(), text).unwrap();
         let model = case.device.model.as_deref();
         for (id, _) in profile.files_for(model) {
