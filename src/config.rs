@@ -70,6 +70,14 @@ pub struct AgentConfig {
     pub interfaces: Vec<String>,
 }
 
+impl AgentConfig {
+    /// The agent's name: as configured, else the host's.
+    pub fn name(&self) -> String {
+        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        self.name.clone().or_else(host).unwrap_or_else(|| "offhook".to_owned())
+    }
+}
+
 /// `[adopt]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

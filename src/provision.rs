@@ -149,7 +149,9 @@ pub struct Receipt {
     pub(crate) name: String,
     /// Cancelled when an operator locks the device: the transfer is to be aborted at once (RST, ERROR).
     pub(crate) revoked: CancellationToken,
-    /// The passwords in it, if there are any.
+    /// Whether there are passwords in it.
+    pub(crate) secret: bool,
+    /// What was released with it.
     pub(crate) handed_out: Option<Box<HandedOut>>,
 }
 
@@ -161,7 +163,7 @@ impl Receipt {
 
     /// Whether there are passwords in it: then no byte of it may stay queued for an address once this is gone.
     pub fn is_secret(&self) -> bool {
-        self.handed_out.is_some()
+        self.secret
     }
 }
 

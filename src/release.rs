@@ -33,8 +33,6 @@ pub use grant::{
     Binding, Change, Evidence, Grant, GrantId, Grants, Level, Opening, Reason, State, Subject, What, Window,
 };
 pub use policy::{CloseOn, Policies, Policy, STAGED_DISCOVERED, STAGED_REGISTERED, WINDOW_MAX, WINDOW_MIN};
-#[cfg(test)]
-pub(crate) use rule::without;
 pub(crate) use rule::{Rule, holds};
 
 use crate::clock::{BootInstant, Timestamp};

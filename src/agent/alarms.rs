@@ -217,7 +217,10 @@ mod tests {
     fn a_message_is_the_row_with_its_agent() {
         let message: serde_json::Value = serde_json::from_str(&message(&row(7), "host", 3)).unwrap();
         assert_eq!((&message["id"], &message["kind"]), (&7.into(), &"clone".into()));
-        assert_eq!((&message["mac"], &message["first"]), (&"00:15:65:f4:f9:e1".into(), &"1970-01-01T00:00:00.000Z".into()));
+        assert_eq!(
+            (&message["mac"], &message["first"]),
+            (&"00:15:65:f4:f9:e1".into(), &"1970-01-01T00:00:00.000Z".into())
+        );
         assert_eq!((&message["agent"], &message["not_sent"]), (&"host".into(), &3.into()));
     }
 

@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         observe: false,
         declared_neighbours: Some(stage.neighbours()),
     });
-    let agent = agent.map_err(|error| {
+    let agent = agent.await.map_err(|error| {
         Failure::failed(
             "agent",
             error.to_string(),

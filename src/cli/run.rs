@@ -40,7 +40,8 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
         entropy: Entropy::System,
         observe: args.observe,
         declared_neighbours: None,
-    })?;
+    })
+    .await?;
     say(&agent, &data, policy, json);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     until_told_to_stop().await?;
@@ -119,6 +120,7 @@ impl From<AgentError> for Failure {
             AgentError::Running(_) => {
                 Self::failed("running", message, "stop it, or give this one another --config")
             }
+            AgentError::Release(error) => Self::failed(error.code(), message, error.remedy()),
             AgentError::Nothing(services) => {
                 Self::failed("no_service", message, ports(&services).trim().to_owned())
             }

@@ -251,6 +251,7 @@ mod tests {
             name: "805ec0aabbcc.cfg".to_owned(),
             revoked: CancellationToken::new(),
             secret: true,
+            handed_out: None,
         };
         FileBody { receipt: Some(receipt), ..device_file() }
     }

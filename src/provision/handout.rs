@@ -28,7 +28,7 @@ use crate::store::{Decided, Delivery, Refused, ReleaseRequest, wanted_by};
 
 /// A file whose passwords are due.
 #[derive(Debug)]
-pub(super) struct Due {
+pub(crate) struct Due {
     requested: Requested,
     kept: Arc<Kept>,
     device: Arc<Device>,
@@ -142,6 +142,7 @@ impl Inner {
             identity: case.identity.clone(),
             name: case.name.to_owned(),
             revoked: CancellationToken::new(),
+            secret: false,
             handed_out: None,
         };
         debug!(device.mac = %case.mac, "Sending {} to {}", case.name, case.request.peer);
@@ -251,6 +252,7 @@ impl Inner {
             identity: due.identity.clone(),
             name: due.name.clone(),
             revoked,
+            secret: true,
             handed_out: Some(Box::new(handed_out)),
         };
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use offhook::accounts::read_csv;
 use offhook::clock::{Clock, Entropy};
-use offhook::config::AdoptConfig;
+use offhook::alarm::Alarms;
+use offhook::config::{AdoptConfig, ReleaseConfig};
 use offhook::http::server::HttpServer;
 use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
@@ -120,7 +121,12 @@ async fn desk(
     let plan = store.import(&sheet, ImportOptions::default()).await.unwrap();
     assert!(plan.applied, "{:?}", plan.problems);
     let neighbours = Neighbours::declared(HashMap::from([(PHONE, "805ec0aabbcc".parse().unwrap())]));
+    let (deeds, _) = mpsc::channel(1000);
     Desk::new(DeskParts {
+        agent: "here".into(),
+        release: ReleaseConfig::default(),
+        deeds,
+        alarms: Alarms::default(),
         adopt: AdoptConfig::default(),
         site: Site::default(),
         catalog: Arc::new(Catalog::builtin().unwrap()),

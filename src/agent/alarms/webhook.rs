@@ -135,7 +135,8 @@ mod tests {
                         let body = request.into_body().collect().await.unwrap().to_bytes();
                         let body = String::from_utf8(body.to_vec()).unwrap();
                         heard.send((line, kind, body)).await.unwrap();
-                        let answer = Response::builder().status(status).header(header::LOCATION, "/elsewhere");
+                        let answer =
+                            Response::builder().status(status).header(header::LOCATION, "/elsewhere");
                         Ok::<_, Infallible>(answer.body(Full::new(Bytes::from_static(b"thanks"))).unwrap())
                     }
                 });
