@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use offhook::accounts::read_csv;
-use offhook::clock::{Clock, Entropy};
 use offhook::alarm::Alarms;
+use offhook::clock::{Clock, Entropy};
 use offhook::config::{AdoptConfig, ReleaseConfig};
 use offhook::http::server::HttpServer;
 use offhook::net::Prefix;
