@@ -54,6 +54,7 @@ pub use vault::{Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Account, Device};
+use crate::release::{Rule, holds};
 use crate::secret::{Secret, SecretKind};
 use error::failed;
 use fresh::{BOOTSTRAP, Mint, account_place, device_place};
@@ -192,8 +193,11 @@ impl Store {
         Ok(())
     }
 
-    fn replace_memory(&self, head: &load::Head, all: inventory::Delta) {
+    fn replace_memory(&self, head: &load::Head, mut all: inventory::Delta) {
         let boot = self.inner.clock.boot();
+        if !holds(Rule::MomentIsKept) {
+            release::rebase(&mut all, &boot, self.inner.clock.now());
+        }
         let mut memory = self.inventory().write();
         *memory = memory.replaced_by(head.generation, all, &boot);
         memory.wall = memory.wall.max(Timestamp(head.wall_ms));

@@ -117,6 +117,7 @@ impl From<AgentError> for Failure {
         let message = error.to_string();
         match error {
             AgentError::Network(_) => Self::failed("network", message, "offhook runs on Linux with netlink"),
+            AgentError::Store(error) => error.into(),
             AgentError::Running(_) => {
                 Self::failed("running", message, "stop it, or give this one another --config")
             }

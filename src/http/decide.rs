@@ -9,7 +9,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::range::{Part, part};
-use crate::provision::{Answer, FileBody, FileHead, Receipt, knows};
+use crate::provision::{Answer, FileBody, FileHead, knows};
 
 /// When a phone may ask again after 503, in seconds: what made it wait (a locked database, a full disk) seldom lasts
 /// longer, and phones that ignore the header ask later anyway.
@@ -95,13 +95,11 @@ pub fn refused_method() -> Response<Bytes> {
     with(plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"), ALLOW, "GET, HEAD")
 }
 
-/// The answer to a request for a file, and for whom it is where that is to be recorded.
-pub fn reply(verb: Verb, headers: &HeaderMap, mut answer: Answer) -> (Response<Bytes>, Option<Receipt>) {
-    let receipt = if let Answer::File(body) = &mut answer { body.receipt.take() } else { None };
-    // Where passwords are due, the desk has looked at what the phone has, and decided that it has not this.
-    let is_due = receipt.as_ref().is_some_and(Receipt::is_secret);
+/// The answer to a request for a file. Whether a phone has its own file already, the desk has decided: what comes as
+/// [`Answer::File`] may have been released, and is sent.
+pub fn reply(verb: Verb, headers: &HeaderMap, answer: Answer) -> Response<Bytes> {
     let mut response = match answer {
-        Answer::File(body) if !is_due && has(headers, &body) => not_modified(body),
+        Answer::File(body) if body.ranges && has(headers, &body) => not_modified(body),
         Answer::File(body) if body.ranges => parts(headers, body),
         Answer::File(body) => whole(body),
         Answer::Known(head) => not_modified(bodyless(head)),
@@ -117,7 +115,7 @@ pub fn reply(verb: Verb, headers: &HeaderMap, mut answer: Answer) -> (Response<B
     if verb == Verb::Head {
         behead(&mut response);
     }
-    (response, receipt)
+    response
 }
 
 /// The one 404: for unknown phones, foreign files and whatever else is not there.
@@ -135,10 +133,10 @@ fn behead(response: &mut Response<Bytes>) {
     }
 }
 
-/// Whether the phone already has this body: it names its tag, or says of a static file that any will do.
-/// If-Modified-Since is not looked at: a rendered file has no honest date.
+/// Whether the phone already has this static file: it names its tag, or says that any will do. If-Modified-Since is not
+/// looked at.
 fn has(headers: &HeaderMap, body: &FileBody) -> bool {
-    known_tags(headers).is_some_and(|known| knows(&known, &body.etag) || (body.ranges && known.trim() == "*"))
+    known_tags(headers).is_some_and(|known| knows(&known, &body.etag) || known.trim() == "*")
 }
 
 fn not_modified(body: FileBody) -> Response<Bytes> {
@@ -218,10 +216,7 @@ fn with_text(mut response: Response<Bytes>, name: HeaderName, value: String) -> 
 
 #[cfg(test)]
 mod tests {
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
-    use crate::device::Identity;
 
     fn device_file() -> FileBody {
         FileBody {
@@ -242,18 +237,7 @@ mod tests {
         let pairs = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
-        reply(verb, &pairs.collect(), answer).0
-    }
-
-    fn secret_file() -> FileBody {
-        let receipt = Receipt {
-            identity: Identity::default(),
-            name: "805ec0aabbcc.cfg".to_owned(),
-            revoked: CancellationToken::new(),
-            secret: true,
-            handed_out: None,
-        };
-        FileBody { receipt: Some(receipt), ..device_file() }
+        reply(verb, &pairs.collect(), answer)
     }
 
     fn check(what: &str, headers: &[(&'static str, &str)], body: FileBody, status: u16, bytes: &[u8]) {
@@ -279,15 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn a_phone_that_has_the_file_is_told_so() {
-        for known in ["\"abc\"", "\"x\", \"abc\"", "W/\"abc\""] {
-            check(known, &[("if-none-match", known)], device_file(), 304, b"");
+    fn who_has_a_static_file_is_told_so() {
+        for known in ["\"abc\"", "\"x\", \"abc\"", "W/\"abc\"", "*"] {
             check(known, &[("if-none-match", known)], firmware(), 304, b"");
         }
-        check("whatever it is", &[("if-none-match", "*")], device_file(), 200, b"#!version:1.0.0.1\n");
-        check("another", &[("if-none-match", "\"abd\"")], device_file(), 200, b"#!version:1.0.0.1\n");
+        check("another", &[("if-none-match", "\"abd\"")], firmware(), 200, b"0123456789");
         check("before a range", &[("if-none-match", "*"), ("range", "bytes=0-1")], firmware(), 304, b"");
-        let response = ask(Verb::Get, &[("if-none-match", "\"abc\"")], Answer::File(device_file()));
+        let response = ask(Verb::Get, &[("if-none-match", "*")], Answer::File(firmware()));
         assert_eq!(header(&response, "etag"), Some("\"abc\""));
     }
 
@@ -310,23 +292,23 @@ mod tests {
     #[test]
     fn case_21_a_range_of_a_file_with_passwords_is_the_whole_file() {
         let all = b"#!version:1.0.0.1\n";
-        check("a range", &[("range", "bytes=0-99")], secret_file(), 200, all);
-        check("the rest", &[("range", "bytes=5-"), ("if-range", "\"abc\"")], secret_file(), 200, all);
-        let response = ask(Verb::Get, &[("range", "bytes=0-99")], Answer::File(secret_file()));
+        check("a range", &[("range", "bytes=0-99")], device_file(), 200, all);
+        check("the rest", &[("range", "bytes=5-"), ("if-range", "\"abc\"")], device_file(), 200, all);
+        let response = ask(Verb::Get, &[("range", "bytes=0-99")], Answer::File(device_file()));
         assert_eq!(header(&response, "accept-ranges"), Some("none"));
         assert_eq!(header(&response, "cache-control"), Some("no-store"));
         assert_eq!(header(&response, "content-encoding"), None);
     }
 
     #[test]
-    fn case_22_the_desk_says_when_a_phone_has_its_passwords() {
+    fn case_22_the_desk_says_whether_a_phone_has_its_file() {
         let response =
             ask(Verb::Get, &[("if-none-match", "\"abc\"")], Answer::Known(head_of(Some("\"abc\""))));
         assert_eq!((response.status().as_u16(), response.body().len()), (304, 0));
         assert_eq!(header(&response, "etag"), Some("\"abc\""));
         // What it released is sent, whatever the phone says that it has.
         for known in ["*", "\"abc\"", "W/\"abc\""] {
-            check(known, &[("if-none-match", known)], secret_file(), 200, b"#!version:1.0.0.1\n");
+            check(known, &[("if-none-match", known)], device_file(), 200, b"#!version:1.0.0.1\n");
         }
     }
 

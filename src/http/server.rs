@@ -20,7 +20,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
@@ -340,30 +340,28 @@ impl Connection {
             want: if verb == Verb::Head { Want::Head } else { Want::Whole },
             known: decide::known_tags(request.headers()),
         };
-        let answer = self.shared.desk.answer(&file).await;
+        let mut answer = self.shared.desk.answer(&file).await;
         if let Answer::Silence = answer {
             return Err(Silence);
         }
-        let (response, receipt) = reply(verb, request.headers(), answer);
+        let receipt = if let Answer::File(body) = &mut answer { body.receipt.take() } else { None };
+        let response = reply(verb, request.headers(), answer);
         let Some(receipt) = receipt else { return Ok(response) };
-        if verb == Verb::Get && response.status() == StatusCode::OK {
-            if receipt.revoked().is_cancelled() {
-                self.shared.desk.handed(&file, &receipt, Handed::Part);
-                return Err(Silence);
-            }
-            if !receipt.is_secret() {
-                self.shared.desk.handed(&file, &receipt, Handed::Sent);
-            }
-            return match self.begin(file, receipt) {
-                Ok(()) => Ok(response),
-                Err(error) => {
-                    warn!("Cannot send {} its file: its socket takes no options: {error}", self.peer);
-                    Err(Silence)
-                }
-            };
+        if verb == Verb::Head {
+            self.shared.desk.handed(&file, &receipt, Handed::Head);
+            return Ok(response);
         }
-        let handed = if verb == Verb::Head { Handed::Head } else { Handed::Known };
-        self.shared.desk.handed(&file, &receipt, handed);
+        if receipt.revoked().is_cancelled() {
+            self.shared.desk.handed(&file, &receipt, Handed::Part);
+            return Err(Silence);
+        }
+        if !receipt.is_secret() {
+            self.shared.desk.handed(&file, &receipt, Handed::Sent);
+        }
+        if let Err(error) = self.begin(file, receipt) {
+            warn!("Cannot send {} its file: its socket takes no options: {error}", self.peer);
+            return Err(Silence);
+        }
         Ok(response)
     }
 

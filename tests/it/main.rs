@@ -22,3 +22,4 @@ mod second_life;
 mod services;
 mod sipp;
 mod tftp;
+mod transfers;
