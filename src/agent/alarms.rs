@@ -46,15 +46,17 @@ pub(super) async fn keep(
 ) {
     let mut sinks = JoinSet::new();
     let outlets = outlets(&config, &agent, &clock, &mut sinks);
-    let mut failing = Pace::default();
+    let (mut failing, mut flooded, mut lost) = (Pace::default(), Pace::default(), 0);
     loop {
         let stopping = tokio::select! {
             () = cancel.cancelled() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };
-        let (raised, lost) = alarms.take();
-        if lost > 0 {
+        let (raised, more) = alarms.take();
+        lost += more;
+        if lost > 0 && flooded.may(clock.instant()) {
             warn!("Too many alarms at once: {lost} were not written down");
+            lost = 0;
         }
         if !raised.is_empty() {
             match store.record_alarms(&raised).await {

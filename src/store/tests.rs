@@ -3,8 +3,8 @@
 mod backups;
 mod deeds;
 mod imports;
-mod mutants;
 mod keys;
+mod mutants;
 mod phones;
 mod releases;
 
