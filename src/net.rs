@@ -32,6 +32,16 @@ impl Prefix {
         (u32::from(self.address) ^ u32::from(address)) & self.mask() == 0
     }
 
+    /// Its first address, the network's own.
+    pub fn first(self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) & self.mask())
+    }
+
+    /// How many addresses it has.
+    pub fn size(self) -> u64 {
+        u64::from(!self.mask()) + 1
+    }
+
     fn mask(self) -> u32 {
         u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0)
     }
@@ -74,5 +84,7 @@ mod tests {
         assert!(!prefix.contains(Ipv4Addr::new(192, 168, 2, 1)));
         assert!("0.0.0.0/0".parse::<Prefix>().unwrap().contains(Ipv4Addr::new(8, 8, 8, 8)));
         assert!("10.0.0.0/33".parse::<Prefix>().is_err());
+        assert_eq!((prefix.first(), prefix.size()), (Ipv4Addr::new(192, 168, 1, 0), 256));
+        assert_eq!("0.0.0.0/0".parse::<Prefix>().unwrap().size(), 1 << 32);
     }
 }

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::AgentError;
 use crate::device::{Identity, Sighting};
-use crate::provision::Heard;
+use crate::provision::{Desk, Heard};
 use crate::store::Store;
 
 /// How soon a phone's sighting is in the database; a batch is one transaction.
@@ -125,8 +125,8 @@ impl Drop for Claim {
     }
 }
 
-/// Reads what another process wrote, at once when poked.
-pub(super) async fn follow(store: Store, claim: Claim, cancel: CancellationToken) {
+/// Reads what another process wrote, at once when poked; files on their way to a device that was locked are stopped.
+pub(super) async fn follow(store: Store, desk: Desk, claim: Claim, cancel: CancellationToken) {
     let mut failing = false;
     loop {
         tokio::select! {
@@ -135,11 +135,14 @@ pub(super) async fn follow(store: Store, claim: Claim, cancel: CancellationToken
             () = tokio::time::sleep(REFRESH_WAIT) => {}
         }
         match store.refresh().await {
-            Ok(_) if failing => {
-                failing = false;
-                warn!("The database answers again");
+            Ok(changed) => {
+                if std::mem::take(&mut failing) {
+                    warn!("The database answers again");
+                }
+                if changed {
+                    desk.stop_revoked();
+                }
             }
-            Ok(_) => {}
             Err(error) if !failing => {
                 failing = true;
                 warn!("Cannot read the database, serving from memory: {error}");

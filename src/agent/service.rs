@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use crate::net::neighbours::Abilities;
+
 /// One line of the port table.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Service {
@@ -34,6 +36,41 @@ impl Service {
     pub(super) fn off(name: &'static str, port: String, note: impl Into<String>) -> Self {
         Self { name, port, state: State::Off, note: note.into() }
     }
+
+    /// How sure this agent can be of who gets a password. It serves either way, so it is on.
+    pub(super) fn proof(abilities: Abilities) -> Self {
+        Self::on("ARP", "-".to_owned(), proof_note(abilities))
+    }
+}
+
+fn proof_note(abilities: Abilities) -> String {
+    let mut missing = Vec::new();
+    let mut note = "who asks for passwords is proved by ARP".to_owned();
+    if abilities.pin {
+        note.push_str(", and pinned while they leave");
+    } else {
+        note.push_str(
+            "; NOT pinned while they leave: whoever takes the phone's address meanwhile gets the rest",
+        );
+        missing.push("CAP_NET_ADMIN");
+    }
+    if !abilities.raw_arp {
+        note.push_str("; NO check for cloned MACs: the kernel's neighbour table alone is believed");
+        missing.push("CAP_NET_RAW");
+    }
+    if !missing.is_empty() {
+        let missing = missing.join(" and ");
+        note.push_str(&format!("; needs {missing}: {}", capabilities()));
+    }
+    note
+}
+
+/// How this program gets the rights that open every service.
+fn capabilities() -> String {
+    format!(
+        "run: sudo setcap cap_net_bind_service,cap_net_raw,cap_net_admin+ep {}; or use examples/offhook.service",
+        program()
+    )
 }
 
 /// Why a port could not be opened, and what to do about it. `key` is the knob that moves the service elsewhere.
@@ -41,10 +78,8 @@ pub(super) fn refused(error: &io::Error, address: SocketAddr, protocol: &str, ke
     let port = address.port();
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
-            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE. Run: sudo setcap \
-             cap_net_bind_service,cap_net_raw,cap_net_admin+ep {}; or use examples/offhook.service; or set {key} to \
-             another port",
-            program()
+            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE; {}; or set {key} to another port",
+            capabilities()
         ),
         io::ErrorKind::AddrInUse => format!(
             "another program holds {address}/{protocol} (ss -lnp '( sport = :{port} )' names it); stop it, or set {key}"
@@ -62,6 +97,19 @@ fn program() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_missing_for_a_proof_is_said_with_its_remedy() {
+        let check = |pin, raw_arp, words: &[&str], not: &[&str]| {
+            let note = Service::proof(Abilities { pin, raw_arp }).note;
+            assert!(words.iter().all(|word| note.contains(word)), "{note}");
+            assert!(!not.iter().any(|word| note.contains(word)), "{note}");
+        };
+        check(true, true, &["pinned while they leave"], &["NO", "CAP_", "setcap"]);
+        check(false, true, &["NOT pinned", "CAP_NET_ADMIN", "setcap", "offhook.service"], &["CAP_NET_RAW"]);
+        check(true, false, &["cloned", "CAP_NET_RAW", "setcap"], &["CAP_NET_ADMIN"]);
+        check(false, false, &["CAP_NET_ADMIN and CAP_NET_RAW"], &[]);
+    }
 
     #[test]
     fn a_refusal_names_the_remedy() {

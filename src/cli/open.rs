@@ -10,6 +10,7 @@ use nix::unistd::{Uid, User};
 use zeroize::Zeroizing;
 
 use super::{Context, Failure};
+use crate::agent::release_terms;
 use crate::clock::{Clock, Entropy};
 use crate::secret::Secret;
 use crate::store::{self, Store, StoreError, Vault};
@@ -64,7 +65,7 @@ async fn opened(context: &Context, vault: Vault) -> Result<Store, Failure> {
         }
     }
     let store = Store::open(&url, vault, Clock::System, Entropy::System).await?;
-    Ok(store.acting_as(&actor()))
+    Ok(store.acting_as(&actor()).under(release_terms(&context.config)))
 }
 
 /// Refuses everybody but root and the user that the data belongs to.

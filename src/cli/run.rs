@@ -46,7 +46,8 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
         entropy: Entropy::System,
         observe: args.observe,
         declared_neighbours: None,
-    })?;
+    })
+    .await?;
     say(&agent, &data, policy, json);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     until_told_to_stop().await?;
@@ -130,9 +131,11 @@ impl From<AgentError> for Failure {
         let message = error.to_string();
         match error {
             AgentError::Network(_) => Self::failed("network", message, "offhook runs on Linux with netlink"),
+            AgentError::Store(error) => error.into(),
             AgentError::Running(_) => {
                 Self::failed("running", message, "stop it, or give this one another --config")
             }
+            AgentError::Release(error) => Self::failed(error.code(), message, error.remedy()),
             AgentError::Claim { .. } => {
                 Self::failed("claim", message, "run the command as root, or as the user of the service")
             }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
+use socket2::{SockAddr, SockAddrStorage};
 
 /// How many octets of a TCP connection the peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)); an unacknowledged FIN
 /// counts as one.
@@ -18,6 +19,23 @@ pub fn unacknowledged_bytes(stream: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(queued).unwrap_or(0))
 }
 
+/// Where a packet socket sends what everybody on this interface's link shall hear (packet(7)); `protocol` is the
+/// Ethernet type.
+#[expect(unsafe_code, reason = "neither socket2 nor nix make a packet socket's address")]
+pub fn everybody_on_link(interface: u32, protocol: u16) -> SockAddr {
+    let mut storage = SockAddrStorage::zeroed();
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or_default();
+    // SAFETY: `sockaddr_ll` is one of the addresses that the storage is made for; any bytes of it are valid numbers.
+    let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or_default();
+    address.sll_protocol = protocol.to_be();
+    address.sll_ifindex = i32::try_from(interface).unwrap_or_default();
+    address.sll_halen = 6;
+    address.sll_addr = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0];
+    // SAFETY: the storage holds an address of this family, and `length` is its type's.
+    unsafe { SockAddr::new(storage, length) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -25,6 +43,13 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn an_address_for_everybody_on_a_link_is_a_packet_sockets() {
+        let address = everybody_on_link(7, 0x0806);
+        assert_eq!(i32::from(address.family()), libc::AF_PACKET);
+        assert_eq!(usize::try_from(address.len()).unwrap(), size_of::<libc::sockaddr_ll>());
+    }
 
     #[test]
     fn what_a_full_peer_has_not_taken_is_unacknowledged() {

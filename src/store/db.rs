@@ -14,6 +14,8 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, SqlSafe
 
 use super::error::{StoreError, failed};
 use super::key_file;
+use crate::clock::{Clock, Timestamp};
+use crate::release::{Rule, holds};
 
 /// Readers beside the one writer: an agent reads from memory, a command needs one, the pages a few.
 const READERS_MAX: u32 = 4;
@@ -128,6 +130,28 @@ impl Db {
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
         let begin = if self.postgres { "BEGIN" } else { "BEGIN IMMEDIATE" };
         self.write.begin_with(begin).await.map_err(failed("begin to write"))
+    }
+
+    /// Whether only this host can have it open.
+    pub(super) fn is_embedded(&self) -> bool {
+        !self.postgres
+    }
+
+    /// The wall clock that all who share this database have: the server's, where there is one.
+    pub(super) async fn wall(
+        &self,
+        connection: &mut AnyConnection,
+        clock: &Clock,
+    ) -> Result<Timestamp, StoreError> {
+        if !self.postgres || !clock.is_system() {
+            return Ok(clock.now());
+        }
+        let (ms,): (i64,) =
+            sqlx::query_as("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+                .fetch_one(connection)
+                .await
+                .map_err(failed("read the server's clock"))?;
+        Ok(Timestamp(ms))
     }
 
     /// Looks for damage. PostgreSQL looks after itself.
@@ -253,9 +277,10 @@ fn pool(connections: u32, postgres: bool) -> AnyPoolOptions {
             let settings = if postgres {
                 format!("SET lock_timeout = {BUSY_MS_MAX}")
             } else {
+                let synchronous = if holds(Rule::Synchronous) { "FULL" } else { "OFF" };
                 format!(
-                    "PRAGMA busy_timeout = {BUSY_MS_MAX}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                     PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
+                    "PRAGMA busy_timeout = {BUSY_MS_MAX}; PRAGMA journal_mode = WAL; \
+                     PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;"
                 )
             };
             sqlx::raw_sql(sqlx::AssertSqlSafe(settings)).execute(&mut *connection).await?;

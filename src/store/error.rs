@@ -31,6 +31,9 @@ pub enum StoreError {
         /// What the driver said.
         error: sqlx::Error,
     },
+    /// A commit took longer than a phone waits.
+    #[error("the database did not commit in time")]
+    Busy,
     /// A row holds something that no version of this program wrote.
     #[error("the database is damaged: {0}")]
     Damaged(String),
@@ -79,7 +82,7 @@ impl StoreError {
             Self::Url(_) => "store_url",
             Self::Open { .. } => "store_open",
             Self::Migrate(_) => "store_migrate",
-            Self::Database { .. } => "store_unavailable",
+            Self::Database { .. } | Self::Busy => "store_unavailable",
             Self::Damaged(_) => "store_damaged",
             Self::Vault(_) => "store_key",
             Self::Entropy(_) => "entropy",
@@ -106,7 +109,7 @@ impl StoreError {
             Self::Migrate(_) => {
                 "a database that a newer offhook has used is not opened by an older one: use the newer program"
             }
-            Self::Database { .. } => {
+            Self::Database { .. } | Self::Busy => {
                 "where it is locked, another process is writing: try again; else check free space and permissions \
                  of the data directory, or the PostgreSQL server"
             }
@@ -132,6 +135,7 @@ impl StoreError {
             | Self::Open { .. }
             | Self::Migrate(_)
             | Self::Database { .. }
+            | Self::Busy
             | Self::Damaged(_)
             | Self::Vault(_)
             | Self::File { .. }

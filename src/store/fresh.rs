@@ -74,6 +74,12 @@ impl Mint {
         Ok(Entry { device: Arc::new(device), digests: [bootstrap_digest, steady_digest] })
     }
 
+    /// A new token for the URL that is handed out.
+    pub(super) fn bootstrap(&self, mac: Mac) -> Result<(Sealed, TokenDigest), StoreError> {
+        let (token, digest) = self.token()?;
+        Ok((self.seal(&device_place(mac, BOOTSTRAP), FIRST, &token)?, digest))
+    }
+
     /// Sixteen clear letters, with a small one, a large one and a digit among them, as some phones demand.
     fn web_password(&self) -> Result<Secret, StoreError> {
         loop {

@@ -4,7 +4,9 @@ mod backups;
 mod deeds;
 mod imports;
 mod keys;
+mod mutants;
 mod phones;
+mod releases;
 
 use super::testing::{Bench, identity, mac, on_both, pool, sheet};
 use super::*;

@@ -83,10 +83,21 @@ impl Keys {
     }
 
     /// An entity tag, in quotes, of a file for a phone. Keyed: from a plain hash of a file with an eight-digit menu
-    /// credential in it, that credential could be found by trying.
-    pub fn etag(&self, body: &[u8]) -> String {
-        let tag = hmac(&self.ring().etag, body);
+    /// credential in it, that credential could be found by trying. It covers the epochs of the passwords in the body, so
+    /// that the same body after an arming is another one.
+    pub fn etag(&self, body: &[u8], epochs: &[i64]) -> String {
+        let mut parts = vec![body];
+        let epochs: Vec<[u8; 8]> = epochs.iter().map(|epoch| epoch.to_be_bytes()).collect();
+        parts.extend(epochs.iter().map(<[u8; 8]>::as_slice));
+        let tag = hmac(&self.ring().etag, &parts.concat());
         format!("\"{}\"", hex(tag.get(..16).unwrap_or_default()))
+    }
+
+    /// A short name of a value for the audit: the same value has the same one, and without the key nobody finds the
+    /// value from it.
+    pub fn fingerprint(&self, secret: &Secret) -> String {
+        let key = Zeroizing::new(hmac(&self.ring().etag, b"offhook fingerprint"));
+        hex(hmac(&key, secret.expose().as_bytes()).get(..8).unwrap_or_default())
     }
 
     /// Which key seals; `None` while there is none.
@@ -314,10 +325,10 @@ mod tests {
 
     #[test]
     fn etags_depend_on_the_key_and_the_body() {
-        assert_eq!(keys(1).etag(b"a"), keys(1).etag(b"a"));
-        assert_ne!(keys(1).etag(b"a"), keys(1).etag(b"b"));
-        assert_ne!(keys(1).etag(b"a"), keys(2).etag(b"a"));
-        assert_eq!(keys(1).etag(b"a").len(), 34);
+        assert_eq!(keys(1).etag(b"a", &[]), keys(1).etag(b"a", &[]));
+        assert_ne!(keys(1).etag(b"a", &[]), keys(1).etag(b"b", &[]));
+        assert_ne!(keys(1).etag(b"a", &[]), keys(2).etag(b"a", &[]));
+        assert_eq!(keys(1).etag(b"a", &[]).len(), 34);
     }
 
     #[test]
