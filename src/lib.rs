@@ -11,7 +11,7 @@
 //! | [`secret`] | [`secret::Secret`]: redacted, wiped, neither printable nor serialisable |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
-//! | [`net`] | interfaces, neighbour table, UDP that knows where a datagram arrived, packet sockets, limits |
+//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]: ARP, pins, clones), UDP that knows where a datagram arrived, packet sockets, limits |
 //! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, catalog |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
@@ -29,7 +29,8 @@
 //! ## A packet from socket to reply
 //!
 //! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
-//! ([`pnp::message`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks the inventory in
+//! ([`pnp::message`]), looks whether the neighbour behind the datagram is the phone that it says to be
+//! ([`net::neighbours::Neighbours::check`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks the inventory in
 //! memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
@@ -56,6 +57,7 @@
 //! 5. A malformed packet is not our error: it is counted, logged at DEBUG and dropped. Nothing from the network panics.
 //! 6. Every limit is a named constant with its reason.
 //! 7. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
+//!    [`net::neighbours::Neighbours::prove`] says how sure that is.
 //!
 //! `tests/tidy.rs` holds what of this a program can check.
 //!

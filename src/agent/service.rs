@@ -49,7 +49,9 @@ fn proof_note(abilities: Abilities) -> String {
     if abilities.pin {
         note.push_str(", and pinned while they leave");
     } else {
-        note.push_str("; NOT pinned while they leave: whoever takes the phone's address meanwhile gets the rest");
+        note.push_str(
+            "; NOT pinned while they leave: whoever takes the phone's address meanwhile gets the rest",
+        );
         missing.push("CAP_NET_ADMIN");
     }
     if !abilities.raw_arp {

@@ -65,7 +65,7 @@ pub struct PnpParts {
     pub roots: Roots,
     /// The interfaces to hear on, as they come and go.
     pub interfaces: Interfaces,
-    /// Who is behind an address, for phones that do not write their MAC.
+    /// Who is behind an address: whether a phone is the one that it says, or which one, where it does not write it.
     pub neighbours: Neighbours,
     /// The inventory, its tokens, and adoption.
     pub store: Store,
@@ -95,6 +95,8 @@ pub struct Counters {
     pub limited: AtomicU64,
     /// SUBSCRIBEs of phones that are not served.
     pub unserved: AtomicU64,
+    /// SUBSCRIBEs in the name of another phone.
+    pub impostors: AtomicU64,
     /// SUBSCRIBEs answered for the first time.
     pub answered: AtomicU64,
     /// SUBSCRIBEs answered again.
@@ -300,6 +302,10 @@ async fn drain(socket: Source, queue: mpsc::Sender<Arrival>, counters: Arc<Count
             Err(TrySendError::Closed(_)) => return,
         }
     }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -510,9 +516,10 @@ mod tests {
         assert_eq!(next_outcome(&mut bench).await, ("pending".to_owned(), true));
         approve(&bench, "000413aabbdd").await;
         bench.store.block("000413aabbdd".parse().unwrap()).await.unwrap();
-        phone.ask("MAC%3a000413AABBDD", "b").await;
+        let blocked = Phone::new(&bench, 10);
+        blocked.ask("MAC%3a000413AABBDD", "b").await;
         assert_eq!(next_outcome(&mut bench).await, ("blocked".to_owned(), false));
-        assert!(phone.hears_nothing().await);
+        assert!(blocked.hears_nothing().await && phone.hears_nothing().await);
         approve(&bench, "000413aabbcc").await;
         phone.exchange(&bench, "MAC%3a000413AABBCC", "c", 200).await;
     }
@@ -543,6 +550,32 @@ mod tests {
         assert!(liar.hears_nothing().await);
         assert_eq!(bench.store.inventory().pool_size(), 1);
         Phone::new(&bench, 9).exchange(&bench, "MAC%3a000413AABBCC", "b", 200).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_is_answered_in_the_name_of_another_phone_whatever_is_known_of_either() {
+        let mut bench = bench(AdoptPolicy::Approve, PnpReceive::Udp, 0).await.unwrap();
+        approve(&bench, "000413aabbcc").await;
+        let impostor = ("asked for by another phone".to_owned(), false);
+        let liar = Phone::new(&bench, 10);
+        // A phone of the inventory, a stranger, and once more what was just answered to the phone itself.
+        liar.ask("MAC%3a000413AABBCC", "a").await;
+        assert_eq!(next_outcome(&mut bench).await, impostor);
+        liar.ask("MAC%3a000413EEEEEE", "b").await;
+        assert_eq!(next_outcome(&mut bench).await, impostor);
+        let silent = Phone::new(&bench, 98);
+        silent.ask("MAC%3a000413AABBCC", "c").await;
+        assert_eq!(next_outcome(&mut bench).await.0, "nobody answers at its address");
+        let phone = Phone::new(&bench, 9);
+        phone.exchange(&bench, "MAC%3a000413AABBCC", "d", 200).await;
+        assert_eq!(next_outcome(&mut bench).await.0, "answered");
+        // The same words with another MAC are no repetition.
+        phone.ask("MAC%3a000413AABBDD", "d").await;
+        assert_eq!(next_outcome(&mut bench).await, impostor);
+        assert!(liar.hears_nothing().await && silent.hears_nothing().await && phone.hears_nothing().await);
+        assert_eq!(bench.counters.impostors.load(Ordering::Relaxed), 3);
+        let inventory = bench.store.inventory();
+        assert!(inventory.device("000413eeeeee".parse().unwrap()).is_none(), "nobody comes to wait by a lie");
     }
 
     #[tokio::test]

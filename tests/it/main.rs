@@ -10,10 +10,12 @@
 )]
 
 mod agent;
+mod arp;
 mod demo;
 mod files;
 mod http;
 mod lab;
+mod neighbours;
 mod network;
 mod pbx;
 mod phone;

@@ -179,7 +179,9 @@ mod tests {
     #[test]
     fn addresses_that_are_asked_for_lie_inside_the_subnet() {
         let ours = Ipv4Addr::new(192, 168, 1, 35);
-        for (subnet, count) in [("192.168.1.0/24", 3), ("10.0.0.0/8", 3), ("192.168.1.32/30", 0), ("1.2.3.4/32", 0)] {
+        for (subnet, count) in
+            [("192.168.1.0/24", 3), ("10.0.0.0/8", 3), ("192.168.1.32/30", 0), ("1.2.3.4/32", 0)]
+        {
             let subnet: Prefix = subnet.parse().unwrap();
             for spread in [0, 1, 63, 12_345_678_901, u64::MAX] {
                 let addresses = unlikely_addresses(subnet, ours, spread);

@@ -71,8 +71,7 @@ impl Netlink {
     /// heard on the link changes it, or until the kernel hears otherwise.
     pub(super) fn set(&mut self, place: Place, mac: Mac, is_permanent: bool) -> io::Result<()> {
         let mut message = place_message(place);
-        message.header.state =
-            if is_permanent { NeighbourState::Permanent } else { NeighbourState::Stale };
+        message.header.state = if is_permanent { NeighbourState::Permanent } else { NeighbourState::Stale };
         message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.octets().to_vec()));
         self.change(message)
     }

@@ -59,7 +59,12 @@ pub(super) enum NoPin {
 #[derive(Debug)]
 enum Order {
     /// The hold that is given for it sends its end through these `orders`.
-    Pin { place: Place, mac: Mac, orders: Sender<Order>, done: oneshot::Sender<Result<Hold, NoPin>> },
+    Pin {
+        place: Place,
+        mac: Mac,
+        orders: Sender<Order>,
+        done: oneshot::Sender<Result<Hold, NoPin>>,
+    },
     Unpin(Place),
     /// Let go of everything that nobody holds, and say so.
     Settle(oneshot::Sender<()>),
@@ -376,9 +381,11 @@ fn read(text: &str, boot: &BootId) -> Vec<(Place, Mac)> {
     for line in lines {
         let mut words = line.split(' ');
         let sign = words.next();
-        let place = words.next().and_then(|word| word.parse().ok()).zip(words.next()).and_then(
-            |(interface, address)| Some(Place { address: address.parse().ok()?, interface }),
-        );
+        let place = words
+            .next()
+            .and_then(|word| word.parse().ok())
+            .zip(words.next())
+            .and_then(|(interface, address)| Some(Place { address: address.parse().ok()?, interface }));
         let mac = words.next().and_then(|word| word.parse().ok());
         match (sign, place, mac) {
             (Some("+"), Some(place), Some(mac)) => drop(pinned.insert(place, mac)),

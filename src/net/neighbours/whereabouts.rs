@@ -48,7 +48,7 @@ impl Whereabouts {
 
     /// Where else this MAC was within the hour, the latest place first.
     pub(super) fn elsewhere(&self, place: Place, mac: Mac, now: Instant) -> Vec<Place> {
-        let known = self.young.get(&mac).or_else(|| self.old.get(&mac));
+        let known = self.young.get(&mac).or_else(|| self.old.get(&mac)).filter(|_| place.address.is_ipv4());
         let fresh = known.into_iter().flatten().rev().filter(|(_, at)| is_fresh(*at, now));
         fresh.map(|(known, _)| *known).filter(|known| *known != place).collect()
     }
@@ -88,9 +88,8 @@ mod tests {
         let mut whereabouts = Whereabouts::new(start);
         whereabouts.learn(place(1), mac(7), at(0));
         whereabouts.learn(place(2), mac(7), at(30));
-        let elsewhere = |whereabouts: &Whereabouts, minutes| {
-            whereabouts.elsewhere(place(3), mac(7), at(minutes))
-        };
+        let elsewhere =
+            |whereabouts: &Whereabouts, minutes| whereabouts.elsewhere(place(3), mac(7), at(minutes));
         assert_eq!(elsewhere(&whereabouts, 31), [place(2), place(1)]);
         assert_eq!(whereabouts.elsewhere(place(2), mac(7), at(31)), [place(1)]);
         assert_eq!(elsewhere(&whereabouts, 61), [place(2)]);
@@ -110,6 +109,8 @@ mod tests {
         let place = Place { address: "fe80::1".parse().unwrap(), interface: 2 };
         whereabouts.learn(place, mac(1), start);
         assert_eq!(whereabouts.elsewhere(self::place(1), mac(1), start), []);
+        whereabouts.learn(self::place(1), mac(1), start);
+        assert_eq!(whereabouts.elsewhere(place, mac(1), start), []);
     }
 
     #[test]
