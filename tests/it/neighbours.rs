@@ -428,8 +428,8 @@ fn a_fleet_is_proved_at_the_budget_s_pace() {
                     IpAddr::from((u32::from(std::net::Ipv4Addr::new(10, 0, 16, 0)) + number).to_be_bytes());
                 prover.runtime.spawn(async move {
                     let mac = arp::mac(number).parse().unwrap();
-                    let proved = neighbours.prove(peer, interface(), mac).await;
-                    (matches!(&proved, Proved::Yes(held) if held.pinned), begun.elapsed(), proved)
+                    let proof = neighbours.prove(peer, interface(), mac).await;
+                    (matches!(&proof, Proved::Yes(held) if held.pinned), begun.elapsed(), proof)
                 })
             })
             .collect();
