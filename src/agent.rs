@@ -1,13 +1,17 @@
 //! The agent: built from its configuration, it binds every socket, starts every service, and stops them again. A port
 //! or a right that is missing switches off that one service, with a line that says what to do; the rest runs.
 
+mod alarms;
 mod chores;
+mod ledger;
+mod release;
 mod service;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -15,9 +19,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use chores::host_timezone;
+pub use chores::{claim_without_serving, host_timezone};
+pub(crate) use release::terms as release_terms;
 pub use service::{Service, State};
 
+use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
 use crate::device::Mac;
@@ -26,12 +32,14 @@ use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
-use crate::provision::{Desk, DeskParts, Heard, Roots};
-use crate::store::Store;
+use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
+use crate::store::{MarkFile, Store, StoreError};
 use crate::tftp::server::TftpServer;
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
 const SIGHTINGS_MAX: usize = 65_536;
+/// Deliveries and refusals between the desk and the store's next batch.
+const DEEDS_MAX: usize = 65_536;
 /// Why a service is off that was told to be quiet.
 const OBSERVING: &str = "only observing (--observe)";
 
@@ -60,9 +68,23 @@ pub enum AgentError {
     /// The kernel does not tell about interfaces or neighbours.
     #[error("cannot read the interfaces and neighbours from the kernel: {0}")]
     Network(io::Error),
+    /// The database does not answer, and nothing may be handed out without it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Another agent has this data.
     #[error("another agent is running on this data: it holds {0}")]
     Running(String),
+    /// What an earlier boot left open could not be closed.
+    #[error("cannot close the windows of passwords that an earlier boot left open: {0}")]
+    Release(StoreError),
+    /// Nobody can tell whether an agent runs.
+    #[error("cannot find out whether an agent runs: cannot lock {}: {error}", path.display())]
+    Claim {
+        /// The lock beside the agent's socket.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Nothing could be opened.
     #[error("no service could be opened")]
     Nothing(Vec<Service>),
@@ -87,6 +109,7 @@ pub struct Agent {
     interfaces: Interfaces,
     neighbours: Neighbours,
     store: Store,
+    alarms: Alarms,
     written: watch::Receiver<u64>,
     stop_serving: CancellationToken,
     serving: JoinSet<()>,
@@ -95,10 +118,19 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Opens every socket, then starts every service. Must be called inside the runtime.
-    pub fn start(options: AgentOptions) -> Result<Self, AgentError> {
+    /// Closes what an earlier boot left open, opens every socket, then starts every service. Must be called inside the
+    /// runtime.
+    pub async fn start(mut options: AgentOptions) -> Result<Self, AgentError> {
         chores::raise_open_files();
         let claim = chores::claim(&options.places.socket())?;
+        let name = options.config.agent.name();
+        options.store = options.store.in_agent(&name).under(release::terms(&options.config));
+        let (catalog, broken_profiles) = Catalog::load(options.config.profiles.dir.as_deref());
+        let catalog = Arc::new(catalog);
+        let alarms = Alarms::default();
+        let mark = MarkFile::at(&options.places.mark_file()).owned_like(&options.places.data);
+        ledger::compare_with_mark(&options.store, &mark, &alarms).await?;
+        release::begin(&options.store, &catalog, &alarms).await.map_err(AgentError::Release)?;
         let only = options.config.agent.interfaces.clone();
         let interfaces = Interfaces::watch(only).map_err(AgentError::Network)?;
         let neighbours = match &options.declared_neighbours {
@@ -112,9 +144,9 @@ impl Agent {
             })
             .map_err(AgentError::Network)?,
         };
-        let (catalog, broken_profiles) = Catalog::load(options.config.profiles.dir.as_deref());
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
-        let parts = Parts { options, interfaces, neighbours, catalog: Arc::new(catalog), sightings };
+        let (deeds, done) = mpsc::channel(DEEDS_MAX);
+        let parts = Parts { options, interfaces, neighbours, catalog, sightings, deeds, alarms };
         let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
@@ -124,9 +156,30 @@ impl Agent {
 
         let mut chores = JoinSet::new();
         let (stop_serving, stop_chores) = (CancellationToken::new(), CancellationToken::new());
-        chores.spawn(chores::follow(parts.options.store.clone(), claim, stop_chores.clone()));
+        let desk = parts.desk(opened.roots());
+        let store = parts.options.store.clone();
+        chores.spawn(chores::follow(store.clone(), desk.clone(), claim, stop_chores.clone()));
+        chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
+        chores.spawn(release::watch(
+            desk.clone(),
+            parts.catalog.clone(),
+            parts.alarms.clone(),
+            store,
+            stop_chores.clone(),
+        ));
         let (batches, written) = watch::channel(0);
         chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
+        let (store, clock) = (parts.options.store.clone(), parts.options.clock.clone());
+        chores.spawn(ledger::keep(store.clone(), mark, clock.clone(), stop_chores.clone()));
+        let config = parts.options.config.alarm.clone();
+        chores.spawn(alarms::keep(
+            store,
+            parts.alarms.clone(),
+            config,
+            name.into(),
+            clock,
+            stop_chores.clone(),
+        ));
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,
@@ -134,8 +187,9 @@ impl Agent {
             interfaces: parts.interfaces.clone(),
             neighbours: parts.neighbours.clone(),
             store: parts.options.store.clone(),
+            alarms: parts.alarms.clone(),
             written,
-            serving: opened.serve(&parts, &stop_serving),
+            serving: opened.serve(desk, &stop_serving),
             stop_serving,
             stop_chores,
             chores,
@@ -167,6 +221,11 @@ impl Agent {
         &self.store
     }
 
+    /// Where alarms are raised.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
     /// Changes whenever a batch of sightings has been written.
     pub fn written(&self) -> watch::Receiver<u64> {
         self.written.clone()
@@ -191,6 +250,31 @@ struct Parts {
     neighbours: Neighbours,
     catalog: Arc<Catalog>,
     sightings: mpsc::Sender<Heard>,
+    deeds: mpsc::Sender<Deed>,
+    alarms: Alarms,
+}
+
+impl Parts {
+    /// The desk for services that are heard at `roots`.
+    fn desk(&self, roots: Roots) -> Desk {
+        let options = &self.options;
+        Desk::new(DeskParts {
+            agent: options.config.agent.name().into(),
+            adopt: options.config.adopt.clone(),
+            release: options.config.release.clone(),
+            site: Site::new(&options.config.site, &options.config.sip, &host_timezone()),
+            catalog: Arc::clone(&self.catalog),
+            store: options.store.clone(),
+            interfaces: self.interfaces.clone(),
+            neighbours: self.neighbours.clone(),
+            clock: options.clock.clone(),
+            files: options.places.files(),
+            roots,
+            sightings: self.sightings.clone(),
+            deeds: self.deeds.clone(),
+            alarms: self.alarms.clone(),
+        })
+    }
 }
 
 /// Every socket that could be opened, and the table of all.
@@ -272,6 +356,7 @@ impl Opened {
             clock: options.clock.clone(),
             entropy: options.entropy.clone(),
             sightings: parts.sightings.clone(),
+            alarms: parts.alarms.clone(),
         });
         match bound {
             Ok(server) => {
@@ -323,28 +408,11 @@ impl Opened {
         self.services.push(Service::off(name, format!("{address}/{protocol}"), note));
     }
 
-    fn serve(self, parts: &Parts, cancel: &CancellationToken) -> JoinSet<()> {
+    fn serve(self, desk: Desk, cancel: &CancellationToken) -> JoinSet<()> {
         let mut serving = JoinSet::new();
-        let roots = self.roots();
         if let Some(pnp) = self.pnp {
             serving.spawn(pnp.run(cancel.clone()));
         }
-        if roots.is_empty() {
-            return serving;
-        }
-        let options = &parts.options;
-        let desk = Desk::new(DeskParts {
-            adopt: options.config.adopt.clone(),
-            site: Site::new(&options.config.site, &options.config.sip, &host_timezone()),
-            catalog: Arc::clone(&parts.catalog),
-            store: options.store.clone(),
-            interfaces: parts.interfaces.clone(),
-            neighbours: parts.neighbours.clone(),
-            clock: options.clock.clone(),
-            files: options.places.files(),
-            roots,
-            sightings: parts.sightings.clone(),
-        });
         if let Some(http) = self.http {
             serving.spawn(http.run(desk.clone(), cancel.clone()));
         }

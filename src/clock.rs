@@ -18,6 +18,12 @@ impl Timestamp {
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
+
+    /// This moment less `duration`.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    }
 }
 
 impl fmt::Display for Timestamp {
@@ -40,7 +46,7 @@ impl serde::Serialize for Timestamp {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BootId(pub Arc<str>);
 
-/// A moment of the boot clock (`CLOCK_BOOTTIME`, time_namespaces(7)): it runs while the host sleeps, and nobody can set
+/// A moment of the boot clock (`CLOCK_BOOTTIME`): it runs while the host sleeps, and nobody can set
 /// it. Windows are measured on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootInstant {
@@ -98,6 +104,11 @@ impl Clock {
                 manual.start + Duration::from_millis(manual.elapsed_ms.load(Ordering::SeqCst))
             }
         }
+    }
+
+    /// Whether this is the machine's own time.
+    pub fn is_system(&self) -> bool {
+        matches!(self, Self::System)
     }
 
     /// The boot clock, for windows that outlive this process.

@@ -1,8 +1,10 @@
 //! The configuration: the file as written, environment variables over it, flags over those. Read once, then immutable.
 //! Unknown keys are errors that name the line and the nearest key; a knob that is not written has its default here.
 
+mod alarm;
 mod load;
 mod places;
+mod release;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +14,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use alarm::{AlarmCommand, WebhookUrl};
 pub use load::{ConfigError, Loaded, load};
 pub use places::Places;
+pub use release::ReleaseConfig;
 
 use crate::device::Transport;
 use crate::net::Prefix;
@@ -44,6 +48,8 @@ pub struct Config {
     pub scan: ScanConfig,
     /// One-time release of passwords.
     pub release: ReleaseConfig,
+    /// Where alarms go.
+    pub alarm: AlarmConfig,
     /// Pages and REST for people.
     pub admin: AdminConfig,
     /// Where the inventory lives.
@@ -62,6 +68,18 @@ pub struct AgentConfig {
     pub data_dir: Option<PathBuf>,
     /// Interface names; empty: every interface that is up and can multicast.
     pub interfaces: Vec<String>,
+}
+
+impl AgentConfig {
+    /// The agent's name: as configured, else the host's.
+    pub fn name(&self) -> String {
+        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        self.name
+            .clone()
+            .filter(|name| !name.is_empty())
+            .or_else(host)
+            .unwrap_or_else(|| "offhook".to_owned())
+    }
 }
 
 /// `[adopt]`
@@ -289,20 +307,14 @@ pub struct ScanConfig {
     pub networks: Vec<Prefix>,
 }
 
-/// `[release]`
-#[derive(Debug, Clone, Deserialize)]
+/// `[alarm]`: where alarms go, besides their rows and the log.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ReleaseConfig {
-    /// How long a bound phone may fetch its passwords, 60 s to 24 h.
-    pub window: Span,
-    /// Whether a release without a pinned neighbour entry is refused.
-    pub require_pin: bool,
-}
-
-impl Default for ReleaseConfig {
-    fn default() -> Self {
-        Self { window: Span(Duration::from_mins(10)), require_pin: false }
-    }
+pub struct AlarmConfig {
+    /// `http://…` or `https://…`: each alarm is posted there as JSON.
+    pub webhook: Option<WebhookUrl>,
+    /// A program and its arguments: each alarm is given to it as JSON on standard input.
+    pub command: AlarmCommand,
 }
 
 /// `[admin]`
@@ -382,7 +394,14 @@ impl fmt::Debug for Span {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         let unit = text.chars().last().and_then(|unit| match unit {
             's' => Some(1),
             'm' => Some(60),
@@ -393,9 +412,7 @@ impl<'de> Deserialize<'de> for Span {
         let number = text.get(..text.len().saturating_sub(1)).and_then(|digits| digits.parse::<u64>().ok());
         match (number, unit) {
             (Some(number), Some(unit)) => Ok(Self(Duration::from_secs(number.saturating_mul(unit)))),
-            _ => Err(serde::de::Error::custom(format!(
-                "'{text}' is not a length of time; write 90s, 10m, 24h or 7d"
-            ))),
+            _ => Err(format!("'{text}' is not a length of time; write 90s, 10m, 24h or 7d")),
         }
     }
 }

@@ -9,14 +9,16 @@
 //! |---|---|
 //! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings |
 //! | [`secret`] | [`secret::Secret`]: redacted, wiped, neither printable nor serialisable |
+//! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
-//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]: ARP, pins, clones), UDP that knows where a datagram arrived, packet sockets, limits |
+//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
 //! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, catalog |
+//! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`http`], [`tftp`] | the phones' files |
-//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets; the inventory in memory |
+//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
@@ -42,8 +44,18 @@
 //! and decides whether this peer is the device. Only then are secrets opened and put into the slots. Whoever may not
 //! have a file gets the same 404, or ERROR 1, whatever the reason.
 //!
+//! **A file with passwords is on its way.** By TFTP the first datagram's sender may be forged, so the desk first only
+//! promises ([`provision::Desk::offer`]) and opens at the first acknowledgement ([`provision::Desk::open`]). The
+//! [`provision::Receipt`] stays with the transfer until the last byte is acknowledged; when the device is locked, or two
+//! minutes are over, the transfer is aborted. A connection that ends earlier, in whatever way, is reset, so that the
+//! kernel sends nothing on its own.
+//!
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.
+//!
+//! **Something is wrong.** Whoever notices it raises an [`alarm::Alarm`] and goes on. Every second the agent's chore makes
+//! rows of what was raised (the same within an hour is counted), says what is new in the log, and hands it to the webhook
+//! and the command.
 //!
 //! ## What holds everywhere
 //!
@@ -56,7 +68,8 @@
 //! 4. Time and randomness are arguments.
 //! 5. A malformed packet is not our error: it is counted, logged at DEBUG and dropped. Nothing from the network panics.
 //! 6. Every limit is a named constant with its reason.
-//! 7. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
+//! 7. What was done is written down in the transaction that does it, as a row that follows from the row before.
+//! 8. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
 //!    [`net::neighbours::Neighbours::prove`] says how sure that is.
 //!
 //! `tests/tidy.rs` holds what of this a program can check.
@@ -70,11 +83,14 @@
 //! * **pnet** gives the packet views; the receiving side is an `AF_PACKET` socket with a filter ([`net::packet`]), because
 //!   pnet's channel has neither a filter nor async.
 
+pub mod alarm;
 pub mod clock;
 pub mod config;
 pub mod device;
 pub mod net;
 pub mod secret;
+
+pub mod release;
 
 pub mod profile;
 pub mod provision;

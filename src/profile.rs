@@ -19,8 +19,11 @@ mod identify;
 mod model;
 mod origin;
 mod path;
+mod preamble;
+mod proof;
 mod range;
 mod recogniser;
+mod release;
 mod rendered;
 mod schema;
 mod subject;
@@ -39,6 +42,7 @@ pub use model::Model;
 pub use origin::Origin;
 pub use path::{PathError, PathPattern, PathValues};
 pub use range::{MacRange, RangeError};
+pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Dhcp, Format, Reach, Retention, Scope};
 pub use subject::{Site, Subject};
@@ -46,7 +50,10 @@ pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
 use model::Models;
+use preamble::CommentForm;
 use recogniser::Recogniser;
+use regex::Regex;
+use release::Release;
 use rendered::{SecretForm, SlotRules};
 use template::{TemplateError, Templates};
 
@@ -59,6 +66,7 @@ pub struct Profile {
     vendor: Vendor,
     display_name: String,
     retention: Retention,
+    release: Release,
     reach: Reach,
     pnp: Option<PnpUrl>,
     pnp_content_type: String,
@@ -86,6 +94,10 @@ pub struct ProfileFile {
     content_type: String,
     secrets: Vec<SecretKind>,
     form: SecretForm,
+    /// How a comment stands in it; `None`: there are none.
+    comment: Option<CommentForm>,
+    /// What it must hold whatever leaves with it.
+    requires: Vec<Regex>,
     models: Vec<String>,
     families: Vec<String>,
     scope: Scope,
@@ -152,6 +164,17 @@ impl Profile {
     /// What the phones do with a setting that their file does not name.
     pub fn retention(&self) -> Retention {
         self.retention
+    }
+
+    /// How the vendor wants the phones' passwords released.
+    pub fn release(&self) -> &ReleaseRules {
+        &self.release.rules
+    }
+
+    /// Which kinds of secrets this file may hold, known before it is rendered. A kind that is an alias of another
+    /// ([`ReleaseRules::aliases`]) is in no file.
+    pub fn secret_kinds(&self, id: FileId) -> &[SecretKind] {
+        &self.file(id).secrets
     }
 
     /// By which ways the phones can be reached.
@@ -292,6 +315,8 @@ impl Profile {
             content_type: &file.content_type,
             kinds: &file.secrets,
             form: &file.form,
+            comment: file.comment.as_ref(),
+            rejects: &self.release.rejects,
         };
         Rendered::cut(drawing, &rules)
     }

@@ -3,22 +3,34 @@
 
 mod cache;
 mod desk;
+mod handout;
+mod notice;
+mod running;
 mod shelf;
+mod suspects;
+mod terms;
 mod votes;
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
+pub use handout::Deed;
+pub use notice::alarm_of;
 pub use shelf::Shelf;
+pub use terms::{DEVICE_SETTINGS, device_window, policies};
 pub(crate) use votes::Votes;
+
+use handout::{Due, HandedOut};
 
 use crate::config::{AdoptConfig, AdoptPolicy};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting};
 use crate::net::interfaces::{Interface, Table};
 use crate::profile::{Catalog, Profile};
+use crate::release::{Asker, Level};
 use crate::secret::Secret;
 
 /// A phone asks for a file.
@@ -57,6 +69,23 @@ pub enum Want {
 /// One block of TFTP without options (RFC 1350).
 pub const PREAMBLE_BYTES: usize = 512;
 
+/// A file with passwords is out and acknowledged within this of its release, or aborted: what was asked for inside a
+/// window may end after it, but not at any time, and the phone's neighbour entry is pinned for as long.
+pub const SENDING_MAX: Duration = Duration::from_mins(2);
+
+/// Whether the phone names this very body among those that it has (If-None-Match as it wrote it, which may be a list;
+/// RFC 9110, 13.1.2: weak comparison). `*` names no body, so it never is one that the phone has.
+pub(crate) fn knows(known: &str, etag: &str) -> bool {
+    let ours = opaque(etag);
+    !ours.is_empty() && known.split(',').any(|tag| opaque(tag) == ours)
+}
+
+/// A tag without what says that it is a weak one.
+fn opaque(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
 /// What would be sent, before anything of it is released.
 #[derive(Debug)]
 pub enum Offer {
@@ -81,6 +110,8 @@ pub enum Answer {
     Forbidden,
     /// 503, ERROR 0: it may have the file, and we cannot make it now.
     Unavailable,
+    /// ERROR 0 with a remedy, only to [`Want::WithPreamble`]: this format cannot begin with octets that hold no password.
+    NeedsOptions,
     /// Nothing at all: this address has asked for too many phones' files.
     Silence,
 }
@@ -120,6 +151,8 @@ pub struct Receipt {
     pub(crate) revoked: CancellationToken,
     /// Whether there are passwords in it.
     pub(crate) secret: bool,
+    /// What was released with it.
+    pub(crate) handed_out: Option<Box<HandedOut>>,
 }
 
 impl Receipt {
@@ -139,6 +172,7 @@ impl Receipt {
 pub struct Promise {
     pub(crate) size: usize,
     pub(crate) head: Bytes,
+    pub(crate) due: Box<Due>,
 }
 
 impl Promise {
@@ -366,33 +400,25 @@ pub(crate) fn basis(request: &FileRequest, table: &Table) -> Option<u32> {
     (!table.is_ours(peer)).then_some(interface.index)
 }
 
-/// Whether the peer may have this device's file.
+/// Who asks for a file of the device `mac`, as far as it is proven; or, in words, who else it is.
 ///
-/// 1. On-link with the device's MAC: everything.
-/// 2. On-link with another MAC: nothing, token or not; it is somebody else.
-/// 3. Otherwise the device's own URL token opens files without secrets; with secrets the phone itself is told that
-///    nothing may be handed out, because passwords leave only to a proven neighbour.
-pub(crate) fn permission(mac: Mac, proof: Proof, has_token: bool, has_secrets: bool) -> Permission {
-    match proof {
-        Proof::Neighbour(neighbour) if neighbour == mac => Permission::Granted,
-        Proof::Neighbour(_) => Permission::Stranger,
-        Proof::Silent | Proof::OffLink => match (has_token, has_secrets) {
-            (true, false) => Permission::Granted,
-            (true, true) => Permission::Withheld,
-            (false, _) => Permission::Stranger,
-        },
+/// 1. On-link with the device's MAC: I2.
+/// 2. On-link with another MAC: somebody else, token or not.
+/// 3. Behind a router with a token of the device's URL: I3.
+/// 4. On-link, and nobody answers there: with a token it may have files without passwords, because it is no more than
+///    an address.
+/// 5. Everybody else is a stranger.
+pub(crate) fn asker(mac: Mac, proof: Proof, has_token: bool) -> Result<Asker, String> {
+    match (proof, has_token) {
+        (Proof::Neighbour(neighbour), _) if neighbour == mac => {
+            Ok(Asker { level: Level::I2, key: format!("mac {mac}") })
+        }
+        (Proof::Neighbour(other), _) => Err(format!("{other} asked")),
+        (Proof::OffLink, true) => Ok(Asker { level: Level::I3, key: "token".to_owned() }),
+        (Proof::Silent, true) => Ok(Asker { level: Level::I1, key: "token".to_owned() }),
+        (Proof::Silent, false) => Err("nobody answers ARP there".to_owned()),
+        (Proof::OffLink, false) => Err("asked from another subnet".to_owned()),
     }
-}
-
-/// The answer of [`permission`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Permission {
-    /// It may have the file.
-    Granted,
-    /// It is the device, as far as its token says, but not proven enough for a password.
-    Withheld,
-    /// It is not known to be the device.
-    Stranger,
 }
 
 #[cfg(test)]
@@ -421,6 +447,17 @@ mod tests {
         {
             assert_eq!(Asked::parse(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_phone_knows_only_what_it_names() {
+        for known in ["\"abc\"", "W/\"abc\"", "\"x\", \"abc\"", " \"x\",W/\"abc\" ", "*, \"abc\""] {
+            assert!(knows(known, "\"abc\"") && knows(known, "W/\"abc\""), "{known}");
+        }
+        for unknown in ["", "*", "W/*", "\"*\"", "abc", "\"abd\"", "\"ab\", \"c\"", ",,"] {
+            assert!(!knows(unknown, "\"abc\""), "{unknown}");
+        }
+        assert!(!knows("", "") && !knows("\"\"", ""), "without a tag, nothing is known");
     }
 
     #[test]
@@ -483,19 +520,21 @@ mod tests {
     }
 
     #[test]
-    fn a_password_leaves_only_to_a_proven_neighbour() {
+    fn a_peer_is_as_well_proven_as_its_evidence() {
         let mac: Mac = "00:15:65:01:02:03".parse().unwrap();
         let other: Mac = "00:15:65:01:02:04".parse().unwrap();
-        for (proof, token, secrets, expected) in [
-            (Proof::Neighbour(mac), false, true, Permission::Granted),
-            (Proof::Neighbour(other), false, true, Permission::Stranger),
-            (Proof::Neighbour(other), true, false, Permission::Stranger),
-            (Proof::OffLink, true, false, Permission::Granted),
-            (Proof::OffLink, true, true, Permission::Withheld),
-            (Proof::Silent, true, true, Permission::Withheld),
-            (Proof::OffLink, false, false, Permission::Stranger),
+        for (proof, token, expected) in [
+            (Proof::Neighbour(mac), false, Some(Level::I2)),
+            (Proof::Neighbour(mac), true, Some(Level::I2)),
+            (Proof::Neighbour(other), false, None),
+            (Proof::Neighbour(other), true, None),
+            (Proof::OffLink, true, Some(Level::I3)),
+            (Proof::OffLink, false, None),
+            (Proof::Silent, true, Some(Level::I1)),
+            (Proof::Silent, false, None),
         ] {
-            assert_eq!(permission(mac, proof, token, secrets), expected, "{proof:?} {token} {secrets}");
+            let level = asker(mac, proof, token).ok().map(|asker| asker.level);
+            assert_eq!(level, expected, "{proof:?} {token}");
         }
     }
 }

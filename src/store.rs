@@ -7,7 +7,9 @@
 
 mod account;
 mod adopt;
+mod alarm;
 mod audit;
+mod backup;
 mod db;
 mod device;
 mod error;
@@ -16,9 +18,15 @@ mod import;
 mod inventory;
 mod key_file;
 mod load;
+mod mark;
 mod plan;
+mod queue;
+mod release;
+mod restore;
+mod rotate;
 mod sheet;
 mod sighting;
+mod swap;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -34,23 +42,29 @@ use sqlx::AnyConnection;
 use tokio::sync::Mutex;
 
 pub use account::NewAccount;
-pub use audit::AuditRow;
+pub use alarm::AlarmRow;
+pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
+pub use backup::{Backup, BackupHead, Saved};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
+pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
+pub use restore::{Restore, Restored, restore};
+pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
-pub use vault::{Keys, Vault, VaultError};
+pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Account, Device};
+use crate::release::{Rule, holds};
 use crate::secret::{Secret, SecretKind};
 use error::failed;
 use fresh::{BOOTSTRAP, Mint, account_place, device_place};
-use inventory::State;
 
 /// The store. Cheap to clone; all clones share one inventory and one queue of writers.
 #[derive(Debug, Clone)]
@@ -58,6 +72,10 @@ pub struct Store {
     inner: Arc<Inner>,
     /// Who acts, for the audit.
     actor: Arc<str>,
+    /// Which agent, where one acts.
+    agent: Option<Arc<str>>,
+    /// Under which terms passwords are released.
+    terms: Arc<Terms>,
 }
 
 #[derive(Debug)]
@@ -69,6 +87,7 @@ struct Inner {
     /// Held by whoever writes, and by whoever reads another process's writes into memory.
     writer: Mutex<()>,
     adoptions: adopt::Queue,
+    releases: release::Queue,
     strangers: sighting::Strangers,
 }
 
@@ -77,26 +96,38 @@ impl Store {
     pub async fn open(url: &str, vault: Vault, clock: Clock, entropy: Entropy) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         let keys = unlock(&db, &vault, &entropy).await?;
-        let store = Self {
-            inner: Arc::new(Inner {
-                db,
-                inventory: Inventory::default(),
-                mint: Mint { keys, entropy },
-                clock,
-                writer: Mutex::new(()),
-                adoptions: adopt::Queue::default(),
-                strangers: sighting::Strangers::default(),
-            }),
-            actor: "agent".into(),
-        };
+        name_database(&db, &entropy).await?;
+        let store = Self::over(db, keys, clock, entropy);
         store.reload().await?;
+        store.adopt_grants().await?;
         Ok(store)
+    }
+
+    /// A store over an open database, with nothing in memory yet.
+    fn over(db: db::Db, keys: Keys, clock: Clock, entropy: Entropy) -> Self {
+        let inner = Inner {
+            db,
+            inventory: Inventory::default(),
+            mint: Mint { keys, entropy },
+            clock,
+            writer: Mutex::new(()),
+            adoptions: adopt::Queue::default(),
+            releases: release::Queue::default(),
+            strangers: sighting::Strangers::default(),
+        };
+        Self { inner: Arc::new(inner), actor: "agent".into(), agent: None, terms: Arc::default() }
     }
 
     /// The same store, with this name in the audit of what is done through it.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
-        Self { inner: Arc::clone(&self.inner), actor: actor.into() }
+        Self { actor: actor.into(), ..self.clone() }
+    }
+
+    /// The same store in the hands of the agent of this name.
+    #[must_use]
+    pub fn in_agent(&self, name: &str) -> Self {
+        Self { actor: "agent".into(), agent: Some(name.into()), ..self.clone() }
     }
 
     /// The inventory in memory.
@@ -165,9 +196,20 @@ impl Store {
     async fn reload(&self) -> Result<(), StoreError> {
         let mut snapshot = self.inner.db.snapshot().await?;
         let head = load::head(&mut *snapshot).await?;
+        self.follow_key(&head)?;
         let all = load::changed_after(&mut snapshot, load::BEGINNING).await?;
-        *self.inventory().write() = State::new(head.generation, all);
+        self.replace_memory(&head, all);
         Ok(())
+    }
+
+    fn replace_memory(&self, head: &load::Head, mut all: inventory::Delta) {
+        let boot = self.inner.clock.boot();
+        if !holds(Rule::MomentIsKept) {
+            release::rebase(&mut all, &boot, self.inner.clock.now());
+        }
+        let mut memory = self.inventory().write();
+        *memory = memory.replaced_by(head.generation, all, &boot);
+        memory.wall = memory.wall.max(Timestamp(head.wall_ms));
     }
 
     /// Brings memory to the generation of `head`. The caller has the right to write, so that nobody else does the same.
@@ -176,16 +218,26 @@ impl Store {
         if head.generation == known {
             return Ok(false);
         }
+        // First: what cannot be opened stays out, and memory goes on with what it has.
+        self.follow_key(head)?;
         // Rows that are gone leave no trace to follow, and a database put back from a backup is behind memory: then
         // everything is read anew.
         if head.removal > known || head.generation < known {
             let all = load::changed_after(connection, load::BEGINNING).await?;
-            *self.inventory().write() = State::new(head.generation, all);
+            self.replace_memory(head, all);
         } else {
             let delta = load::changed_after(connection, known).await?;
-            self.inventory().write().install(head.generation, delta);
+            let boot = self.inner.clock.boot();
+            let mut memory = self.inventory().write();
+            memory.install(head.generation, delta, &boot);
+            memory.wall = memory.wall.max(Timestamp(head.wall_ms));
         }
         Ok(true)
+    }
+
+    /// Everything may have been sealed with a new key since this process looked.
+    fn follow_key(&self, head: &load::Head) -> Result<(), StoreError> {
+        head.check.as_ref().map_or(Ok(()), |check| self.keys().follow(check)).map_err(StoreError::Vault)
     }
 }
 
@@ -200,31 +252,40 @@ pub fn poke(socket: &Path) {
 
 /// Unlocks the vault with the key that this database was sealed with. A new key is made for a new database only.
 async fn unlock(db: &db::Db, vault: &Vault, entropy: &Entropy) -> Result<Keys, StoreError> {
-    let sealed_before = key_check(db).await?;
-    let keys = vault.unlock(sealed_before.is_some(), entropy)?;
-    let check = if let Some(check) = sealed_before {
-        check
-    } else {
-        // Two processes may meet here; the first one's text stays, and both must open it.
-        let mut transaction = db.begin().await?;
-        sqlx::query("UPDATE head SET key_check = $1 WHERE id = 1 AND key_check IS NULL")
-            .bind(keys.check(entropy)?.0)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed("write the key's check"))?;
-        transaction.commit().await.map_err(failed("write the key's check"))?;
-        let damaged = || StoreError::Damaged("the key's check is gone".to_owned());
-        key_check(db).await?.ok_or_else(damaged)?
-    };
-    keys.recognise(&check)?;
+    let sealed_before = load::head(db.reader()).await?.check;
+    let keys = vault.unlock(sealed_before.as_ref(), entropy)?;
+    if sealed_before.is_some() {
+        return Ok(keys);
+    }
+    // Two processes may meet here; the first one's text stays, and both must open it.
+    let mut transaction = db.begin().await?;
+    sqlx::query("UPDATE head SET key_check = $1 WHERE id = 1 AND key_check IS NULL")
+        .bind(keys.check(entropy)?.0)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("write the key's check"))?;
+    transaction.commit().await.map_err(failed("write the key's check"))?;
+    let damaged = || StoreError::Damaged("the key's check is gone".to_owned());
+    keys.follow(&load::head(db.reader()).await?.check.ok_or_else(damaged)?)?;
     Ok(keys)
 }
 
-async fn key_check(db: &db::Db) -> Result<Option<crate::secret::Sealed>, StoreError> {
-    let (check,): (Option<String>,) = sqlx::query_as("SELECT key_check FROM head WHERE id = $1")
+/// Gives a database that has none a name of its own, by which it is told from every other.
+async fn name_database(db: &db::Db, entropy: &Entropy) -> Result<(), StoreError> {
+    let reading = failed("read the database's name");
+    let (name,): (String,) = sqlx::query_as("SELECT database_id FROM head WHERE id = $1")
         .bind(1_i64)
         .fetch_one(db.reader())
         .await
-        .map_err(failed("read the key's check"))?;
-    Ok(check.map(crate::secret::Sealed))
+        .map_err(reading)?;
+    if !name.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = db.begin().await?;
+    sqlx::query("UPDATE head SET database_id = $1 WHERE id = 1 AND database_id = ''")
+        .bind(vault::hex(&entropy.bytes::<16>()?))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("name the database"))?;
+    transaction.commit().await.map_err(failed("name the database"))
 }

@@ -1,7 +1,8 @@
 //! Files for phones by TFTP, read-only.
 //!
 //! `message` reads and writes packets, `agree` grants options, `decide` is the
-//! sans-I/O [`decide::Transfer`] with its timing in `patience`, and `server` moves the packets.
+//! sans-I/O [`decide::Transfer`] with its timing in `patience`, `refusal` says why there is no file, and `server` moves the
+//! packets.
 //!
 //! The transfer is our own and not that of the async-tftp crate, which stays in the project as the reference peer of
 //! tests and benches. On the wire it goes on sending after the client's ERROR, serves netascii as octet and says nothing
@@ -14,4 +15,5 @@ pub mod agree;
 pub mod decide;
 pub mod message;
 pub mod patience;
+pub mod refusal;
 pub mod server;

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 
 use super::AgentError;
 use crate::device::{Identity, Sighting};
-use crate::provision::Heard;
+use crate::provision::{Desk, Heard};
 use crate::store::Store;
 
 /// How soon a phone's sighting is in the database; a batch is one transaction.
@@ -87,22 +87,39 @@ pub(super) fn claim(path: &Path) -> Result<Claim, AgentError> {
     Ok(Claim { socket, path: path.to_owned(), _lock: lock })
 }
 
+/// Takes the lock of an agent without being one: as long as the file given back is held, none starts on this data.
+pub fn claim_without_serving(path: &Path) -> Result<File, AgentError> {
+    let lock = path.with_extension("lock");
+    let alive = StdDatagram::unbound().and_then(|probe| probe.connect(path)).is_ok();
+    if alive {
+        return Err(AgentError::Running(path.display().to_string()));
+    }
+    open_lock(&lock).map_err(|error| match error {
+        TryLockError::WouldBlock => AgentError::Running(lock.display().to_string()),
+        TryLockError::Error(error) => AgentError::Claim { path: lock, error },
+    })
+}
+
 /// The lock on this file, which stays where it is: who removed it would let two agents lock two files of one name.
 /// `None`, with a warning, where there can be none.
 fn lock(path: &Path) -> Result<Option<File>, AgentError> {
-    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    let opened = made.and_then(|()| {
-        // One that another user made (root, by hand) can be locked without the right to write to it.
-        let own = File::options().write(true).create(true).truncate(false).open(path);
-        own.or_else(|error| File::open(path).map_err(|_| error))
-    });
-    let failed = match opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file)) {
+    let failed = match open_lock(path) {
         Ok(file) => return Ok(Some(file)),
         Err(TryLockError::WouldBlock) => return Err(AgentError::Running(path.display().to_string())),
         Err(TryLockError::Error(error)) => error,
     };
     warn!("Cannot lock {}: {failed}; a second agent on this data would not be noticed", path.display());
     Ok(None)
+}
+
+fn open_lock(path: &Path) -> Result<File, TryLockError> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let opened = made.and_then(|()| {
+        // One that another user made (root, by hand) can be locked without the right to write to it.
+        let own = File::options().write(true).create(true).truncate(false).open(path);
+        own.or_else(|error| File::open(path).map_err(|_| error))
+    });
+    opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file))
 }
 
 impl Claim {
@@ -124,8 +141,8 @@ impl Drop for Claim {
     }
 }
 
-/// Reads what another process wrote, at once when poked.
-pub(super) async fn follow(store: Store, claim: Claim, cancel: CancellationToken) {
+/// Reads what another process wrote, at once when poked; files on their way to a device that was locked are stopped.
+pub(super) async fn follow(store: Store, desk: Desk, claim: Claim, cancel: CancellationToken) {
     let mut failing = false;
     loop {
         tokio::select! {
@@ -134,11 +151,14 @@ pub(super) async fn follow(store: Store, claim: Claim, cancel: CancellationToken
             () = tokio::time::sleep(REFRESH_WAIT) => {}
         }
         match store.refresh().await {
-            Ok(_) if failing => {
-                failing = false;
-                warn!("The database answers again");
+            Ok(changed) => {
+                if std::mem::take(&mut failing) {
+                    warn!("The database answers again");
+                }
+                if changed {
+                    desk.stop_revoked();
+                }
             }
-            Ok(_) => {}
             Err(error) if !failing => {
                 failing = true;
                 warn!("Cannot read the database, serving from memory: {error}");

@@ -149,7 +149,10 @@ pub(crate) fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::config::{AdoptPolicy, Listen};
+    use crate::release::Window;
 
     fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
@@ -167,7 +170,7 @@ mod tests {
         assert_eq!(config.admin.listen.address().unwrap().to_string(), "127.0.0.1:8482");
         assert_eq!((config.pnp.reply_port, config.pnp.enabled), (5065, true));
         assert_eq!(config.adopt.policy, AdoptPolicy::Approve);
-        assert_eq!(config.release.window.0.as_secs(), 600);
+        assert_eq!(config.release.window, Window::Of(Duration::from_mins(10)));
     }
 
     #[test]
@@ -198,6 +201,22 @@ mod tests {
         assert_eq!(config.agent.name.as_deref(), Some("123"));
         let error = read("", &[("OFFHOOK_ADOPT__ALLOW", "001565,phone")]).unwrap_err().to_string();
         assert!(error.starts_with("OFFHOOK_ADOPT__ALLOW: "), "{error}");
+    }
+
+    #[test]
+    fn a_window_has_bounds_and_only_the_web_password_may_have_none() {
+        let check = |text: &str| read(&format!("[release]\n{text}\n"), &[]).map(|config| config.release);
+        assert_eq!(check("webui_window = \"none\"").unwrap().webui_window, Some(Window::UntilAcked));
+        assert_eq!(
+            check("sip_window = \"90s\"").unwrap().sip_window,
+            Some(Window::Of(Duration::from_secs(90)))
+        );
+        for wrong in
+            ["window = \"none\"", "sip_window = \"none\"", "window = \"59s\"", "menu_window = \"25h\""]
+        {
+            let error = check(wrong).unwrap_err().to_string();
+            assert!(error.contains("1m to 24h"), "{error}");
+        }
     }
 
     #[test]

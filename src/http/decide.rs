@@ -9,7 +9,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::range::{Part, part};
-use crate::provision::{Answer, FileBody, FileHead};
+use crate::provision::{Answer, FileBody, FileHead, knows};
 
 /// When a phone may ask again after 503, in seconds: what made it wait (a locked database, a full disk) seldom lasts
 /// longer, and phones that ignore the header ask later anyway.
@@ -79,6 +79,7 @@ pub fn known_tags(headers: &HeaderMap) -> Option<String> {
     (!lists.is_empty()).then(|| lists.join(", "))
 }
 
+/// A file of which only what is said about it is sent.
 fn bodyless(head: FileHead) -> FileBody {
     FileBody {
         bytes: Bytes::new(),
@@ -94,16 +95,17 @@ pub fn refused_method() -> Response<Bytes> {
     with(plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n"), ALLOW, "GET, HEAD")
 }
 
-/// The answer to a request for a file.
+/// The answer to a request for a file. Whether a phone has its own file already, the desk has decided: what comes as
+/// [`Answer::File`] may have been released, and is sent.
 pub fn reply(verb: Verb, headers: &HeaderMap, answer: Answer) -> Response<Bytes> {
     let mut response = match answer {
-        Answer::File(body) if knows(headers, &body) => not_modified(body),
+        Answer::File(body) if body.ranges && has(headers, &body) => not_modified(body),
         Answer::File(body) if body.ranges => parts(headers, body),
         Answer::File(body) => whole(body),
         Answer::Known(head) => not_modified(bodyless(head)),
         Answer::Head(head) => whole(bodyless(head)),
         // A server closes the connection instead of asking for a response; whoever asks all the same learns nothing.
-        Answer::NotFound | Answer::Silence => not_found(),
+        Answer::NotFound | Answer::NeedsOptions | Answer::Silence => not_found(),
         Answer::Forbidden => plain(StatusCode::FORBIDDEN, "forbidden\n"),
         Answer::Unavailable => {
             let response = plain(StatusCode::SERVICE_UNAVAILABLE, "not available now\n");
@@ -131,15 +133,10 @@ fn behead(response: &mut Response<Bytes>) {
     }
 }
 
-/// Whether the phone already has this body (RFC 9110, 13.1.2: weak comparison). If-Modified-Since is not looked at:
-/// a rendered file has no honest date.
-fn knows(headers: &HeaderMap, body: &FileBody) -> bool {
-    let ours = body.etag.trim_start_matches("W/");
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    known
-        .flat_map(|list| list.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"))
-        .any(|tag| tag == "*" || (tag == ours && !ours.is_empty()))
+/// Whether the phone already has this static file: it names its tag, or says that any will do. If-Modified-Since is not
+/// looked at.
+fn has(headers: &HeaderMap, body: &FileBody) -> bool {
+    known_tags(headers).is_some_and(|known| knows(&known, &body.etag) || known.trim() == "*")
 }
 
 fn not_modified(body: FileBody) -> Response<Bytes> {
@@ -183,7 +180,9 @@ fn described(status: StatusCode, body: FileBody) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.reserve(4);
     for (name, text) in [(CONTENT_TYPE, body.content_type), (ETAG, body.etag)] {
-        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        if !text.is_empty()
+            && let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text))
+        {
             headers.insert(name, value);
         }
     }
@@ -264,14 +263,53 @@ mod tests {
     }
 
     #[test]
-    fn a_phone_that_has_the_file_is_told_so() {
+    fn who_has_a_static_file_is_told_so() {
         for known in ["\"abc\"", "\"x\", \"abc\"", "W/\"abc\"", "*"] {
-            check(known, &[("if-none-match", known)], device_file(), 304, b"");
+            check(known, &[("if-none-match", known)], firmware(), 304, b"");
         }
-        check("another", &[("if-none-match", "\"abd\"")], device_file(), 200, b"#!version:1.0.0.1\n");
+        check("another", &[("if-none-match", "\"abd\"")], firmware(), 200, b"0123456789");
         check("before a range", &[("if-none-match", "*"), ("range", "bytes=0-1")], firmware(), 304, b"");
-        let response = ask(Verb::Get, &[("if-none-match", "*")], Answer::File(device_file()));
+        let response = ask(Verb::Get, &[("if-none-match", "*")], Answer::File(firmware()));
         assert_eq!(header(&response, "etag"), Some("\"abc\""));
+    }
+
+    fn head_of(etag: Option<&str>) -> FileHead {
+        FileHead { content_type: "text/plain".to_owned(), etag: etag.map(str::to_owned) }
+    }
+
+    #[test]
+    fn case_20_head_gets_no_body_no_length_and_no_invented_tag() {
+        let response = ask(Verb::Head, &[], Answer::Head(head_of(None)));
+        assert_eq!((response.status().as_u16(), response.body().len()), (200, 0));
+        for absent in ["content-length", "etag"] {
+            assert_eq!(header(&response, absent), None);
+        }
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        let response = ask(Verb::Head, &[], Answer::Head(head_of(Some("\"abc\""))));
+        assert_eq!(header(&response, "etag"), Some("\"abc\""));
+    }
+
+    #[test]
+    fn case_21_a_range_of_a_file_with_passwords_is_the_whole_file() {
+        let all = b"#!version:1.0.0.1\n";
+        check("a range", &[("range", "bytes=0-99")], device_file(), 200, all);
+        check("the rest", &[("range", "bytes=5-"), ("if-range", "\"abc\"")], device_file(), 200, all);
+        let response = ask(Verb::Get, &[("range", "bytes=0-99")], Answer::File(device_file()));
+        assert_eq!(header(&response, "accept-ranges"), Some("none"));
+        assert_eq!(header(&response, "cache-control"), Some("no-store"));
+        assert_eq!(header(&response, "content-encoding"), None);
+    }
+
+    #[test]
+    fn case_22_the_desk_says_whether_a_phone_has_its_file() {
+        let response =
+            ask(Verb::Get, &[("if-none-match", "\"abc\"")], Answer::Known(head_of(Some("\"abc\""))));
+        assert_eq!((response.status().as_u16(), response.body().len()), (304, 0));
+        assert_eq!(header(&response, "etag"), Some("\"abc\""));
+        // What it released is sent, whatever the phone says that it has.
+        for known in ["*", "\"abc\"", "W/\"abc\""] {
+            check(known, &[("if-none-match", known)], device_file(), 200, b"#!version:1.0.0.1\n");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::provision::SENDING_MAX;
+
 /// From the first octet of a request (or from the connection) to the end of its head.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 /// From there to the answer, with whatever body the phone sends and the time the file takes to be made.
@@ -12,9 +14,6 @@ const IDLE_MAX: Duration = Duration::from_secs(15);
 /// A response goes on for as long as its reader takes so many octets in such a time: 1 KiB/s.
 const PROGRESS_BYTES: usize = 20 * 1024;
 const PROGRESS_EVERY: Duration = Duration::from_secs(20);
-/// A phone's own file is out within this, however fast its reader is: a request that began inside a release window may
-/// end after it, but not at any time.
-const OWN_FILE_MAX: Duration = Duration::from_mins(2);
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +92,7 @@ impl Pace {
             Phase::Head { since } => since + HEAD_MAX,
             Phase::Answer { since } => since + REQUEST_MAX,
             Phase::Response { since, kind: Kind::Own, mark, .. } => {
-                (mark + PROGRESS_EVERY).min(since + OWN_FILE_MAX)
+                (mark + PROGRESS_EVERY).min(since + SENDING_MAX)
             }
             Phase::Response { kind: Kind::Static, mark, .. } => mark + PROGRESS_EVERY,
         }

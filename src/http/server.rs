@@ -2,44 +2,46 @@
 //! end: hyper's own timer counts a quiet connection as an unfinished head and does not see a reader that has stopped.
 
 mod crowd;
+mod custody;
 mod wire;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Fuse};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::crowd::{Crowd, Place};
+use self::custody::{Delivery, Fate};
 use self::wire::Wire;
 use super::decide::{self, Verb, not_found, refused_method, reply};
 use super::pace::{Kind, Pace};
 use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::interfaces::Interfaces;
-use crate::net::sys::unacknowledged_bytes;
-use crate::provision::{Answer, Desk, FileRequest, Handed, Receipt, Want};
+use crate::provision::{Answer, Desk, FileRequest, Handed, Want};
 
 /// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
 /// costs a phone one second; the kernel caps it at `net.core.somaxconn`.
@@ -198,12 +200,18 @@ fn open_door(
 /// One connection and what is known of it.
 struct Connection {
     shared: Arc<Shared>,
+    /// Before `progress`, because fields are dropped in their order: the socket is closed while the receipt of what was
+    /// sent through it still keeps the phone's neighbour entry.
     stream: TcpStream,
     peer: IpAddr,
     local: IpAddr,
     interface: Option<u32>,
     place: Place,
     progress: Mutex<Progress>,
+    /// A file with passwords begins to leave.
+    begun: Notify,
+    /// A file with passwords has arrived.
+    settled: Notify,
 }
 
 /// Where the connection stands.
@@ -211,9 +219,13 @@ struct Progress {
     pace: Pace,
     /// Whether the body of the present response has been taken to be sent.
     body_taken: bool,
-    /// The file that is on its way, or out and not known to have arrived.
-    delivery: Option<(FileRequest, Receipt)>,
+    delivery: Option<Delivery>,
 }
+
+/// Nothing is said, and the connection is closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the request is met with silence")]
+struct Silence;
 
 impl Connection {
     fn new(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, place: Place) -> Arc<Self> {
@@ -226,7 +238,8 @@ impl Connection {
         });
         let now = shared.clock.instant();
         let progress = Mutex::new(Progress { pace: Pace::new(now), body_taken: false, delivery: None });
-        Arc::new(Self { shared, stream, peer, local, interface, place, progress })
+        let (begun, settled) = (Notify::new(), Notify::new());
+        Arc::new(Self { shared, stream, peer, local, interface, place, progress, begun, settled })
     }
 
     async fn serve(self: Arc<Self>) {
@@ -236,13 +249,16 @@ impl Connection {
             return;
         };
         self.progress().pace = Pace::new(self.now());
-        self.converse().await;
+        let fate = self.converse().await;
         drop(turn);
-        self.settle().await;
+        match fate {
+            Some(fate) => self.release(fate),
+            None => self.settle().await,
+        }
     }
 
-    /// Requests and responses, until one side has enough.
-    async fn converse(self: &Arc<Self>) {
+    /// Requests and responses, until one side has enough, or a file with passwords has met a fate that ends everything.
+    async fn converse(self: &Arc<Self>) -> Option<Fate> {
         let service = service_fn(|request| Arc::clone(self).answer(request));
         let mut hyper = pin!(
             http1::Builder::new()
@@ -255,6 +271,7 @@ impl Connection {
         let mut alarm = pin!(sleep_until(self.deadline().into()));
         let mut stopping = pin!(self.shared.stopping.cancelled());
         let mut told = false;
+        let mut fate: Fuse<BoxFuture<'_, Fate>> = Fuse::terminated();
         loop {
             tokio::select! {
                 biased;
@@ -262,8 +279,13 @@ impl Connection {
                     if let Err(error) = ended {
                         debug!("Connection of {}: {error}", self.peer);
                     }
-                    return;
+                    return None;
                 }
+                () = self.begun.notified() => fate = Arc::clone(self).fate().boxed().fuse(),
+                met = &mut fate => match met {
+                    Fate::Arrived => self.release(met),
+                    Fate::Locked | Fate::Overdue | Fate::Gone => return Some(met),
+                },
                 () = &mut stopping, if !told => {
                     told = true;
                     hyper.as_mut().graceful_shutdown();
@@ -272,7 +294,8 @@ impl Connection {
                 () = &mut alarm => {
                     let deadline = self.deadline();
                     if deadline <= self.now() {
-                        return self.close_late();
+                        self.close_late();
+                        return None;
                     }
                     alarm.as_mut().reset(deadline.into());
                 }
@@ -282,18 +305,16 @@ impl Connection {
 
     /// The peer has used up its time. What it does not take is not kept for it.
     fn close_late(&self) {
-        let mut progress = self.progress();
-        if progress.pace.is_responding() {
-            progress.delivery = None;
+        if self.progress().pace.is_responding() {
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
         debug!("Closed a connection of {}: it took too long", self.peer);
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Outgoing>, Infallible> {
-        self.settle_earlier();
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Outgoing>, Silence> {
+        self.settle_earlier().await;
         let mut response = match Verb::of(request.method()) {
-            Some(verb) => self.answer_for(verb, &request).await,
+            Some(verb) => self.answer_for(verb, &request).await?,
             None => refused_method(),
         };
         if self.place.is_wanted() {
@@ -307,8 +328,8 @@ impl Connection {
         Ok(response.map(|bytes| Outgoing { bytes, connection: self }))
     }
 
-    async fn answer_for(&self, verb: Verb, request: &Request<Incoming>) -> Response<Bytes> {
-        let Some(path) = decide::name(request.uri().path()) else { return not_found() };
+    async fn answer_for(&self, verb: Verb, request: &Request<Incoming>) -> Result<Response<Bytes>, Silence> {
+        let Some(path) = decide::name(request.uri().path()) else { return Ok(not_found()) };
         let file = FileRequest {
             path,
             user_agent: decide::user_agent(request.headers()),
@@ -320,62 +341,54 @@ impl Connection {
             known: decide::known_tags(request.headers()),
         };
         let mut answer = self.shared.desk.answer(&file).await;
-        let receipt = match &mut answer {
-            Answer::File(body) => body.receipt.take(),
-            Answer::Known(_)
-            | Answer::Head(_)
-            | Answer::NotFound
-            | Answer::Forbidden
-            | Answer::Unavailable
-            | Answer::Silence => None,
-        };
+        if let Answer::Silence = answer {
+            return Err(Silence);
+        }
+        let receipt = if let Answer::File(body) = &mut answer { body.receipt.take() } else { None };
         let response = reply(verb, request.headers(), answer);
-        if let Some(receipt) = receipt {
-            let handed = match verb {
-                _ if response.status() == StatusCode::NOT_MODIFIED => Handed::Known,
-                Verb::Get => Handed::Sent,
-                Verb::Head => Handed::Head,
-            };
-            self.shared.desk.handed(&file, &receipt, handed);
-            if verb == Verb::Get && response.status() == StatusCode::OK {
-                self.progress().delivery = Some((file, receipt));
-            }
+        let Some(receipt) = receipt else { return Ok(response) };
+        if verb == Verb::Head {
+            self.shared.desk.handed(&file, &receipt, Handed::Head);
+            return Ok(response);
         }
-        response
-    }
-
-    /// A new request proves that the response before it has arrived.
-    fn settle_earlier(&self) {
-        let mut progress = self.progress();
-        progress.pace.asked(self.now());
-        let arrived = progress.delivery.take();
-        drop(progress);
-        if let Some((file, receipt)) = arrived {
-            self.shared.desk.delivered(&file, receipt);
+        if receipt.revoked().is_cancelled() {
+            self.shared.desk.handed(&file, &receipt, Handed::Part);
+            return Err(Silence);
         }
+        if !receipt.is_secret() {
+            self.shared.desk.handed(&file, &receipt, Handed::Sent);
+        }
+        if let Err(error) = self.begin(file, receipt) {
+            warn!("Cannot send {} its file: its socket takes no options: {error}", self.peer);
+            return Err(Silence);
+        }
+        Ok(response)
     }
 
     /// The connection is over: whether its last file has arrived, the kernel knows by the acknowledgements, which may
     /// still be on their way.
-    async fn settle(&self) {
-        let Some((file, receipt)) = self.take_sent() else { return };
+    async fn settle(self: &Arc<Self>) {
+        match self.has_secrets() {
+            None => {}
+            Some(true) if self.progress().delivery.as_ref().is_some_and(|delivery| delivery.is_out) => {
+                let fate = Arc::clone(self).fate().await;
+                self.release(fate);
+            }
+            Some(true) => self.release(Fate::Gone),
+            Some(false) => self.settle_plain().await,
+        }
+    }
+
+    async fn settle_plain(&self) {
+        let Some(delivery) = self.progress().delivery.take().filter(|delivery| delivery.is_out) else {
+            return;
+        };
         if !self.is_acknowledged() {
             let _ = tokio::time::timeout(LAST_ACKNOWLEDGEMENT_WAIT, self.peer_closed()).await;
         }
         if self.is_acknowledged() {
-            self.shared.desk.delivered(&file, receipt);
+            self.shared.desk.delivered(&delivery.file, delivery.receipt);
         }
-    }
-
-    /// The last file, if the kernel has taken all of it.
-    fn take_sent(&self) -> Option<(FileRequest, Receipt)> {
-        let mut progress = self.progress();
-        let delivery = progress.delivery.take();
-        delivery.filter(|_| !progress.pace.is_responding())
-    }
-
-    fn is_acknowledged(&self) -> bool {
-        unacknowledged_bytes(self.stream.as_fd()).is_ok_and(|octets| octets == 0)
     }
 
     /// Waits for the peer's end of the connection; whatever it still says is thrown away.

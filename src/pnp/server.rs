@@ -29,6 +29,7 @@ use tracing::{debug, warn};
 use self::ear::Ear;
 use self::worker::Worker;
 use super::message::DATAGRAM_BYTES_MAX;
+use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy, EntropyError};
 use crate::config::{AdoptConfig, PnpConfig, PnpReceive};
 use crate::net::interfaces::Interfaces;
@@ -78,6 +79,8 @@ pub struct PnpParts {
     /// Where sightings go, to be written in batches. When nobody takes them, they are dropped and counted: a phone is
     /// never kept waiting for the database.
     pub sightings: mpsc::Sender<Heard>,
+    /// Where it is said that somebody asks in the name of a phone.
+    pub alarms: Alarms,
 }
 
 /// What has happened since the start.
@@ -317,6 +320,7 @@ mod tests {
     use tokio::net::UdpSocket;
 
     use super::*;
+    use crate::alarm::AlarmKind;
     use crate::clock::Timestamp;
     use crate::config::AdoptPolicy;
     use crate::device::Mac;
@@ -336,6 +340,7 @@ mod tests {
         reply_port: u16,
         counters: Arc<Counters>,
         sightings: mpsc::Receiver<Heard>,
+        alarms: Alarms,
         cancel: CancellationToken,
         _folder: tempfile::TempDir,
     }
@@ -357,6 +362,7 @@ mod tests {
         let store =
             Store::open(&url, Vault::with_key([7; 32]), clock.clone(), Entropy::System).await.unwrap();
         let (sender, sightings) = mpsc::channel(100);
+        let alarms = Alarms::default();
         let neighbour = |last, mac: &str| (IpAddr::from([127, 0, 0, last]), mac.parse().unwrap());
         let neighbours =
             [neighbour(99, "000413000099"), neighbour(9, "000413aabbcc"), neighbour(10, "000413aabbdd")];
@@ -372,11 +378,12 @@ mod tests {
             clock,
             entropy: Entropy::System,
             sightings: sender,
+            alarms: alarms.clone(),
         })?;
         let cancel = CancellationToken::new();
         let (group, reply_port, counters) = (server.group(), server.reply_port(), server.counters());
         tokio::spawn(server.run(cancel.clone()));
-        Ok(Bench { store, group, reply_port, counters, sightings, cancel, _folder: folder })
+        Ok(Bench { store, group, reply_port, counters, sightings, alarms, cancel, _folder: folder })
     }
 
     impl Drop for Bench {
@@ -574,6 +581,9 @@ mod tests {
         assert_eq!(next_outcome(&mut bench).await, impostor);
         assert!(liar.hears_nothing().await && silent.hears_nothing().await && phone.hears_nothing().await);
         assert_eq!(bench.counters.impostors.load(Ordering::Relaxed), 3);
+        let (alarms, _) = bench.alarms.take();
+        assert!(alarms.iter().all(|counted| counted.alarm.kind == AlarmKind::Impostor), "{alarms:?}");
+        assert_eq!(alarms.len(), 3, "silence is none");
         let inventory = bench.store.inventory();
         assert!(inventory.device("000413eeeeee".parse().unwrap()).is_none(), "nobody comes to wait by a lie");
     }
@@ -686,6 +696,7 @@ mod tests {
             clock: Clock::System,
             entropy: Entropy::System,
             sightings: mpsc::channel(1).0,
+            alarms: Alarms::default(),
         };
         let Err(error) = PnpServer::bind(parts) else { panic!("the port was free") };
         assert!(error.to_string().contains("set pnp.reply_port to a free port"), "{error}");

@@ -11,8 +11,10 @@ use super::error::{ProfileError, line_of};
 use super::model::{ANY, Models};
 use super::origin::VendorFiles;
 use super::path::PathPattern;
+use super::preamble::CommentForm;
 use super::range::MacRange;
 use super::recogniser::{self, Example, Recogniser};
+use super::release::Release;
 use super::rendered::SecretForm;
 use super::schema::{FileToml, MatchToml, ModelToml, ProfileToml, SCHEMA, Scope, Text};
 use super::template::{Maps, Templates};
@@ -101,6 +103,7 @@ impl<'f> Draft<'f> {
                 inherited.map(|file| ProfileFile { inherited: true, ..file.clone() }).collect();
             files.extend(inherited);
         }
+        let release = Release::read(toml.release.as_ref(), parent, &files, &mut findings);
         let pnp = match &toml.pnp {
             Some(pnp) => findings.parsed(&pnp.url, "pnp.url", pnp_url),
             None => parent.and_then(|parent| parent.pnp.clone()),
@@ -121,6 +124,7 @@ impl<'f> Draft<'f> {
         Ok(Profile {
             vendor: Vendor::new(&self.files.vendor),
             display_name: toml.display_name.clone(),
+            release,
             retention: toml.retention.or(parent.map(Profile::retention)).unwrap_or_default(),
             reach: toml.reach.clone().or(parent.map(|parent| parent.reach.clone())).unwrap_or_default(),
             pnp,
@@ -168,21 +172,27 @@ fn pnp_url(text: &str) -> Result<PnpUrl, String> {
 }
 
 /// Findings in one `profile.toml`, collected so that its author sees all of them at once.
-struct Findings<'t> {
+pub(super) struct Findings<'t> {
     file: String,
     text: &'t str,
     errors: Vec<ProfileError>,
 }
 
 impl Findings<'_> {
-    fn push(&mut self, key: &str, span: Option<Range<usize>>, message: impl Into<String>, remedy: &str) {
+    pub(super) fn push(
+        &mut self,
+        key: &str,
+        span: Option<Range<usize>>,
+        message: impl Into<String>,
+        remedy: &str,
+    ) {
         let file = format!("{}/profile.toml", self.file);
         let line = line_of(self.text, span);
         self.errors.push(ProfileError::new(&file, message, remedy).key(key).line(line));
     }
 
     /// Parses a text; what it says of itself when it cannot is the finding.
-    fn parsed<T, E: ToString>(
+    pub(super) fn parsed<T, E: ToString>(
         &mut self,
         text: &Spanned<String>,
         key: &str,
@@ -262,6 +272,14 @@ impl Findings<'_> {
             Some(text) => self.parsed(text, &key("secret_form"), secret_form),
             None => secret_form(table.format.secret_form()).ok(),
         };
+        let comment = match &table.comment {
+            Some(text) if text.get_ref().is_empty() => None,
+            Some(text) => self.parsed(text, &key("comment"), CommentForm::parse),
+            None => table.format.comment_form().and_then(|form| CommentForm::parse(form).ok()),
+        };
+        let requires =
+            table.requires.iter().filter_map(|text| self.parsed(text, &key("requires"), recogniser::compile));
+        let requires = requires.collect();
         let path = self.parsed(&table.path, &key("path"), str::parse::<PathPattern>)?;
         let scope = self.scope(&path, table, &key("scope"));
         if scope != Scope::Device && !table.secrets.is_empty() {
@@ -277,8 +295,10 @@ impl Findings<'_> {
                 .content_type
                 .clone()
                 .unwrap_or_else(|| table.format.content_type().to_owned()),
-            secrets: table.secrets.clone(),
+            secrets: table.secrets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
             form: form?,
+            comment,
+            requires,
             models: names(&table.models),
             families: names(&table.families),
             scope,
@@ -380,6 +400,8 @@ mod tests {
         check(&file("scope = 'site'\n"), "file[0].scope: is not device, yet the path has the MAC");
         check(&file("secret_form = 'x'\n"), "file[0].secret_form: does not have {value}");
         check(&file("secrets = ['wifi']\n"), "unknown variant `wifi`");
+        check(&file("comment = 'x'\n"), "file[0].comment: does not have {text} in it");
+        check(&file("requires = ['(']\n"), "file[0].requires: is no regular expression");
         check(&format!("{}{}", file(""), file("")), "file[1].path: is '{mac}.x', as another file's");
         check(
             &file("").replace("'t'", "'u'"),

@@ -126,6 +126,11 @@ impl Case {
         }
     }
 
+    /// All its secrets.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = (Slot, &Secret)> {
+        self.secrets.iter().map(|(slot, secret)| (*slot, secret))
+    }
+
     /// The secret for a slot, if the case has one.
     pub fn secret(&self, slot: Slot) -> Option<Secret> {
         self.secrets.get(&slot).cloned()

@@ -1,16 +1,19 @@
 //! What `offhook profile check` checks, and every test run with it: patterns keep what their examples and rejects
 //! promise, no vendor claims another's phones, and every file renders for every model.
 
-use super::Profile;
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::case::blank_device;
 use super::catalog::Catalog;
 use super::error::ProfileError;
 use super::identify::Clue;
 use super::origin::Origin;
 use super::recogniser::{Example, Recogniser};
-use super::schema::Scope;
+use super::schema::{Retention, Scope};
 use super::subject::{Site, Subject};
+use super::{FileId, Profile, proof};
 use crate::device::{Account, Device, Key, KeyKind, Line, Mac};
+use crate::secret::SecretKind;
 
 /// What was checked, and what is wrong.
 #[derive(Debug, Default, serde::Serialize)]
@@ -25,6 +28,8 @@ pub struct Report {
     pub cases: usize,
     /// Cases whose expected files were written anew.
     pub blessed: Vec<String>,
+    /// What a person should know although nothing is wrong.
+    pub notes: Vec<String>,
     /// What is wrong, nothing if all is well.
     pub errors: Vec<ProfileError>,
 }
@@ -32,12 +37,13 @@ pub struct Report {
 impl Report {
     /// Takes in what was found at another place.
     pub fn add(&mut self, other: Self) {
-        let Self { profiles, examples, files, cases, blessed, errors } = other;
+        let Self { profiles, examples, files, cases, blessed, notes, errors } = other;
         self.profiles += profiles;
         self.examples += examples;
         self.files += files;
         self.cases += cases;
         self.blessed.extend(blessed);
+        self.notes.extend(notes);
         self.errors.extend(errors);
     }
 }
@@ -45,12 +51,30 @@ impl Report {
 /// Checks every profile of an origin, without comparing its cases.
 pub fn check_all(origin: &Origin) -> Report {
     let (catalog, errors) = Catalog::of_origin(origin);
+    check_catalog(&catalog, errors)
+}
+
+/// Checks the profiles of a catalog, in whose making these errors were found.
+pub(super) fn check_catalog(catalog: &Catalog, errors: Vec<ProfileError>) -> Report {
     let mut report = Report { profiles: catalog.profiles().count(), errors, ..Report::default() };
     for profile in catalog.profiles() {
-        check_patterns(profile, &catalog, &mut report);
+        check_patterns(profile, catalog, &mut report);
         check_models(profile, &mut report);
+        report.notes.extend(retention_note(profile));
     }
     report
+}
+
+/// Whoever serves phones that lose their passwords should know that these travel every time.
+fn retention_note(profile: &Profile) -> Option<String> {
+    let replace = profile.retention() == Retention::Replace && profile.files().next().is_some();
+    replace.then(|| {
+        format!(
+            "{}: REPLACE: a phone loses what its file does not name, so its passwords go with every configuration, \
+             behind the check of who asks",
+            profile.vendor()
+        )
+    })
 }
 
 /// The name of a profile's own file, for findings.
@@ -122,12 +146,14 @@ fn check_example(
     }
 }
 
-/// Every file must render for every model, with lines and keys of all kinds.
+/// Every file must render for every model, with lines and keys of all kinds, and ask for the secrets that it declares: a
+/// release opens what is declared, and a kind that never leaves would look like one that was not fetched.
 fn check_models(profile: &Profile, report: &mut Report) {
     let Some(mac) = Mac::new([0x02, 0, 0, 0, 0, 1]) else { return };
     let site = Site { timezone: "Europe/Berlin".to_owned(), vlan: Some(20), ..Site::default() };
     let model_names = profile.models().map(|model| Some(model.name.as_str()));
     let names: Vec<Option<&str>> = model_names.chain([None]).collect();
+    let mut asked: BTreeMap<FileId, BTreeSet<SecretKind>> = BTreeMap::new();
     for name in names {
         let device = profile.sample_device(mac, name);
         for (id, file) in profile.files_for(name) {
@@ -140,13 +166,31 @@ fn check_models(profile: &Profile, report: &mut Report) {
                 host: "192.0.2.1",
                 base: "http://192.0.2.1:8480/",
             };
-            if let Err(error) = profile.render(id, &subject) {
+            let wrong: Vec<String> = match profile.render(id, &subject) {
+                Ok(rendered) => {
+                    asked.entry(id).or_default().extend(rendered.slots().map(|slot| slot.kind));
+                    proof::lacks(file, &rendered.plain()).collect()
+                }
+                Err(error) => {
+                    asked.entry(id).or_default().extend(profile.secret_kinds(id));
+                    vec![error.to_string()]
+                }
+            };
+            for wrong in wrong {
                 let model = name.unwrap_or("an unknown model");
-                let message = format!("for {model}: {error}");
+                let message = format!("for {model}: {wrong}");
                 let finding =
                     ProfileError::new(&at(profile), message, "correct the template or the model's table");
                 report.errors.push(finding.key(format!("file {}", file.path())));
             }
+        }
+    }
+    for (id, asked) in asked {
+        for kind in profile.secret_kinds(id).iter().filter(|kind| !asked.contains(kind)) {
+            let message = format!("declares {kind} among its secrets, but asks for none with any model");
+            let remedy = "take it out of the file's secrets, or give it a secret_param in the template";
+            let key = format!("file {}", profile.file(id).path());
+            report.errors.push(ProfileError::new(&at(profile), message, remedy).key(key));
         }
     }
 }

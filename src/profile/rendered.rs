@@ -1,11 +1,14 @@
 //! A rendered file whose secrets are still slots. It can be kept, compared and shown; only [`Rendered::fill`] makes
 //! bytes with secrets in them, and those wipe themselves.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use regex::Regex;
 use zeroize::Zeroizing;
 
 use super::escape::{ControlCharacter, EscapeError};
+use super::preamble::CommentForm;
 use super::schema::Format;
 use super::template::{Drawing, MARK_CLOSE, MARK_OPEN, SlotCall};
 use crate::secret::{Secret, SecretKind};
@@ -19,11 +22,14 @@ pub struct Rendered {
     pieces: Vec<Piece>,
     notes: Vec<String>,
     format: Format,
+    comment: Option<CommentForm>,
     /// The media type to send it as.
     pub content_type: String,
 }
 
-/// A place for a secret.
+/// A place for a secret, and at the same time which secret: the device's own of a kind, or the SIP password of one line.
+/// A file may hold the same one in several places (snom's `http_pass` and `webserver_admin_password`); they leave, or
+/// stay, together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
     /// Which secret.
@@ -65,6 +71,18 @@ pub enum RenderError {
         /// The name.
         name: String,
     },
+    /// A slot whose line or element is one that the profile rejects.
+    #[error(
+        "{file}: the secret stands as `{shown}`, which release.rejects in profile.toml forbids ({pattern}); correct the template"
+    )]
+    Rejected {
+        /// The file's path pattern.
+        file: String,
+        /// The line or element, its secret masked.
+        shown: String,
+        /// The pattern that it matches.
+        pattern: String,
+    },
     /// A secret with a character that would break out of its place.
     #[error("the {kind} secret {reason}")]
     Secret {
@@ -85,7 +103,7 @@ pub enum RenderError {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+pub(super) enum Piece {
     Text(String),
     Slot(SlotPiece),
 }
@@ -95,8 +113,8 @@ enum Piece {
 pub(super) struct SlotPiece {
     pub(super) slot: Slot,
     pub(super) name: String,
-    before: String,
-    after: String,
+    pub(super) before: String,
+    pub(super) after: String,
 }
 
 /// How the secrets of a file may stand in it.
@@ -107,6 +125,9 @@ pub(super) struct SlotRules<'a> {
     pub(super) content_type: &'a str,
     pub(super) kinds: &'a [SecretKind],
     pub(super) form: &'a SecretForm,
+    pub(super) comment: Option<&'a CommentForm>,
+    /// What no secret's line or element may match.
+    pub(super) rejects: &'a [Regex],
 }
 
 /// A secret's form: the text around `{value}`, with `{name}` and `{attributes}` in it.
@@ -148,13 +169,19 @@ impl Rendered {
             pieces: cutter.pieces,
             notes: drawing.trace.notes,
             format: rules.format,
+            comment: rules.comment.cloned(),
             content_type: rules.content_type.to_owned(),
         })
     }
 
-    /// Every place for a secret, in the file's order.
+    /// Every place for a secret, in the file's order; one that stands in several places comes as often.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
         self.slot_pieces().map(|piece| piece.slot)
+    }
+
+    /// Every secret that the file has a place for, each once: what a release decides about.
+    pub fn slot_set(&self) -> BTreeSet<Slot> {
+        self.slots().collect()
     }
 
     /// What the template wants people to know.
@@ -167,26 +194,28 @@ impl Rendered {
         self.text_pieces().collect()
     }
 
-    /// The file with the secrets that `open` hands out. Where it hands out none, or an empty one, the slot is gone: an
-    /// empty password is never sent.
+    /// The file with the secrets that `open` hands out; it is asked once for each of [`Self::slot_set`], in the file's
+    /// order. Where it hands out none, or an empty one, the slot is gone: an empty password is never sent.
     pub fn fill(
         &self,
         mut open: impl FnMut(Slot) -> Option<Secret>,
     ) -> Result<Zeroizing<String>, RenderError> {
-        let secrets: Vec<Option<Secret>> =
-            self.slots().map(|slot| open(slot).filter(|secret| !secret.is_empty())).collect();
-        let longest = |secret: &Option<Secret>| secret.as_ref().map_or(0, |secret| secret.expose().len() * 6);
+        let mut secrets: BTreeMap<Slot, Option<Secret>> = BTreeMap::new();
+        for slot in self.slots() {
+            secrets.entry(slot).or_insert_with(|| open(slot).filter(|secret| !secret.is_empty()));
+        }
+        let secret = |slot: Slot| secrets.get(&slot).and_then(Option::as_ref);
+        let longest = |slot: Slot| secret(slot).map_or(0, |secret| secret.expose().len() * 6);
         // Room for everything from the start: a growing buffer would leave copies of secrets behind unwiped.
-        let room = self.shape_bytes() + secrets.iter().map(longest).sum::<usize>();
+        let room = self.shape_bytes() + self.slots().map(longest).sum::<usize>();
         let mut filled = Zeroizing::new(String::with_capacity(room));
-        let mut secrets = secrets.into_iter();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => filled.push_str(text),
                 Piece::Slot(piece) => {
-                    let Some(secret) = secrets.next().flatten() else { continue };
+                    let Some(secret) = secret(piece.slot) else { continue };
                     filled.push_str(&piece.before);
-                    write_secret(self.format, piece.slot.kind, &secret, &mut filled)?;
+                    write_secret(self.format, piece.slot.kind, secret, &mut filled)?;
                     filled.push_str(&piece.after);
                 }
             }
@@ -215,8 +244,21 @@ impl Rendered {
         })
     }
 
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// The same file with these pieces.
+    pub(super) fn with_pieces(&self, pieces: Vec<Piece>) -> Self {
+        Self { pieces, ..self.clone() }
+    }
+
     pub(super) fn format(&self) -> Format {
         self.format
+    }
+
+    pub(super) fn comment(&self) -> Option<&CommentForm> {
+        self.comment.as_ref()
     }
 
     fn text_pieces(&self) -> impl Iterator<Item = &str> {
@@ -285,6 +327,11 @@ impl Cutter {
             (None, _) | (_, None) => tail.truncate(tail.trim_end_matches(['\r', '\n']).len()),
         }
         self.end_text();
+        let shown = format!("{before}{MASK}{tail}");
+        if let Some(pattern) = rules.rejects.iter().find(|pattern| pattern.is_match(&shown)) {
+            let (file, shown) = (rules.file.to_owned(), shown.trim().to_owned());
+            return Err(RenderError::Rejected { file, shown, pattern: pattern.to_string() });
+        }
         let slot = Slot { kind: call.kind, line: call.line };
         self.pieces.push(Piece::Slot(SlotPiece { slot, name: call.name.clone(), before, after: tail }));
         Ok(rest)
@@ -350,10 +397,19 @@ mod tests {
             slot(SecretKind::Webui, None, "web"),
             slot(SecretKind::Menu, None, "pin"),
             slot(SecretKind::Sip, Some(1), "a<b"),
+            slot(SecretKind::Sip, Some(1), "rejected"),
         ];
         let text = text.replace('[', "\u{1}").replace(']', "\u{2}");
         let form = SecretForm::parse(format.secret_form()).unwrap();
-        let rules = SlotRules { file: "x", format, content_type: "t", kinds: &KINDS, form: &form };
+        let rules = SlotRules {
+            file: "x",
+            format,
+            content_type: "t",
+            kinds: &KINDS,
+            form: &form,
+            comment: None,
+            rejects: &[Regex::new("rejected").unwrap()],
+        };
         Rendered::cut(Drawing { text, trace: Trace { slots, notes: Vec::new() } }, &rules)
     }
 
@@ -415,6 +471,21 @@ mod tests {
             Err(RenderError::Undeclared { kind: SecretKind::Menu, .. })
         ));
         assert!(matches!(cut(Format::Xml, "[3]"), Err(RenderError::SlotName { .. })));
+        let error = cut(Format::Line, "a\n[4]\n").unwrap_err().to_string();
+        assert!(error.contains("x: the secret stands as `rejected = ********`"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_in_several_places_is_asked_for_once() {
+        let rendered = cut(Format::Line, "[0]\n[1]\nb\n[0]\n").unwrap();
+        let mut asked = Vec::new();
+        let filled = rendered.fill(|slot| {
+            asked.push(slot.kind);
+            Some(Secret::new(format!("s{}", asked.len())))
+        });
+        assert_eq!(filled.unwrap().as_str(), "p1 = s1\nweb = s2\nb\np1 = s1\n");
+        assert_eq!(asked, [SecretKind::Sip, SecretKind::Webui]);
+        assert_eq!((rendered.slots().count(), rendered.slot_set().len()), (3, 2));
     }
 
     #[test]

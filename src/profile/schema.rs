@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::device::Source;
+use crate::release::CloseOn;
 use crate::secret::SecretKind;
 
 /// The schema this program reads.
@@ -23,6 +24,7 @@ pub(super) struct ProfileToml {
     pub(super) pnp: Option<PnpToml>,
     pub(super) dhcp: Option<Dhcp>,
     pub(super) retention: Option<Retention>,
+    pub(super) release: Option<ReleaseToml>,
     pub(super) reach: Option<Reach>,
     pub(super) manual: Option<ManualToml>,
     #[serde(default, rename = "match")]
@@ -84,6 +86,26 @@ impl Retention {
             Self::Replace => "replace",
         }
     }
+}
+
+/// `[release]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ReleaseToml {
+    pub(super) alias: BTreeMap<SecretKind, Spanned<SecretKind>>,
+    pub(super) rejects: Vec<Spanned<String>>,
+    pub(super) sip: ReleaseKindToml,
+    pub(super) menu: ReleaseKindToml,
+    pub(super) webui: ReleaseKindToml,
+    pub(super) prov: ReleaseKindToml,
+}
+
+/// `[release.KIND]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ReleaseKindToml {
+    pub(super) window: Option<Spanned<String>>,
+    pub(super) close_on: Option<CloseOn>,
 }
 
 /// By which ways a vendor's phones can be reached.
@@ -170,6 +192,9 @@ pub(super) struct FileToml {
     #[serde(default)]
     pub(super) secrets: Vec<SecretKind>,
     pub(super) secret_form: Option<Spanned<String>>,
+    pub(super) comment: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) requires: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) models: Vec<Spanned<String>>,
     #[serde(default)]

@@ -1,5 +1,4 @@
-//! Cases on trial: every file of every case byte for byte, and, whatever stands in the case, that no combination of
-//! released and withheld secrets leaks one, leaves an empty password behind, or breaks the file.
+//! Cases on trial: every file of every case byte for byte, and what [`proof`] shows of it whatever stands in the case.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,13 +7,9 @@ use super::catalog::Catalog;
 use super::check::{Report, at};
 use super::error::{ProfileError, line_of};
 use super::origin::{Origin, VendorFiles, write_case};
-use super::rendered::{Rendered, Slot};
-use super::schema::{Format, Scope};
+use super::proof;
+use super::schema::Scope;
 use super::{FileId, Profile};
-use crate::secret::{Secret, SecretKind};
-
-/// Words in the name of a parameter that holds a password.
-const PASSWORD_WORDS: [&str; 4] = ["pass", "pswd", "passwd", "secret"];
 
 /// Renders every case and compares it with its expected files.
 pub fn test_all(origin: &Origin) -> Report {
@@ -32,7 +27,8 @@ fn run(origin: &Origin, bless: bool) -> Report {
     try_all(&catalog, errors, &folders, bless.then_some(origin))
 }
 
-fn try_all(
+/// Tries the cases of these folders, from which the catalog was made.
+pub(super) fn try_all(
     catalog: &Catalog,
     errors: Vec<ProfileError>,
     folders: &[VendorFiles],
@@ -86,7 +82,9 @@ impl Trial<'_> {
                     continue;
                 }
             };
-            for wrong in proof(&rendered) {
+            let found = proof::of_rendered(&rendered);
+            let of_case = proof::of_case(&rendered, &case, self.profile.file(id));
+            for wrong in found.into_iter().chain(of_case) {
                 self.finding(&format!("tests/{name}.toml"), format!("{file_name}: {wrong}"), None);
             }
             match rendered.fill(|slot| case.secret(slot)) {
@@ -191,104 +189,6 @@ fn difference(expected: &[u8], made: &[u8]) -> Option<(usize, String)> {
     let shown =
         |lines: &[String]| lines.get(at).map_or("the end of the file".to_owned(), |line| format!("`{line}`"));
     Some((at + 1, format!("expected {}, made {}", shown(&expected), shown(&made))))
-}
-
-/// What is wrong with a rendered file under any combination of released kinds of secrets.
-fn proof(rendered: &Rendered) -> Vec<String> {
-    let kinds: Vec<SecretKind> =
-        rendered.slots().map(|slot| slot.kind).collect::<BTreeSet<_>>().into_iter().collect();
-    let names: BTreeSet<String> = rendered.slot_pieces().map(|piece| piece.name.clone()).collect();
-    let mut wrong = Vec::new();
-    let full = filled(rendered, &kinds);
-    for choice in 0..1usize << kinds.len() {
-        let released: Vec<SecretKind> = kinds
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| choice >> bit & 1 == 1)
-            .map(|(_, kind)| *kind)
-            .collect();
-        let text = filled(rendered, &released);
-        let told: Vec<&str> = released.iter().map(|kind| kind.as_str()).collect();
-        let with =
-            if told.is_empty() { "without secrets".to_owned() } else { format!("with {}", told.join(", ")) };
-        for kind in kinds.iter().filter(|kind| !released.contains(kind)) {
-            if text.contains(&format!("CANARY-{kind}")) {
-                wrong.push(format!("{with} it holds a {kind} secret"));
-            }
-        }
-        if released.is_empty() && text != rendered.plain() {
-            wrong.push("without secrets it is not its plain self".to_owned());
-        }
-        if !is_full_with_gaps(&text, &full) {
-            wrong.push(format!("{with} it differs in more than its secrets"));
-        }
-        wrong.extend(malformed(rendered.format(), &text).map(|why| format!("{with} it is malformed: {why}")));
-        wrong.extend(
-            empty_passwords(rendered.format(), &text, &names).map(|name| format!("{with} {name} is empty")),
-        );
-    }
-    wrong
-}
-
-fn filled(rendered: &Rendered, released: &[SecretKind]) -> String {
-    let canary = |slot: Slot| {
-        let line = slot.line.unwrap_or_default();
-        released.contains(&slot.kind).then(|| Secret::new(format!("CANARY-{}-{line}&<\"'>", slot.kind)))
-    };
-    rendered.fill(canary).map(|text| text.to_string()).unwrap_or_default()
-}
-
-/// Whether `text` is `full` with something left out, and nothing added or changed.
-fn is_full_with_gaps(text: &str, full: &str) -> bool {
-    let mut rest = full.chars();
-    text.chars().all(|c| rest.any(|other| other == c))
-}
-
-fn malformed(format: Format, text: &str) -> Option<String> {
-    match format {
-        Format::Xml => roxmltree::Document::parse(text).err().map(|error| error.to_string()),
-        Format::Json => serde_json::from_str::<serde_json::Value>(text).err().map(|error| error.to_string()),
-        Format::Line | Format::Plain => None,
-    }
-}
-
-/// A parameter that should hold a password and holds nothing: many phones would take that for "no password".
-fn empty_passwords(format: Format, text: &str, slots: &BTreeSet<String>) -> Option<String> {
-    let is_password = |name: &str| {
-        let lower = name.to_ascii_lowercase();
-        slots.contains(name) || PASSWORD_WORDS.iter().any(|word| lower.contains(word))
-    };
-    match format {
-        Format::Line | Format::Plain => text.lines().find_map(|line| {
-            let (name, value) = line.split_once('=')?;
-            (value.trim().is_empty() && is_password(name.trim())).then(|| name.trim().to_owned())
-        }),
-        Format::Xml => {
-            let document = roxmltree::Document::parse(text).ok()?;
-            let empty = |node: &roxmltree::Node<'_, '_>| {
-                node.is_element()
-                    && is_password(node.tag_name().name())
-                    && !node.has_children()
-                    && node.attribute("value").is_none_or(str::is_empty)
-            };
-            document.descendants().find(empty).map(|node| node.tag_name().name().to_owned())
-        }
-        Format::Json => empty_member(&serde_json::from_str(text).ok()?, &is_password),
-    }
-}
-
-fn empty_member(value: &serde_json::Value, is_password: &impl Fn(&str) -> bool) -> Option<String> {
-    match value {
-        serde_json::Value::Object(members) => members.iter().find_map(|(name, value)| {
-            let empty = is_password(name) && value.as_str().is_some_and(str::is_empty);
-            if empty { Some(name.clone()) } else { empty_member(value, is_password) }
-        }),
-        serde_json::Value::Array(values) => values.iter().find_map(|value| empty_member(value, is_password)),
-        serde_json::Value::Null
-        | serde_json::Value::Bool(_)
-        | serde_json::Value::Number(_)
-        | serde_json::Value::String(_) => None,
-    }
 }
 
 #[cfg(test)]

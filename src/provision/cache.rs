@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 
 use crate::device::{Mac, Vendor};
 use crate::profile::{FileId, Rendered};
+use crate::store::Keys;
 
 /// All kept files together; about 3,000 phones with their three files. When it is full it starts anew: a fleet that is
 /// larger than this boots once, and asks once.
@@ -23,13 +24,29 @@ pub(super) struct Key {
     pub(super) host: IpAddr,
 }
 
-/// A rendered file; where it has no slots, its bytes and their tag, too.
+/// A rendered file, and what it is without its secrets, with its tag.
 #[derive(Debug)]
 pub(super) struct Kept {
     /// Of the device it was rendered for.
     pub(super) revision: i64,
     pub(super) rendered: Rendered,
-    pub(super) whole: Option<(Bytes, String)>,
+    plain: OnceLock<(Bytes, String)>,
+}
+
+impl Kept {
+    pub(super) fn new(revision: i64, rendered: Rendered) -> Self {
+        Self { revision, rendered, plain: OnceLock::new() }
+    }
+
+    /// The file without its secrets, and its tag.
+    pub(super) fn plain(&self, keys: &Keys) -> (Bytes, String) {
+        let made = self.plain.get_or_init(|| {
+            let plain = self.rendered.plain();
+            let etag = keys.etag(plain.as_bytes(), &[]);
+            (Bytes::from(plain), etag)
+        });
+        made.clone()
+    }
 }
 
 /// The files that were rendered lately.

@@ -1,32 +1,34 @@
 //! The desk's walk: a request comes in, and the decisions of [`super`] are walked in their order until there is an
-//! answer. The only file of this room that waits: for the neighbour table, for adoption, for a static file's bytes.
+//! answer. Waits for the neighbour table, for adoption, for a static file's bytes; [`super::handout`] has what is
+//! particular to files with passwords.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use zeroize::Zeroizing;
 
 use super::cache::{Cache, Kept, Key};
+use super::handout::{Deed, Step};
+use super::notice::Watched;
+use super::running::Running;
+use super::suspects::{Suspects, Treatment};
 use super::{
-    Admission, Answer, Asked, FileBody, FileRequest, Handed, Heard, Offer, Permission, Promise, Proof,
-    Receipt, Roots, Shelf, Votes,
+    Admission, Answer, Asked, FileRequest, Handed, Heard, Offer, Promise, Proof, Receipt, Roots, Shelf,
+    Votes, Want,
 };
-use super::{admission, basis, is_known, permission};
+use super::{admission, asker, basis, is_known};
+use crate::alarm::Alarms;
 use crate::clock::Clock;
-use crate::config::AdoptConfig;
+use crate::config::{AdoptConfig, ReleaseConfig};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
-use crate::net::neighbours::Neighbours;
+use crate::net::neighbours::{Evidence, Neighbours};
 use crate::profile::{Catalog, Clue, Requested, Scope, Site, Subject};
-use crate::secret::{Secret, SecretKind};
-use crate::store::Store;
+use crate::store::{Store, Token};
 
 /// One line about a peer that is refused a device's files, and no other for this time: a phone asks again and again.
 const NEWS_EVERY: Duration = Duration::from_mins(1);
@@ -35,8 +37,12 @@ const NEWS_MAX: usize = 4_096;
 
 /// What the desk needs from its agent.
 pub struct DeskParts {
+    /// The agent's name, for the windows that it opens.
+    pub agent: Arc<str>,
     /// `[adopt]`
     pub adopt: AdoptConfig,
+    /// `[release]`
+    pub release: ReleaseConfig,
     /// The site as templates see it.
     pub site: Site,
     /// The vendor profiles.
@@ -55,36 +61,41 @@ pub struct DeskParts {
     pub roots: Roots,
     /// Where sightings go, to be written in batches; dropped when nobody takes them.
     pub sightings: mpsc::Sender<Heard>,
+    /// Where deliveries and refusals go, to be written in batches.
+    pub deeds: mpsc::Sender<Deed>,
+    /// Where an administrator is told of what needs one.
+    pub alarms: Alarms,
 }
 
 /// The desk. Cheap to clone.
 #[derive(Clone)]
 pub struct Desk(Arc<Inner>);
 
-struct Inner {
-    parts: DeskParts,
+pub(super) struct Inner {
+    pub(super) parts: DeskParts,
     shelf: Shelf,
     cache: Cache,
     votes: Mutex<Votes>,
     news: Mutex<Limiter<(IpAddr, Mac)>>,
-}
-
-/// A filled file's text, wiped when its last byte has been sent.
-struct Wiped(Zeroizing<String>);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+    suspects: Mutex<Suspects>,
+    watched: Mutex<Watched>,
+    pub(super) running: Arc<Running>,
 }
 
 /// A request for a file of a profile, and what was found out about it.
-struct Case<'a> {
-    request: &'a FileRequest,
-    name: &'a str,
-    has_token: bool,
-    identity: Identity,
-    proof: Proof,
+pub(super) struct Case<'a> {
+    pub(super) request: &'a FileRequest,
+    pub(super) name: &'a str,
+    /// Whose file it is.
+    pub(super) mac: Mac,
+    /// Whether the path holds a token of the device.
+    pub(super) has_token: bool,
+    /// Whether it is the token that only a delivered file contains.
+    pub(super) steady: bool,
+    pub(super) identity: Identity,
+    pub(super) proof: Proof,
+    /// On whose link the peer is.
+    pub(super) interface: Option<u32>,
 }
 
 impl Desk {
@@ -92,31 +103,49 @@ impl Desk {
     pub fn new(parts: DeskParts) -> Self {
         let shelf = Shelf::new(parts.files.clone(), parts.clock.clone());
         let news = Mutex::new(Limiter::new(1, NEWS_EVERY, NEWS_MAX));
-        Self(Arc::new(Inner { parts, shelf, cache: Cache::default(), votes: Mutex::default(), news }))
+        Self(Arc::new(Inner {
+            parts,
+            shelf,
+            cache: Cache::default(),
+            votes: Mutex::default(),
+            news,
+            suspects: Mutex::default(),
+            watched: Mutex::default(),
+            running: Arc::default(),
+        }))
     }
 
     /// What this peer gets. Everything that it may not have is the same [`Answer::NotFound`].
     pub async fn answer(&self, request: &FileRequest) -> Answer {
-        let inner = &*self.0;
-        match Asked::parse(&request.path) {
-            None => Answer::NotFound,
-            Some(Asked::Static { area, vendor, name }) => {
-                inner.shelf.take(area, &vendor, &name).await.map_or(Answer::NotFound, Answer::File)
-            }
-            Some(Asked::File { token, name }) => inner.profile_file(request, token.as_deref(), &name).await,
+        match self.0.step(request).await {
+            Step::Now(answer) => answer,
+            Step::Due(due) => self.0.hand_out(request, *due).await,
         }
     }
 
     /// What this peer would get, with nothing released yet: the first step of a service that has yet to prove that the
     /// peer's address is its own.
     pub async fn offer(&self, request: &FileRequest) -> Offer {
-        Offer::Now(self.answer(request).await)
+        match self.0.step(request).await {
+            Step::Now(answer) => Offer::Now(answer),
+            Step::Due(due) => self.0.promise(request, due),
+        }
     }
 
     /// Releases what was promised; the body is as long as the promise said, or the verdict has changed.
     pub async fn open(&self, request: &FileRequest, promise: Promise) -> Answer {
-        drop(promise);
-        self.answer(request).await
+        self.0.hand_out(request, *promise.due).await
+    }
+
+    /// Tells of phones that seem to have lost their passwords; to be called every few seconds.
+    pub fn raise_lost(&self) {
+        self.0.raise_lost();
+    }
+
+    /// Stops the files that are on their way to a device that was locked, blocked or removed since they left; to be
+    /// called after every change of the inventory.
+    pub fn stop_revoked(&self) {
+        self.0.stop_revoked();
     }
 
     /// Records what became of a file that [`Self::answer`] gave: only the service that sends it knows.
@@ -133,41 +162,61 @@ impl Desk {
 
     /// The peer has acknowledged the last byte.
     pub fn delivered(&self, request: &FileRequest, receipt: Receipt) {
-        debug!("{} has all of {}", request.peer, receipt.name);
+        self.0.arrived(request, &receipt);
+        drop(receipt);
     }
 }
 
 impl Inner {
-    /// A name that some profile knows: find the device, ask whether this peer is it, render, and only then open secrets.
-    async fn profile_file(&self, request: &FileRequest, token: Option<&str>, name: &str) -> Answer {
+    async fn step(&self, request: &FileRequest) -> Step {
+        match Asked::parse(&request.path) {
+            None => Step::Now(Answer::NotFound),
+            Some(Asked::Static { area, vendor, name }) => {
+                let file = self.shelf.take(area, &vendor, &name).await;
+                Step::Now(file.map_or(Answer::NotFound, Answer::File))
+            }
+            Some(Asked::File { token, name }) => self.profile_file(request, token.as_deref(), &name).await,
+        }
+    }
+
+    /// A name that some profile knows: find the device, ask whether this peer is it, render, and only then look what of
+    /// its passwords may leave.
+    async fn profile_file(&self, request: &FileRequest, token: Option<&str>, name: &str) -> Step {
         let fitting = self.parts.catalog.requested(name);
         if fitting.is_empty() {
             self.unknown_name(request, token, name).await;
-            return Answer::NotFound;
+            return Step::Now(Answer::NotFound);
         }
         let by_token = match token {
             None => None,
             Some(token) => match self.parts.store.inventory().by_token(token) {
-                Some((device, _)) => Some(device),
-                None => return Answer::NotFound,
+                Some(found) => Some(found),
+                None => return Step::Now(Answer::NotFound),
             },
         };
-        let proof = self.proof(request).await;
+        let (proof, interface) = self.proof(request).await;
         let named = fitting.iter().find_map(|requested| requested.mac);
         let mac = match (&by_token, named, proof) {
-            (Some(device), Some(named), _) if device.mac != named => return Answer::NotFound,
-            (Some(device), _, _) => device.mac,
+            (Some((device, _)), Some(named), _) if device.mac != named => {
+                return Step::Now(self.in_vain(request, named));
+            }
+            (Some((device, _)), _, _) => device.mac,
             (None, Some(named), _) => named,
             // A file without a MAC in its name: whoever the neighbour table says it is.
             (None, None, Proof::Neighbour(neighbour)) => neighbour,
-            (None, None, Proof::Silent | Proof::OffLink) => return Answer::NotFound,
+            (None, None, Proof::Silent | Proof::OffLink) => return Step::Now(Answer::NotFound),
         };
+        let steady = matches!(by_token, Some((_, Token::Steady)));
         let identity = self.identify(request, name, mac);
-        let case = Case { request, name, has_token: by_token.is_some(), identity, proof };
-        let device = by_token.or_else(|| self.parts.store.inventory().device(mac));
+        let case =
+            Case { request, name, mac, has_token: by_token.is_some(), steady, identity, proof, interface };
+        let device = match by_token {
+            Some((device, _)) => Some(device),
+            None => self.parts.store.inventory().device(mac),
+        };
         match self.admit(&case, device, mac).await {
             Some(device) => self.serve(&case, &device, &fitting),
-            None => Answer::NotFound,
+            None => Step::Now(self.in_vain(request, mac)),
         }
     }
 
@@ -200,12 +249,16 @@ impl Inner {
         }
     }
 
-    fn serve(&self, case: &Case<'_>, device: &Device, fitting: &[Requested]) -> Answer {
+    fn serve(&self, case: &Case<'_>, device: &Arc<Device>, fitting: &[Requested]) -> Step {
         let vendor = device.vendor.as_ref().or(case.identity.vendor.as_ref());
         let Some(requested) = fitting.iter().find(|requested| Some(requested.profile.vendor()) == vendor)
         else {
             self.heard(case, &format!("asked for {}, a file of another vendor", case.name), false);
-            return Answer::NotFound;
+            return Step::Now(Answer::NotFound);
+        };
+        let asker = match asker(device.mac, case.proof, case.has_token) {
+            Ok(asker) => asker,
+            Err(who) => return Step::Now(self.stranger(case, &who)),
         };
         let kept = match self.render(case, device, requested) {
             Ok(kept) => kept,
@@ -214,46 +267,52 @@ impl Inner {
                     warn!(device.mac = %device.mac, "Cannot render {} for {}: {reason}", case.name, device.mac);
                 }
                 self.heard(case, &format!("cannot render {}: {reason}", case.name), false);
-                return Answer::Unavailable;
+                return Step::Now(Answer::Unavailable);
             }
         };
-        match permission(device.mac, case.proof, case.has_token, kept.whole.is_none()) {
-            Permission::Granted => {}
-            Permission::Withheld => {
-                self.heard(case, &format!("{} withheld: not proven to be on this link", case.name), false);
-                return Answer::Forbidden;
-            }
-            Permission::Stranger => {
-                let who = match case.proof {
-                    Proof::Neighbour(other) => format!("{other} asked"),
-                    Proof::Silent => "nobody answers ARP there".to_owned(),
-                    Proof::OffLink => "asked from another subnet".to_owned(),
-                };
-                let peer = case.request.peer;
-                if self.is_news(peer, device.mac) {
-                    warn!(device.mac = %device.mac, "Refused {} to {peer}: {who}", case.name);
-                }
-                self.heard(case, &format!("{} refused: {who}", case.name), false);
-                return Answer::NotFound;
+        if kept.rendered.slots().next().is_none() {
+            return Step::Now(self.plain(case, &kept));
+        }
+        match self.look(case, device, requested, &kept, asker) {
+            Step::Due(due) if case.request.want == Want::WithPreamble => self.with_preamble(case, due),
+            step => step,
+        }
+    }
+
+    /// Somebody else asks for a device's file.
+    pub(super) fn stranger(&self, case: &Case<'_>, who: &str) -> Answer {
+        let (peer, mac) = (case.request.peer, case.mac);
+        self.note_refusal(case, who);
+        self.heard(case, &format!("{} refused: {who}", case.name), false);
+        if let Proof::Neighbour(other) = case.proof
+            && other != mac
+        {
+            debug!(device.mac = %mac, "{other} at {peer} asked for {}", case.name);
+        }
+        self.in_vain(case.request, mac)
+    }
+
+    /// The answer to who asks for a phone that it is not, or that is not served; after some of them, none.
+    fn in_vain(&self, request: &FileRequest, mac: Mac) -> Answer {
+        let now = self.parts.clock.instant();
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        match suspects.asked_in_vain(request.peer, mac, now) {
+            Treatment::Answered => Answer::NotFound,
+            Treatment::Silenced => Answer::Silence,
+            Treatment::SilencedNow => {
+                self.alarm_enumeration(request.peer);
+                Answer::Silence
             }
         }
-        let Some((bytes, etag)) = kept.whole.clone().or_else(|| self.fill(case, device, requested, &kept))
-        else {
-            return Answer::Unavailable;
-        };
-        debug!(device.mac = %device.mac, "Sending {} to {}", case.name, case.request.peer);
-        let content_type = kept.rendered.content_type.clone();
-        let receipt = Receipt {
-            identity: case.identity.clone(),
-            name: case.name.to_owned(),
-            revoked: CancellationToken::new(),
-            secret: kept.whole.is_none(),
-        };
-        Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
     }
 
     /// The file with its slots, from the cache where nothing has changed.
-    fn render(&self, case: &Case<'_>, device: &Device, requested: &Requested) -> Result<Arc<Kept>, String> {
+    pub(super) fn render(
+        &self,
+        case: &Case<'_>,
+        device: &Device,
+        requested: &Requested,
+    ) -> Result<Arc<Kept>, String> {
         let own = requested.profile.file(requested.file).scope() == Scope::Device;
         let model =
             device.model.clone().or_else(|| requested.model.clone()).or_else(|| case.identity.model.clone());
@@ -280,61 +339,22 @@ impl Inner {
         };
         let rendered =
             requested.profile.render(requested.file, &subject).map_err(|error| error.to_string())?;
-        let plain = rendered.plain();
-        let bytes = plain.len();
-        let whole = rendered.slots().next().is_none().then(|| {
-            let etag = self.parts.store.keys().etag(plain.as_bytes());
-            (Bytes::from(plain), etag)
-        });
-        let kept = Arc::new(Kept { revision, rendered, whole });
-        self.cache.put(key, Arc::clone(&kept), bytes);
+        let kept = Arc::new(Kept::new(revision, rendered));
+        let (bytes, _) = kept.plain(self.parts.store.keys());
+        self.cache.put(key, Arc::clone(&kept), bytes.len());
         Ok(kept)
     }
 
-    /// Opens the secrets and puts them into their slots. The release of the passwords has its place here: it decides
-    /// which kinds may leave, and commits that before a slot is opened.
-    fn fill(
-        &self,
-        case: &Case<'_>,
-        device: &Device,
-        requested: &Requested,
-        kept: &Kept,
-    ) -> Option<(Bytes, String)> {
-        let mut failed = None;
-        let filled = kept.rendered.fill(|slot| {
-            let opened = match self.parts.store.reveal(device, slot.kind, slot.line) {
-                Ok(opened) => opened?,
-                Err(error) => {
-                    failed = Some(error.to_string());
-                    return None;
-                }
-            };
-            if slot.kind != SecretKind::Prov {
-                return Some(opened);
-            }
-            let base = self.parts.roots.at(case.request.local)?.own_url(case.request.local, &opened);
-            let model = device.model.as_deref().or(case.identity.model.as_deref());
-            requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
-        });
-        let reason = match (filled, failed) {
-            (Ok(filled), None) => {
-                let bytes = Bytes::from_owner(Wiped(filled));
-                let etag = self.parts.store.keys().etag(&bytes);
-                return Some((bytes, etag));
-            }
-            (_, Some(reason)) => reason,
-            (Err(error), None) => error.to_string(),
-        };
-        warn!(device.mac = %device.mac, "Cannot put the passwords into {}: {reason}", case.name);
-        self.heard(case, &format!("cannot put the passwords into {}", case.name), false);
-        None
-    }
-
-    /// What the neighbour table says about the peer.
-    async fn proof(&self, request: &FileRequest) -> Proof {
+    /// What the neighbour table says about the peer, and on which interface's link it is.
+    async fn proof(&self, request: &FileRequest) -> (Proof, Option<u32>) {
         let table = self.parts.interfaces.current();
-        let Some(interface) = basis(request, &table) else { return Proof::OffLink };
-        self.parts.neighbours.mac_of(request.peer, interface).await.map_or(Proof::Silent, Proof::Neighbour)
+        let Some(interface) = basis(request, &table) else { return (Proof::OffLink, None) };
+        if self.parts.neighbours.evidence(interface) != Evidence::Usable {
+            // Where every neighbour looks alike, being one proves no more than coming from elsewhere.
+            return (Proof::OffLink, None);
+        }
+        let neighbour = self.parts.neighbours.mac_of(request.peer, interface).await;
+        (neighbour.map_or(Proof::Silent, Proof::Neighbour), Some(interface))
     }
 
     fn identify(&self, request: &FileRequest, name: &str, mac: Mac) -> Identity {
@@ -354,17 +374,30 @@ impl Inner {
         let inventory = self.parts.store.inventory();
         let device = match (token.and_then(|token| inventory.by_token(token)), self.proof(request).await) {
             (Some((device, _)), _) => Some(device),
-            (None, Proof::Neighbour(mac)) => inventory.device(mac),
-            (None, Proof::Silent | Proof::OffLink) => None,
+            (None, (Proof::Neighbour(mac), _)) => inventory.device(mac),
+            (None, (Proof::Silent | Proof::OffLink, _)) => None,
         };
         let Some(device) = device.filter(|device| device.approval == Approval::Approved) else { return };
         let identity = Identity { mac: Some(device.mac), ..Identity::default() };
-        let case = Case { request, name, has_token: false, identity, proof: Proof::OffLink };
+        let case = Case {
+            request,
+            name,
+            mac: device.mac,
+            has_token: false,
+            steady: false,
+            identity,
+            proof: Proof::OffLink,
+            interface: None,
+        };
         self.heard(&case, &format!("asked for {name}, which no profile knows"), false);
     }
 
-    fn heard(&self, case: &Case<'_>, outcome: &str, pending: bool) {
+    pub(super) fn heard(&self, case: &Case<'_>, outcome: &str, pending: bool) {
         self.record(case.request, case.identity.clone(), outcome.to_owned(), pending);
+    }
+
+    pub(super) fn heard_of(&self, request: &FileRequest, identity: &Identity, outcome: &str) {
+        self.record(request, identity.clone(), outcome.to_owned(), false);
     }
 
     fn record(&self, request: &FileRequest, identity: Identity, outcome: String, pending: bool) {
@@ -375,8 +408,12 @@ impl Inner {
         }
     }
 
+    pub(super) fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether this peer's trouble with this device is worth a line: one in a minute, however often it asks.
-    fn is_news(&self, peer: IpAddr, mac: Mac) -> bool {
+    pub(super) fn is_news(&self, peer: IpAddr, mac: Mac) -> bool {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         news.allows((peer, mac), self.parts.clock.instant())
     }

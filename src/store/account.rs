@@ -66,7 +66,9 @@ impl Store {
         if let Some(mac) = mac {
             write.stamp(mac).await?;
         }
-        let detail = json!({ "account": holding.account.username, "version": version });
+        let fingerprint = self.keys().fingerprint(password);
+        let detail =
+            json!({ "account": holding.account.username, "version": version, "fingerprint": fingerprint });
         write.audit("password_set", mac, &detail).await?;
         write.commit().await?;
         self.holding(id, name)

@@ -2,29 +2,29 @@
 //! adopted together with whoever has it, in one transaction: ten thousand phones on one switch come at once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{MutexGuard, oneshot};
+use tokio::sync::MutexGuard;
 
 use super::Store;
 use super::error::StoreError;
 use super::inventory::{Delta, Entry, Labelled};
 use super::load;
+use super::queue::{self, Waiting};
 use super::write::{Cell, Write, line_row};
 use crate::device::{Approval, Device, Identity, Line, Mac, Way};
 
-type Adopted = Result<Option<Arc<Device>>, StoreError>;
+/// Adoptions of one transaction.
+const TOGETHER_MAX: usize = 16_384;
 
-/// Who waits to be adopted.
-#[derive(Debug, Default)]
-pub(super) struct Queue(Mutex<Vec<Request>>);
+pub(super) type Queue = queue::Queue<Request, Option<Arc<Device>>>;
 
+/// A stranger that may be adopted.
 #[derive(Debug)]
-struct Request {
+pub(super) struct Request {
     mac: Mac,
     identity: Identity,
     way: Way,
-    reply: oneshot::Sender<Adopted>,
 }
 
 impl Store {
@@ -32,55 +32,44 @@ impl Store {
     /// blocked, or its MAC is unknown. A device that has an account already is given back as it is.
     pub async fn adopt(&self, identity: &Identity, way: Way) -> Result<Option<Arc<Device>>, StoreError> {
         let Some(mac) = identity.mac else { return Ok(None) };
-        loop {
-            let (reply, mut answer) = oneshot::channel();
-            self.inner.adoptions.push(Request { mac, identity: identity.clone(), way, reply });
-            let right = tokio::select! {
-                biased;
-                adopted = &mut answer => match adopted {
-                    Ok(adopted) => return adopted,
-                    // Whoever had taken this request was cancelled; adoption is idempotent, so it is asked again.
-                    Err(_) => continue,
-                },
-                right = self.inner.writer.lock() => right,
-            };
-            let requests = self.inner.adoptions.take();
-            if !requests.is_empty() {
-                self.adopt_all(requests, right).await;
-            }
-            if let Ok(adopted) = answer.await {
-                return adopted;
-            }
+        let request = Request { mac, identity: identity.clone(), way };
+        let (answer, idle) = self.inner.adoptions.push(request);
+        if idle {
+            // On a task of its own: a phone that hangs up must not take the others' commit with it.
+            tokio::spawn(self.clone().serve_adoptions());
         }
+        answer.await.unwrap_or(Err(StoreError::Busy))
     }
 
-    async fn adopt_all(&self, requests: Vec<Request>, right: MutexGuard<'_, ()>) {
-        match self.adopt_together(&requests, right).await {
-            Ok(adopted) => {
-                for request in requests {
-                    // Nobody waits any more when a request was given up; the phone asks again.
-                    let _ = request.reply.send(Ok(adopted.get(&request.mac).cloned()));
-                }
+    async fn serve_adoptions(self) {
+        loop {
+            let right = self.inner.writer.lock().await;
+            let waiting = self.inner.adoptions.take(TOGETHER_MAX);
+            if waiting.is_empty() {
+                return;
             }
-            Err(error) => {
-                let error = Arc::new(error);
-                for request in requests {
-                    let _ = request.reply.send(Err(StoreError::Shared(Arc::clone(&error))));
+            match self.adopt_together(&waiting, right).await {
+                Ok(adopted) => {
+                    for one in waiting {
+                        let device = adopted.get(&one.question.mac).cloned();
+                        one.answer(Ok(device));
+                    }
                 }
+                Err(error) => queue::fail(waiting, error),
             }
         }
     }
 
     async fn adopt_together(
         &self,
-        requests: &[Request],
+        waiting: &[Waiting<Request, Option<Arc<Device>>>],
         right: MutexGuard<'_, ()>,
     ) -> Result<HashMap<Mac, Arc<Device>>, StoreError> {
         let mut write = Write::begin_with(self, right).await?;
-        let mut free = self.inventory().read().next_free(requests.len()).into_iter();
+        let mut free = self.inventory().read().next_free(waiting.len()).into_iter();
         let mut adopted: HashMap<Mac, Arc<Device>> = HashMap::new();
         let (mut new, mut changed) = (Vec::new(), Vec::new());
-        for request in requests {
+        for request in waiting.iter().map(|one| &one.question) {
             if adopted.contains_key(&request.mac) {
                 continue;
             }
@@ -120,19 +109,9 @@ impl Store {
                 write.audit("adopted", Some(entry.device.mac), &detail).await?;
             }
             new.append(&mut changed);
-            write.commit_with(Delta { devices: new, accounts: Vec::new() }).await?;
+            write.commit_with(Delta { devices: new, ..Delta::default() }).await?;
         }
         Ok(adopted)
-    }
-}
-
-impl Queue {
-    fn push(&self, request: Request) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-    }
-
-    fn take(&self) -> Vec<Request> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -74,6 +74,12 @@ impl Mint {
         Ok(Entry { device: Arc::new(device), digests: [bootstrap_digest, steady_digest] })
     }
 
+    /// A new token for the URL that is handed out.
+    pub(super) fn bootstrap(&self, mac: Mac) -> Result<(Sealed, TokenDigest), StoreError> {
+        let (token, digest) = self.token()?;
+        Ok((self.seal(&device_place(mac, BOOTSTRAP), FIRST, &token)?, digest))
+    }
+
     /// Sixteen clear letters, with a small one, a large one and a digit among them, as some phones demand.
     fn web_password(&self) -> Result<Secret, StoreError> {
         loop {
@@ -119,7 +125,7 @@ mod tests {
     #[test]
     fn credentials_have_their_forms() {
         let entropy = Entropy::seeded(1);
-        let keys = Vault::with_key([7; 32]).unlock(false, &entropy).unwrap();
+        let keys = Vault::with_key([7; 32]).unlock(None, &entropy).unwrap();
         let mint = Mint { keys: keys.clone(), entropy };
         let mac: Mac = "00:15:65:f4:f9:e1".parse().unwrap();
         let entry = mint

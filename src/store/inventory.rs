@@ -7,7 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sha2::{Digest as _, Sha256};
 
 use super::error::StoreError;
+use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Account, Device, Mac, Way};
+use crate::release::{Grant, Grants, State as Leave};
 
 /// 128 bits in hexadecimal digits; nothing else is worth a digest.
 const TOKEN_CHARS: usize = 32;
@@ -55,12 +57,16 @@ pub(super) struct Labelled {
 pub(super) struct Delta {
     pub(super) devices: Vec<Entry>,
     pub(super) accounts: Vec<Labelled>,
+    pub(super) grants: Vec<(Mac, Arc<Grants>)>,
 }
 
 /// Everything, at one generation.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) generation: i64,
+    /// The highest wall clock that was ever written.
+    pub(super) wall: Timestamp,
+    grants: HashMap<Mac, Arc<Grants>>,
     devices: HashMap<Mac, Entry>,
     tokens: HashMap<TokenDigest, (Mac, Token)>,
     accounts: BTreeMap<i64, Labelled>,
@@ -114,6 +120,30 @@ impl Inventory {
         self.read().find(name)
     }
 
+    /// Which of a device's passwords may leave, as it was last written: what has run out since is still open here.
+    pub fn grants(&self, mac: Mac) -> Option<Arc<Grants>> {
+        self.read().grants.get(&mac).cloned()
+    }
+
+    /// The same of every device.
+    pub fn all_grants(&self) -> HashMap<Mac, Arc<Grants>> {
+        self.read().grants.clone()
+    }
+
+    /// The devices whose grants are like that, by MAC.
+    pub fn macs_where(&self, wanted: impl Fn(&Grants) -> bool) -> Vec<Mac> {
+        let state = self.read();
+        let mut macs: Vec<Mac> =
+            state.grants.iter().filter(|(_, grants)| wanted(grants)).map(|(mac, _)| *mac).collect();
+        macs.sort_unstable();
+        macs
+    }
+
+    /// The highest wall clock that was ever written.
+    pub(super) fn wall(&self) -> Timestamp {
+        self.read().wall
+    }
+
     /// How many accounts wait in the pool.
     pub fn pool_size(&self) -> usize {
         self.read().free.len()
@@ -134,15 +164,19 @@ impl Inventory {
 }
 
 impl State {
-    /// All there is, at a generation.
-    pub(super) fn new(generation: i64, all: Delta) -> Self {
-        let mut state = Self::default();
-        state.install(generation, all);
+    /// All there is, at a generation, in place of what was known before.
+    pub(super) fn replaced_by(&self, generation: i64, all: Delta, boot: &BootInstant) -> Self {
+        let mut state = Self { wall: self.wall, ..Self::default() };
+        // So that a window of another host keeps the moment at which it was first seen.
+        state.grants.clone_from(&self.grants);
+        let there: std::collections::HashSet<Mac> = all.grants.iter().map(|(mac, _)| *mac).collect();
+        state.install(generation, all, boot);
+        state.grants.retain(|mac, _| there.contains(mac));
         state
     }
 
-    /// Replaces what changed.
-    pub(super) fn install(&mut self, generation: i64, delta: Delta) {
+    /// Replaces what changed. `boot` is this moment on the boot clock.
+    pub(super) fn install(&mut self, generation: i64, delta: Delta, boot: &BootInstant) {
         for labelled in delta.accounts {
             let id = labelled.account.id;
             if !self.lines.contains_key(&id) {
@@ -165,11 +199,38 @@ impl State {
             self.tokens.insert(steady, (mac, Token::Steady));
             self.devices.insert(mac, entry);
         }
+        for (mac, grants) in delta.grants {
+            let grants = self.first_seen(mac, grants, boot);
+            self.grants.insert(mac, grants);
+        }
         self.generation = generation;
     }
 
+    /// A window that another boot opened is measured, here, from the moment at which it was first seen.
+    fn first_seen(&self, mac: Mac, grants: Arc<Grants>, boot: &BootInstant) -> Arc<Grants> {
+        let foreign = |grant: &Grant| grant.opening().is_some_and(|opening| opening.at.boot != boot.boot);
+        if !grants.grants.iter().any(foreign) {
+            return grants;
+        }
+        let before = self.grants.get(&mac);
+        let mut grants = Grants::clone(&grants);
+        for grant in &mut grants.grants {
+            let (id, epoch) = (grant.id, grant.epoch);
+            let Leave::Open(opening) = &mut grant.state else { continue };
+            let known = before.and_then(|before| before.get(id)).filter(|known| known.epoch == epoch);
+            let seen = known.and_then(|known| known.opening()).and_then(|opening| opening.seen_ms);
+            opening.seen_ms = (opening.at.boot != boot.boot).then_some(seen.unwrap_or(boot.ms));
+        }
+        Arc::new(grants)
+    }
+
     /// Takes a device out; its accounts are the pool's then.
-    pub(super) fn forget_device(&mut self, mac: Mac) {
+    pub(super) fn remove_device(&mut self, mac: Mac) {
+        self.grants.remove(&mac);
+        self.forget_device(mac);
+    }
+
+    fn forget_device(&mut self, mac: Mac) {
         let Some(entry) = self.devices.remove(&mac) else { return };
         for digest in entry.digests {
             self.tokens.remove(&digest);

@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, FromRow, Row};
 
 use super::error::{StoreError, failed};
 use super::inventory::{Delta, Entry, Labelled, TokenDigest};
+use super::release;
 use super::vault::unhex;
 use crate::clock::Timestamp;
 use crate::device::{Account, Device, Key, Line, Mac, Vendor};
@@ -21,18 +22,22 @@ pub(super) const BEGINNING: i64 = -1;
 pub(super) struct Head {
     pub(super) generation: i64,
     pub(super) removal: i64,
+    pub(super) wall_ms: i64,
+    /// A known text, sealed with the key of everything else.
+    pub(super) check: Option<Sealed>,
 }
 
 /// Reads the head row.
 pub(super) async fn head<'e>(
     executor: impl sqlx::Executor<'e, Database = sqlx::Any>,
 ) -> Result<Head, StoreError> {
-    let (generation, removal) = sqlx::query_as("SELECT generation, removal FROM head WHERE id = $1")
-        .bind(1_i64)
-        .fetch_one(executor)
-        .await
-        .map_err(failed("read the generation"))?;
-    Ok(Head { generation, removal })
+    let (generation, removal, wall_ms, check): (i64, i64, i64, Option<String>) =
+        sqlx::query_as("SELECT generation, removal, wall_ms, key_check FROM head WHERE id = $1")
+            .bind(1_i64)
+            .fetch_one(executor)
+            .await
+            .map_err(failed("read the generation"))?;
+    Ok(Head { generation, removal, wall_ms, check: check.map(Sealed) })
 }
 
 /// Everything that changed after the generation `after`.
@@ -60,7 +65,9 @@ pub(super) async fn changed_after(connection: &mut AnyConnection, after: i64) ->
     if !devices.is_empty() {
         load_parts(connection, after, &mut devices).await?;
     }
+    let grants = release::changed_after(connection, after).await?;
     Ok(Delta {
+        grants: grants.into_iter().map(|(mac, grants)| (mac, Arc::new(grants))).collect(),
         devices: devices.into_values().map(Parts::entry).collect::<Result<_, _>>()?,
         accounts: accounts
             .into_iter()

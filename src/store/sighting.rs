@@ -180,7 +180,7 @@ impl Store {
         let new = self.new_pending(write, groups, pending).await?;
         write.insert_devices(&new).await?;
         let devices = learned.into_values().chain(new).collect();
-        Ok(Delta { devices, accounts: Vec::new() })
+        Ok(Delta { devices, ..Delta::default() })
     }
 
     /// Pending devices for the strangers, as many as there is room for; stale ones make room first.

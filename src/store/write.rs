@@ -1,30 +1,44 @@
 //! One write: it holds the process's right to write and the database's head row, stamps what it changes with the next
 //! generation, and puts into memory what it has committed. Dropped without a commit, it has changed nothing.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use sqlx::any::{Any, AnyArguments};
 use sqlx::query::Query;
-use sqlx::{AnyConnection, AssertSqlSafe, Transaction};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::MutexGuard;
 
+use super::audit::chain::{self, Chain, Deed};
 use super::error::{StoreError, failed};
 use super::inventory::{Delta, Entry};
 use super::{Store, load};
-use crate::clock::Timestamp;
-use crate::device::Mac;
+use crate::clock::{BootInstant, Timestamp};
+use crate::device::{Device, Mac};
+use crate::release::Grants;
 use crate::secret::{Sealed, SecretKind};
 
-/// Rows in one INSERT: enough to make its overhead small, few enough for SQLite, which finds a parameter's name by
+/// Values in one INSERT: enough to make its overhead small, few enough for SQLite, which finds a parameter's name by
 /// going through all of them, once per parameter.
-const ROWS_MAX: usize = 16;
+const CELLS_MAX: usize = 160;
+/// Rows of the audit that a write keeps in memory before it stores them.
+const AUDIT_PENDING_MAX: usize = 1_024;
 
 /// A write that has begun.
 pub(super) struct Write<'s> {
     transaction: Transaction<'static, Any>,
-    store: &'s Store,
+    pub(super) store: &'s Store,
     /// The generation that this write makes, if it changes anything.
     pub(super) generation: i64,
     /// When it began.
     pub(super) now: Timestamp,
+    /// The same on the boot clock.
+    pub(super) boot: BootInstant,
+    /// The same on the wall clock that never goes back; on PostgreSQL the server's, which all agents share.
+    pub(super) wall: Timestamp,
+    chain: Chain,
+    /// What the grants of devices will be after the commit.
+    grants: HashMap<Mac, Arc<Grants>>,
     removal: i64,
     next_id: i64,
     changes: bool,
@@ -38,6 +52,7 @@ pub(super) enum Cell {
     Number(i64),
     Text(String),
     Maybe(Option<String>),
+    MaybeNumber(Option<i64>),
 }
 
 impl Cell {
@@ -55,21 +70,41 @@ impl<'s> Write<'s> {
 
     /// The same for whoever has the right already.
     pub(super) async fn begin_with(store: &'s Store, right: MutexGuard<'s, ()>) -> Result<Self, StoreError> {
-        let mut transaction = store.inner.db.begin().await?;
+        let transaction = store.inner.db.begin().await?;
+        Self::over(store, right, transaction).await
+    }
+
+    /// The same over a transaction that has begun.
+    pub(super) async fn over(
+        store: &'s Store,
+        right: MutexGuard<'s, ()>,
+        mut transaction: Transaction<'static, Any>,
+    ) -> Result<Self, StoreError> {
         // Changes nothing, but locks the row on PostgreSQL: from here on everything that is read is the latest.
-        let (generation, removal, next_id): (i64, i64, i64) = sqlx::query_as(
-            "UPDATE head SET next_id = next_id WHERE id = $1 RETURNING generation, removal, next_id",
+        let head = sqlx::query(
+            "UPDATE head SET next_id = next_id WHERE id = $1 \
+             RETURNING generation, removal, next_id, key_check, audit_seq, audit_hash, wall_ms",
         )
         .bind(1_i64)
         .fetch_one(&mut *transaction)
         .await
         .map_err(failed("lock the inventory"))?;
-        store.catch_up(&mut transaction, &load::Head { generation, removal }).await?;
+        let number = |name: &str| head.try_get::<i64, _>(name).map_err(failed("lock the inventory"));
+        let text = |name: &str| head.try_get::<Option<String>, _>(name).map_err(failed("lock the inventory"));
+        let (generation, removal, wall_ms) = (number("generation")?, number("removal")?, number("wall_ms")?);
+        let (next_id, audit_seq) = (number("next_id")?, number("audit_seq")?);
+        let (check, audit_hash) = (text("key_check")?.map(Sealed), text("audit_hash")?.unwrap_or_default());
+        store.catch_up(&mut transaction, &load::Head { generation, removal, wall_ms, check }).await?;
+        let wall = store.inner.db.wall(&mut transaction, &store.inner.clock).await?;
         Ok(Self {
             transaction,
             store,
             generation: generation + 1,
             now: store.inner.clock.now(),
+            boot: store.inner.clock.boot(),
+            wall: wall.max(Timestamp(wall_ms)),
+            grants: HashMap::new(),
+            chain: Chain::new(audit_seq, audit_hash),
             removal,
             next_id,
             changes: false,
@@ -173,19 +208,53 @@ impl<'s> Write<'s> {
         mac: Option<Mac>,
         detail: &serde_json::Value,
     ) -> Result<(), StoreError> {
-        let row = [
-            Cell::Number(self.now.0),
-            Cell::text(self.store.actor.as_ref()),
-            Cell::text(event),
-            Cell::Maybe(mac.map(load::key)),
-            Cell::Text(detail.to_string()),
-        ];
-        let query = sqlx::query(
-            "INSERT INTO audit (seq, at_ms, actor, event, mac, detail) \
-             SELECT COALESCE(MAX(seq), 0) + 1, $1, $2, $3, $4, $5 FROM audit",
-        );
-        bind(query, row).execute(&mut *self.transaction).await.map_err(failed("write the audit"))?;
+        self.append(event, mac, (None, None), detail).await
+    }
+
+    /// The same about an act of arming, or about one release in it.
+    pub(super) async fn audit_release(
+        &mut self,
+        event: &'static str,
+        mac: Mac,
+        epoch: i64,
+        release_id: Option<&str>,
+        detail: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        self.append(event, Some(mac), (Some(epoch), release_id), detail).await
+    }
+
+    /// Rows are stored together at the commit: a group commit of hundreds of phones has as many of them.
+    async fn append(
+        &mut self,
+        event: &'static str,
+        mac: Option<Mac>,
+        (epoch, release_id): (Option<i64>, Option<&str>),
+        detail: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let agent = self.store.agent.as_deref();
+        let actor = self.store.actor.as_ref();
+        let (at, boot) = (self.now, &self.boot);
+        self.chain.append(&Deed { at, boot, agent, actor, event, mac, epoch, release_id, detail });
+        if self.chain.pending() >= AUDIT_PENDING_MAX {
+            self.store_audit().await?;
+        }
         Ok(())
+    }
+
+    async fn store_audit(&mut self) -> Result<(), StoreError> {
+        let rows = self.chain.take();
+        insert_rows(&mut self.transaction, "write the audit", chain::COLUMNS, rows, "").await
+    }
+
+    /// The grants of a device, as this write leaves them.
+    pub(super) fn grants_of(&self, mac: Mac) -> Arc<Grants> {
+        let pending = self.grants.get(&mac).cloned();
+        pending.or_else(|| self.store.inventory().grants(mac)).unwrap_or_default()
+    }
+
+    /// What the grants of a device will be; their rows are the caller's.
+    pub(super) fn put_grants(&mut self, mac: Mac, grants: Grants) {
+        self.grants.insert(mac, Arc::new(grants));
     }
 
     /// Commits, and reads back into memory what was changed.
@@ -198,44 +267,58 @@ impl<'s> Write<'s> {
     }
 
     /// Commits, and puts `delta`, which is exactly what was changed, into memory.
-    pub(super) async fn commit_with(mut self, delta: Delta) -> Result<(), StoreError> {
-        if self.changes {
-            let removed = !self.removed_devices.is_empty() || !self.removed_accounts.is_empty();
-            let removal = if removed { self.generation } else { self.removal };
-            sqlx::query("UPDATE head SET generation = $1, removal = $2, next_id = $3 WHERE id = 1")
-                .bind(self.generation)
-                .bind(removal)
-                .bind(self.next_id)
-                .execute(&mut *self.transaction)
-                .await
-                .map_err(failed("write the generation"))?;
+    pub(super) async fn commit_with(mut self, mut delta: Delta) -> Result<(), StoreError> {
+        let devices: Vec<Arc<Device>> = delta.devices.iter().map(|entry| Arc::clone(&entry.device)).collect();
+        if !devices.is_empty() && self.reconcile(&devices).await? {
+            // A bootstrap token was renewed with its password; the device is read as it is now.
+            delta = load::changed_after(&mut self.transaction, self.generation - 1).await?;
         }
+        delta.grants = std::mem::take(&mut self.grants).into_iter().collect();
+        self.store_audit().await?;
+        let removed = !self.removed_devices.is_empty() || !self.removed_accounts.is_empty();
+        let removal = if removed { self.generation } else { self.removal };
+        let generation = if self.changes { self.generation } else { self.generation - 1 };
+        sqlx::query(
+            "UPDATE head SET generation = $1, removal = $2, next_id = $3, audit_seq = $4, audit_hash = $5, \
+             wall_ms = $6 WHERE id = 1",
+        )
+        .bind(generation)
+        .bind(removal)
+        .bind(self.next_id)
+        .bind(self.chain.seq)
+        .bind(self.chain.hash.as_str())
+        .bind(self.wall.0)
+        .execute(&mut *self.transaction)
+        .await
+        .map_err(failed("write the generation"))?;
         self.transaction.commit().await.map_err(failed("commit"))?;
         if self.changes {
+            let boot = self.boot.clone();
             let mut state = self.store.inner.inventory.write();
+            state.wall = self.wall;
             for mac in self.removed_devices {
-                state.forget_device(mac);
+                state.remove_device(mac);
             }
             for id in self.removed_accounts {
                 state.forget_account(id);
             }
-            state.install(self.generation, delta);
+            state.install(self.generation, delta, &boot);
         }
         Ok(())
     }
 }
 
-/// Inserts rows of equal length, a hundred at a time.
+/// Inserts rows of equal length, several at a time.
 pub(super) async fn insert_rows(
     connection: &mut AnyConnection,
     operation: &'static str,
-    into: &'static str,
+    into: &str,
     rows: Vec<Vec<Cell>>,
     rest: &'static str,
 ) -> Result<(), StoreError> {
     let mut rows = rows.into_iter().peekable();
     while let Some(columns) = rows.peek().map(Vec::len) {
-        let chunk: Vec<Vec<Cell>> = rows.by_ref().take(ROWS_MAX).collect();
+        let chunk: Vec<Vec<Cell>> = rows.by_ref().take((CELLS_MAX / columns.max(1)).max(1)).collect();
         let places = placeholders(chunk.len(), columns);
         // Only names from this program's text and numbers go in; every value is bound.
         let sql = AssertSqlSafe(format!("INSERT INTO {into} VALUES {places} {rest}"));
@@ -248,7 +331,7 @@ pub(super) async fn insert_rows(
 }
 
 /// `($1, $2), ($3, $4)`: the places of `rows` rows.
-fn placeholders(rows: usize, columns: usize) -> String {
+pub(super) fn placeholders(rows: usize, columns: usize) -> String {
     let row = |row: usize| {
         let places: Vec<String> =
             (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
@@ -257,7 +340,8 @@ fn placeholders(rows: usize, columns: usize) -> String {
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
-fn bind(
+/// Binds the values of a statement, in their order.
+pub(super) fn bind(
     mut query: Query<'_, Any, AnyArguments>,
     cells: impl IntoIterator<Item = Cell>,
 ) -> Query<'_, Any, AnyArguments> {
@@ -266,6 +350,7 @@ fn bind(
             Cell::Number(number) => query.bind(number),
             Cell::Text(text) => query.bind(text),
             Cell::Maybe(text) => query.bind(text),
+            Cell::MaybeNumber(number) => query.bind(number),
         };
     }
     query

@@ -2,7 +2,8 @@
 //!
 //! Two things are settled here that many servers get wrong. An acknowledgement that is repeated by the network or by an
 //! impatient client never makes a block leave twice (the "sorcerer's apprentice"): only silence does. And until the
-//! client has acknowledged something, its address may be forged, so it costs us three datagrams at most.
+//! client has acknowledged something, its address may be forged, so it costs us three datagrams at most, and a file with
+//! passwords is only promised: it is released between the first acknowledgement and what that sets free.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -26,6 +27,10 @@ pub enum Input {
     Aborted,
     /// The client sent the same request again, from the same port.
     AskedAgain,
+    /// What was promised is not given.
+    Withheld,
+    /// An operator has locked the device.
+    Locked,
 }
 
 /// What is to be done.
@@ -35,8 +40,8 @@ pub enum Command {
     SendOptions,
     /// Send these blocks: [`Transfer::write`] gives their bytes.
     SendBlocks(Blocks),
-    /// The client has acknowledged something, so its address is its own. What may only happen for a proven address
-    /// (the opening of a one-time window) belongs here, before the commands that follow.
+    /// The client has acknowledged something, so its address is its own. What was promised is to be released now:
+    /// [`Transfer::release`] takes it, and until then nothing is sent and nobody's patience runs out.
     Opened,
     /// Nothing more will be sent.
     Finish(Outcome),
@@ -60,12 +65,21 @@ pub enum Outcome {
     Aborted,
     /// The client fell silent.
     Silent,
+    /// What was promised is not given, or is not what was promised.
+    Withheld,
+    /// An operator has locked the device.
+    Locked,
+    /// It took longer than a file with passwords may.
+    Overdue,
 }
 
 /// One file on its way to one client.
 #[derive(Debug)]
 pub struct Transfer {
+    /// The file; of one that is promised, what is sent of it before it is released.
     body: Bytes,
+    size: usize,
+    is_promised: bool,
     agreement: Agreement,
     state: State,
     patience: Patience,
@@ -78,6 +92,8 @@ pub struct Transfer {
     /// The first block of what was sent last, and when; `None` once it was sent again.
     measuring: Option<(u64, Instant)>,
     deadline: Instant,
+    /// The end of it, whatever the client does.
+    end: Option<Instant>,
     commands: VecDeque<Command>,
 }
 
@@ -85,6 +101,8 @@ pub struct Transfer {
 enum State {
     /// Nothing was acknowledged yet; so many datagrams have been sent.
     Opening(u8),
+    /// The first acknowledgement is there, what was promised not yet.
+    Releasing,
     /// So many times the present window was sent again.
     Open(u8),
     Ended,
@@ -93,8 +111,20 @@ enum State {
 impl Transfer {
     /// Begins a transfer: the first command is to send the options, or the first block where none were asked.
     pub fn new(body: Bytes, agreement: Agreement, now: Instant) -> Self {
+        Self::begin(body.len(), body, false, agreement, now)
+    }
+
+    /// Begins the transfer of a file that will be `size` octets long and is released at [`Command::Opened`]. `head` is
+    /// how it begins; where no options were asked, it is the first block.
+    pub fn promised(size: usize, head: Bytes, agreement: Agreement, now: Instant) -> Self {
+        Self::begin(size, head, true, agreement, now)
+    }
+
+    fn begin(size: usize, body: Bytes, is_promised: bool, agreement: Agreement, now: Instant) -> Self {
         let mut transfer = Self {
             body,
+            size,
+            is_promised,
             agreement,
             state: State::Opening(0),
             patience: Patience::new(agreement.timeout),
@@ -103,6 +133,7 @@ impl Transfer {
             single_steps: 0,
             measuring: None,
             deadline: now,
+            end: None,
             commands: VecDeque::with_capacity(2),
         };
         transfer.send_opening(now);
@@ -113,7 +144,12 @@ impl Transfer {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match (self.state, input) {
             (State::Ended, _) => {}
+            (_, Input::Locked) => self.finish(Outcome::Locked),
+            _ if self.is_overdue(now) => self.finish(Outcome::Overdue),
             (_, Input::Aborted) => self.finish(Outcome::Aborted),
+            (_, Input::Withheld) => self.finish(Outcome::Withheld),
+            // What is released answers all of it.
+            (State::Releasing, Input::Acknowledged(_) | Input::AskedAgain) => {}
             (State::Opening(_), Input::AskedAgain) => self.send_opening(now),
             (State::Open(_), Input::AskedAgain) => {
                 self.measuring = None;
@@ -124,23 +160,46 @@ impl Transfer {
         }
     }
 
+    /// What was promised is here: what the first acknowledgement has set free leaves, unless it is another file. The
+    /// client waits from now on; how long the release took is not its fault.
+    pub fn release(&mut self, body: Bytes, now: Instant) {
+        if self.state != State::Releasing {
+            return;
+        }
+        if body.len() != self.size || !body.starts_with(&self.body) {
+            return self.finish(Outcome::Withheld);
+        }
+        self.body = body;
+        self.is_promised = false;
+        self.start(now);
+    }
+
+    /// Ends the transfer at this time, whatever the client does.
+    pub fn limit(&mut self, end: Instant) {
+        self.end = Some(end);
+    }
+
     /// The next thing to do, if there is one.
     pub fn next_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
     }
 
-    /// When [`Transfer::handle_timeout`] is due; `None` once the transfer has ended.
+    /// When [`Transfer::handle_timeout`] is due; `None` while a release is awaited, and once the transfer has ended.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (self.state != State::Ended).then_some(self.deadline)
+        let waits = !matches!(self.state, State::Releasing | State::Ended);
+        waits.then(|| self.end.map_or(self.deadline, |end| end.min(self.deadline)))
     }
 
     /// The client was silent for as long as was waited.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.state != State::Ended && self.is_overdue(now) {
+            return self.finish(Outcome::Overdue);
+        }
         if now < self.deadline {
             return;
         }
         match self.state {
-            State::Ended => {}
+            State::Releasing | State::Ended => {}
             State::Opening(datagrams) if datagrams >= OPENING_DATAGRAMS_MAX => self.finish(Outcome::Silent),
             State::Opening(_) => self.send_opening(now),
             State::Open(retransmissions) if retransmissions >= RETRANSMISSIONS_MAX => {
@@ -156,7 +215,7 @@ impl Transfer {
 
     /// The acknowledgement of the options that were asked.
     pub fn options(&self) -> Vec<u8> {
-        option_acknowledgement(&self.agreement.answer.unwrap_or_default(), self.body.len())
+        option_acknowledgement(&self.agreement.answer.unwrap_or_default(), self.size)
     }
 
     /// The length of every DATA packet but the file's last.
@@ -181,12 +240,16 @@ impl Transfer {
 
     /// The size of the file.
     pub fn size(&self) -> usize {
-        self.body.len()
+        self.size
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.end.is_some_and(|end| end <= now)
     }
 
     /// Blocks of the whole file: the last is shorter than the others, and empty where they fit exactly (RFC 1350).
     fn total(&self) -> u64 {
-        let blocks = self.body.len() / usize::from(self.agreement.blksize);
+        let blocks = self.size / usize::from(self.agreement.blksize);
         u64::try_from(blocks).unwrap_or(u64::MAX - 1) + 1
     }
 
@@ -213,9 +276,19 @@ impl Transfer {
         if u64::from(block) != self.opening_block() {
             return;
         }
+        self.commands.push_back(Command::Opened);
+        self.measure(self.opening_block(), now);
+        if self.is_promised {
+            self.state = State::Releasing;
+        } else {
+            self.start(now);
+        }
+    }
+
+    /// Sends what the first acknowledgement sets free.
+    fn start(&mut self, now: Instant) {
         self.state = State::Open(0);
         self.sent = self.opening_block();
-        self.commands.push_back(Command::Opened);
         self.advance(self.opening_block(), now);
     }
 
@@ -230,13 +303,17 @@ impl Transfer {
         }
     }
 
-    fn advance(&mut self, block: u64, now: Instant) {
+    fn measure(&mut self, block: u64, now: Instant) {
         if let Some((measured, left)) = self.measuring
             && measured <= block
         {
             self.patience.measured(now.saturating_duration_since(left));
             self.measuring = None;
         }
+    }
+
+    fn advance(&mut self, block: u64, now: Instant) {
+        self.measure(block, now);
         let within = block < self.sent;
         self.single_steps = if within && block == self.acknowledged + 1 { self.single_steps + 1 } else { 0 };
         self.acknowledged = block;
@@ -424,6 +501,231 @@ mod tests {
         check("opened", &mut t, Acknowledged(0), now, &[Opened, blocks(1, 4)]);
         check("in the middle", &mut t, AskedAgain, now, &[blocks(1, 1)]);
         check("and on", &mut t, Acknowledged(4), now, &[blocks(5, 4)]);
+    }
+
+    /// What was promised of `body(len)`, with its preamble where no options are asked.
+    fn promised(len: usize, options: Options, now: Instant) -> Transfer {
+        let head = if options.is_empty() { body(len).slice(..512) } else { Bytes::new() };
+        Transfer::promised(len, head, agree(&options, Reach::OnLink), now)
+    }
+
+    fn release(what: &str, transfer: &mut Transfer, body: Bytes, now: Instant, expected: &[Command]) {
+        transfer.release(body, now);
+        assert_eq!(commands(transfer), expected, "{what}");
+    }
+
+    fn written(transfer: &Transfer, first: u64, count: u16) -> Vec<u8> {
+        let mut datagrams = Vec::new();
+        transfer.write(Blocks { first, count }, &mut datagrams);
+        datagrams
+    }
+
+    #[test]
+    fn with_options_nothing_of_a_promise_leaves_before_the_acknowledgement() {
+        let now = start();
+        let mut t = promised(3000, Options { tsize: true, ..options(1024, 2) }, now);
+        assert_eq!(commands(&mut t), [SendOptions]);
+        assert_eq!(t.options(), b"\0\x06blksize\x001024\0tsize\x003000\0windowsize\x002\0");
+        check("not the acknowledgement", &mut t, Acknowledged(1), now, &[]);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        assert_eq!(t.poll_timeout(), None, "nobody's patience runs out while it is released");
+        let later = now + Duration::from_secs(2);
+        check("the acknowledgement again", &mut t, Acknowledged(0), later, &[]);
+        check("the request again", &mut t, AskedAgain, later, &[]);
+        t.handle_timeout(later);
+        release("the release", &mut t, body(3000), later, &[blocks(1, 2)]);
+        assert_eq!(written(&t, 1, 1)[4..], body(3000)[..1024]);
+        assert!(t.poll_timeout().unwrap() > later, "the client's time begins with the first block");
+        check("a late acknowledgement", &mut t, Acknowledged(0), later, &[]);
+        release("a second release", &mut t, body(3000), later, &[]);
+        check("the window", &mut t, Acknowledged(2), later, &[blocks(3, 1)]);
+        check("the end", &mut t, Acknowledged(3), later, &[Finish(Outcome::Delivered)]);
+    }
+
+    #[test]
+    fn without_options_the_first_block_is_the_preamble() {
+        let now = start();
+        let mut t = promised(1300, Options::default(), now);
+        assert_eq!(commands(&mut t), [blocks(1, 1)]);
+        assert_eq!(written(&t, 1, 1)[4..], body(1300)[..512]);
+        assert_eq!(written(&t, 2, 1).len(), 4, "there is no more of it");
+        check("opened", &mut t, Acknowledged(1), now, &[Opened]);
+        check("again", &mut t, Acknowledged(1), now, &[]);
+        release("the release", &mut t, body(1300), now, &[blocks(2, 1)]);
+        assert_eq!(written(&t, 2, 1)[4..], body(1300)[512..1024]);
+        check("and on", &mut t, Acknowledged(2), now, &[blocks(3, 1)]);
+        check("the end", &mut t, Acknowledged(3), now, &[Finish(Outcome::Delivered)]);
+    }
+
+    #[test]
+    fn another_file_than_was_promised_is_not_sent() {
+        let now = start();
+        let other = |mut bytes: Vec<u8>| {
+            bytes[511] ^= 1;
+            Bytes::from(bytes)
+        };
+        for (what, body) in [
+            ("shorter", body(1299)),
+            ("longer", body(1301)),
+            ("with another beginning", other(body(1300).to_vec())),
+            ("none", Bytes::new()),
+        ] {
+            let mut t = promised(1300, Options::default(), now);
+            commands(&mut t);
+            check(what, &mut t, Acknowledged(1), now, &[Opened]);
+            release(what, &mut t, body, now, &[Finish(Outcome::Withheld)]);
+            check(what, &mut t, Acknowledged(1), now, &[]);
+        }
+        let mut t = promised(3000, options(1024, 1), now);
+        commands(&mut t);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        check("the verdict has changed", &mut t, Input::Withheld, now, &[Finish(Outcome::Withheld)]);
+        release("too late", &mut t, body(3000), now, &[]);
+    }
+
+    #[test]
+    fn asking_only_for_the_size_releases_nothing() {
+        let now = start();
+        let mut t = promised(3000, Options { tsize: true, ..Options::default() }, now);
+        commands(&mut t);
+        check("that was all", &mut t, Aborted, now, &[Finish(Outcome::Aborted)]);
+        check("a late acknowledgement", &mut t, Acknowledged(0), now, &[]);
+    }
+
+    #[test]
+    fn a_client_that_aborts_while_it_is_released_gets_nothing() {
+        let now = start();
+        let mut t = promised(3000, options(1024, 1), now);
+        commands(&mut t);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        check("aborted", &mut t, Aborted, now, &[Finish(Outcome::Aborted)]);
+        release("too late", &mut t, body(3000), now, &[]);
+    }
+
+    #[test]
+    fn case_14_a_client_that_falls_silent_after_block_3_is_given_up() {
+        let mut now = start();
+        let mut t = promised(10_000, Options::default(), now);
+        commands(&mut t);
+        t.handle(Acknowledged(1), now);
+        t.release(body(10_000), now);
+        t.handle(Acknowledged(2), now);
+        t.handle(Acknowledged(3), now);
+        assert_eq!(commands(&mut t), [Opened, blocks(2, 1), blocks(3, 1), blocks(4, 1)]);
+        let mut sent = Vec::new();
+        while let Some(deadline) = t.poll_timeout() {
+            now = deadline;
+            t.handle_timeout(now);
+            sent.extend(commands(&mut t));
+        }
+        assert_eq!(sent.pop(), Some(Finish(Outcome::Silent)));
+        assert_eq!(sent, [blocks(4, 1); 5]);
+    }
+
+    #[test]
+    fn case_15_a_repeated_acknowledgement_sends_no_block_twice() {
+        let now = start();
+        let mut t = promised(5000, Options::default(), now);
+        commands(&mut t);
+        t.handle(Acknowledged(1), now);
+        t.release(body(5000), now);
+        assert_eq!(commands(&mut t), [Opened, blocks(2, 1)]);
+        check("first", &mut t, Acknowledged(2), now, &[blocks(3, 1)]);
+        for _ in 0..100 {
+            check("again", &mut t, Acknowledged(2), now, &[]);
+            check("of the promise", &mut t, Acknowledged(1), now, &[]);
+        }
+    }
+
+    #[test]
+    fn case_16_a_repeated_request_goes_on_with_the_same_release() {
+        let now = start();
+        let mut t = promised(5000, options(1024, 1), now);
+        commands(&mut t);
+        check("promised", &mut t, AskedAgain, now, &[SendOptions]);
+        check("opened", &mut t, Acknowledged(0), now, &[Opened]);
+        check("while it is released", &mut t, AskedAgain, now, &[]);
+        release("once", &mut t, body(5000), now, &[blocks(1, 1)]);
+        check("under way", &mut t, AskedAgain, now, &[blocks(1, 1)]);
+        check("and on", &mut t, Acknowledged(1), now, &[blocks(2, 1)]);
+    }
+
+    #[test]
+    fn case_17_without_the_last_acknowledgement_the_last_block_is_sent_again_and_nothing_is_delivered() {
+        let mut now = start();
+        let mut t = promised(700, Options::default(), now);
+        commands(&mut t);
+        t.handle(Acknowledged(1), now);
+        t.release(body(700), now);
+        assert_eq!(commands(&mut t), [Opened, blocks(2, 1)]);
+        check("asked again", &mut t, AskedAgain, now, &[blocks(2, 1)]);
+        let mut last_sent = now;
+        let mut ended = Vec::new();
+        while let Some(deadline) = t.poll_timeout() {
+            now = deadline;
+            t.handle_timeout(now);
+            let did = commands(&mut t);
+            if did == [blocks(2, 1)] {
+                last_sent = now;
+            }
+            ended = did;
+        }
+        assert_eq!(ended, [Finish(Outcome::Silent)]);
+        assert!(now - last_sent >= Duration::from_secs(10), "a repetition is answered for ten seconds");
+    }
+
+    #[test]
+    fn case_18_a_forged_request_costs_three_datagrams_and_opens_nothing() {
+        for options in [Options::default(), options(1024, 1)] {
+            let mut now = start();
+            let mut t = promised(3000, options, now);
+            let mut sent = commands(&mut t);
+            while let Some(deadline) = t.poll_timeout() {
+                t.handle(AskedAgain, now);
+                now = deadline;
+                t.handle_timeout(now);
+                sent.extend(commands(&mut t));
+            }
+            assert_eq!((sent.pop(), sent.len()), (Some(Finish(Outcome::Silent)), 3));
+            assert!(!sent.contains(&Opened));
+        }
+    }
+
+    #[test]
+    fn case_46_a_locked_device_gets_nothing_more() {
+        let now = start();
+        let mut t = promised(5000, options(1024, 2), now);
+        commands(&mut t);
+        t.handle(Acknowledged(0), now);
+        t.release(body(5000), now);
+        commands(&mut t);
+        t.handle(Acknowledged(2), now);
+        check("locked", &mut t, Input::Locked, now, &[Finish(Outcome::Locked)]);
+        check("the next window", &mut t, Acknowledged(4), now, &[]);
+        assert_eq!(t.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_lively_client_has_two_minutes_for_its_passwords() {
+        let begun = start();
+        let mut t = promised(512 * 1000, Options::default(), begun);
+        commands(&mut t);
+        t.handle(Acknowledged(1), begun);
+        t.release(body(512 * 1000), begun);
+        let end = begun + Duration::from_mins(2);
+        t.limit(end);
+        for block in 2..=119 {
+            let now = begun + Duration::from_secs(u64::from(block));
+            t.handle(Acknowledged(block), now);
+            assert!(commands(&mut t).last() == Some(&blocks(u64::from(block) + 1, 1)));
+            assert!(t.poll_timeout().unwrap() <= end);
+        }
+        let mut other = promised(3000, Options::default(), begun);
+        commands(&mut other);
+        other.limit(end);
+        other.handle_timeout(end);
+        assert_eq!(commands(&mut other), [Finish(Outcome::Overdue)], "by the timer");
+        check("by an acknowledgement", &mut t, Acknowledged(120), end, &[Finish(Outcome::Overdue)]);
     }
 
     #[test]

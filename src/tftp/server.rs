@@ -1,6 +1,7 @@
 //! Waits for read requests and carries out what [`Transfer`] decides: one task and one socket per transfer.
 //! The socket at the well-known port is only ever drained, so that a storm of first packets is not lost in its buffer.
 
+mod lingering;
 mod peers;
 mod wire;
 
@@ -8,8 +9,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -17,18 +19,20 @@ use tokio::task::{AbortHandle, Id, JoinSet, unconstrained};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::lingering::Lingering;
 use self::peers::reach;
-use self::wire::Wire;
-use super::agree::{Reach, agree};
+use self::wire::{Errand, Wire};
+use super::agree::{Agreement, Reach, agree};
 use super::decide::{Outcome, Transfer};
 use super::message::{self, ErrorCode, Message, Mode, Read};
+use super::refusal::{NEEDS_OPTIONS, NOT_FOUND, Refusal, refusal};
 use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::Prefix;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::net::udp::{Datagram, UdpEndpoint, Via};
-use crate::provision::{Answer, Desk, FileBody, FileRequest, Handed, Want};
+use crate::provision::{Answer, Desk, FileRequest, Handed, Offer, PREAMBLE_BYTES, Promise, Receipt, Want};
 
 /// A request is a name and a few options; RFC 2347 allows 512 octets.
 const REQUEST_BYTES_MAX: usize = 1024;
@@ -50,6 +54,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const STRAY_ANSWERS_PER_SECOND: u32 = 10;
 /// Addresses that are remembered for that.
 const STRAY_ADDRESSES_MAX: usize = 1024;
+
 /// The TFTP service.
 #[derive(Debug)]
 pub struct TftpServer {
@@ -120,7 +125,8 @@ impl TftpServer {
             tokio::select! {
                 () = cancel.cancelled() => break,
                 Some(ended) = dispatcher.tasks.join_next_with_id() => {
-                    dispatcher.forget(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                    let (id, ending) = ended.unwrap_or_else(|error| (error.id(), Ending::Forgotten));
+                    dispatcher.forget(id, ending);
                 }
                 Some(arrival) = arrivals.recv() => dispatcher.dispatch(arrival),
             }
@@ -164,8 +170,9 @@ async fn drain(endpoint: Arc<UdpEndpoint>, queue: mpsc::Sender<Arrival>) {
 struct Dispatcher {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Ending>,
     running: HashMap<SocketAddr, Running>,
+    lingering: Lingering,
     peers: HashMap<Id, SocketAddr>,
     addresses: HashMap<IpAddr, Address>,
 }
@@ -174,6 +181,15 @@ struct Running {
     filename: Option<String>,
     task: AbortHandle,
     asked_again: Arc<Notify>,
+}
+
+/// What remains of a request that was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Nothing: the same request again is a new one.
+    Forgotten,
+    /// The client has passwords by it: the same request again is a repetition.
+    Lingers,
 }
 
 struct Address {
@@ -190,6 +206,7 @@ impl Dispatcher {
             places: Arc::new(Semaphore::new(TRANSFERS_MAX.min(files / 4).max(1))),
             tasks: JoinSet::new(),
             running: HashMap::new(),
+            lingering: Lingering::default(),
             peers: HashMap::new(),
             addresses: HashMap::new(),
         }
@@ -220,6 +237,11 @@ impl Dispatcher {
             // The same port asks for another file: it has forgotten the first.
             running.task.abort();
         }
+        let name = read.as_ref().and_then(|read| read.filename.as_ref());
+        if name.is_some_and(|name| self.lingering.holds(peer, name, self.shared.clock.instant())) {
+            debug!("Ignored a TFTP request of {peer}: it repeats one that has been served");
+            return;
+        }
         self.start(Session { shared: Arc::clone(&self.shared), peer, reach, arrival, read });
     }
 
@@ -242,10 +264,13 @@ impl Dispatcher {
     }
 
     /// A task has ended, whichever way.
-    fn forget(&mut self, id: Id) {
+    fn forget(&mut self, id: Id, ending: Ending) {
         let Some(peer) = self.peers.remove(&id) else { return };
-        if self.running.get(&peer).is_some_and(|running| running.task.id() == id) {
-            self.running.remove(&peer);
+        if self.running.get(&peer).is_some_and(|running| running.task.id() == id)
+            && let Some(Running { filename: Some(filename), .. }) = self.running.remove(&peer)
+            && ending == Ending::Lingers
+        {
+            self.lingering.add(peer, filename, self.shared.clock.instant());
         }
         if let Some(address) = self.addresses.get_mut(&peer.ip()) {
             address.running = address.running.saturating_sub(1);
@@ -282,33 +307,34 @@ struct Session {
 }
 
 impl Session {
-    async fn run(self, limits: Limits, asked_again: Arc<Notify>) {
+    async fn run(self, limits: Limits, asked_again: Arc<Notify>) -> Ending {
         let Ok(Some((_place, turn))) = tokio::time::timeout(TURN_WAIT, limits.enter()).await else {
             debug!("Dropped a TFTP request of {}: it waited too long", self.peer);
-            return;
+            return Ending::Forgotten;
         };
-        let outcome = match self.answer().await {
-            Ok((request, body)) => self.transfer(&request, body, turn, &asked_again).await,
-            Err((code, text)) => self.refuse(code, text).await,
+        let done = match self.answer().await {
+            Ok((request, goods)) => self.transfer(request, goods, turn, &asked_again).await,
+            Err(Some((code, text))) => self.refuse(code, text).await.map(|()| Ending::Forgotten),
+            Err(None) => Ok(Ending::Forgotten),
         };
-        if let Err(error) = outcome {
+        done.unwrap_or_else(|error| {
             debug!("Cannot answer the TFTP request of {}: {error}", self.peer);
-        }
+            Ending::Forgotten
+        })
     }
 
-    /// The file, or what the ERROR packet says. A stranger, a foreign file and an attempt to climb out of the root
-    /// cannot be told apart.
-    async fn answer(&self) -> Result<(FileRequest, FileBody), (ErrorCode, &'static str)> {
-        let not_found = (ErrorCode::NotFound, "File not found");
+    /// The file, or its promise, or what the ERROR packet says.
+    async fn answer(&self) -> Result<(FileRequest, Goods), Option<Refusal>> {
         let Some(read) = &self.read else {
-            return Err((ErrorCode::AccessViolation, "This server is read-only"));
+            return Err(Some((ErrorCode::AccessViolation, "This server is read-only")));
         };
         if read.mode != Mode::Octet {
-            return Err((ErrorCode::IllegalOperation, "Only octet (binary) mode is served"));
+            return Err(Some((ErrorCode::IllegalOperation, "Only octet (binary) mode is served")));
         }
         let plausible = |name: &&String| !name.chars().any(char::is_control) && !climbs(name);
-        let path = read.filename.as_ref().filter(plausible).ok_or(not_found)?;
+        let path = read.filename.as_ref().filter(plausible).ok_or(Some(NOT_FOUND))?;
         let Datagram { local, interface, .. } = self.arrival.datagram;
+        let has_options = !read.options.is_empty();
         let request = FileRequest {
             path: path.clone(),
             user_agent: None,
@@ -316,14 +342,17 @@ impl Session {
             local,
             interface: Some(interface),
             channel: Channel::Tftp,
-            want: Want::Whole,
+            want: if has_options { Want::Whole } else { Want::WithPreamble },
             known: None,
         };
-        match self.shared.desk.answer(&request).await {
-            Answer::File(body) => Ok((request, body)),
-            Answer::Known(_) | Answer::Head(_) | Answer::NotFound | Answer::Silence => Err(not_found),
-            Answer::Forbidden => Err((ErrorCode::AccessViolation, "Access violation")),
-            Answer::Unavailable => Err((ErrorCode::NotDefined, "Not available now, ask again later")),
+        match self.shared.desk.offer(&request).await {
+            Offer::Now(Answer::File(body)) => Ok((request, Goods::Ready(body.bytes, body.receipt))),
+            Offer::Now(other) => Err(refusal(&other)),
+            // Without options the first block leaves before the address is proven.
+            Offer::Due(promise) if !has_options && promise.head().len() != PREAMBLE_BYTES => {
+                Err(Some(NEEDS_OPTIONS))
+            }
+            Offer::Due(promise) => Ok((request, Goods::Promised(promise))),
         }
     }
 
@@ -340,30 +369,51 @@ impl Session {
 
     async fn transfer(
         &self,
-        request: &FileRequest,
-        body: FileBody,
+        request: FileRequest,
+        goods: Goods,
         turn: OwnedSemaphorePermit,
         asked_again: &Notify,
-    ) -> io::Result<()> {
+    ) -> io::Result<Ending> {
         let options = self.read.as_ref().map(|read| read.options).unwrap_or_default();
         let now = self.shared.clock.instant();
         let wire = Wire::new(&self.arrival.datagram, self.peer, self.via(), &self.shared)?;
         // A client that asked again while the file was being made has lost nothing yet.
         let _ = asked_again.notified().now_or_never();
-        let mut transfer = Transfer::new(body.bytes, agree(&options, self.reach), now);
-        let outcome = wire.carry_out(&mut transfer, turn, asked_again).await;
+        let (mut transfer, promise, receipt) = goods.into_transfer(agree(&options, self.reach), now);
+        let mut errand = Errand { request, promise, receipt };
+        let outcome = wire.carry_out(&mut transfer, &mut errand, turn, asked_again).await;
         debug!("TFTP transfer of {} bytes to {}: {outcome:?}", transfer.size(), self.peer);
-        let handed = match outcome {
-            Outcome::Delivered => Handed::Sent,
-            Outcome::Aborted | Outcome::Silent => Handed::Part,
-        };
-        if let Some(receipt) = body.receipt {
-            self.shared.desk.handed(request, &receipt, handed);
-            if outcome == Outcome::Delivered {
-                self.shared.desk.delivered(request, receipt);
+        let Errand { request, receipt: Some(receipt), .. } = errand else { return Ok(Ending::Forgotten) };
+        if outcome != Outcome::Delivered {
+            self.shared.desk.handed(&request, &receipt, Handed::Part);
+            return Ok(Ending::Forgotten);
+        }
+        let ending = if receipt.is_secret() { Ending::Lingers } else { Ending::Forgotten };
+        self.shared.desk.handed(&request, &receipt, Handed::Sent);
+        self.shared.desk.delivered(&request, receipt);
+        Ok(ending)
+    }
+}
+
+/// What a client gets: a file, or one that is released once the client's address is proven.
+enum Goods {
+    Ready(Bytes, Option<Receipt>),
+    Promised(Promise),
+}
+
+impl Goods {
+    fn into_transfer(
+        self,
+        agreement: Agreement,
+        now: Instant,
+    ) -> (Transfer, Option<Promise>, Option<Receipt>) {
+        match self {
+            Self::Ready(bytes, receipt) => (Transfer::new(bytes, agreement, now), None, receipt),
+            Self::Promised(promise) => {
+                let head = promise.head().clone();
+                (Transfer::promised(promise.size(), head, agreement, now), Some(promise), None)
             }
         }
-        Ok(())
     }
 }
 

@@ -1,19 +1,34 @@
 //! HTTP on the wire, from raw sockets: what phones of every age send, what they get, and what becomes of peers that are
 //! slow, silent or many.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::lab;
 use crate::services::{FILE, PHONE, STRANGER, Services};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A connection from this address.
-fn connect(services: &Services, from: IpAddr) -> TcpStream {
+pub(crate) fn connect(services: &Services, from: IpAddr) -> TcpStream {
+    connect_with(services, from, |_| Ok(()))
+}
+
+/// A connection whose reader has hardly room for a packet: what it does not read stays with the service.
+pub(crate) fn connect_stingy(services: &Services, from: IpAddr) -> TcpStream {
+    connect_with(services, from, |socket| socket.set_recv_buffer_size(1))
+}
+
+fn connect_with(
+    services: &Services,
+    from: IpAddr,
+    prepare: impl Fn(&Socket) -> std::io::Result<()>,
+) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    prepare(&socket).unwrap();
     socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
     socket.connect(&SocketAddr::from(([127, 0, 0, 1], services.http)).into()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -21,7 +36,7 @@ fn connect(services: &Services, from: IpAddr) -> TcpStream {
 }
 
 /// What the service says to these bytes until it closes the connection, without the date.
-fn say(services: &Services, from: IpAddr, bytes: &[u8]) -> String {
+pub(crate) fn say(services: &Services, from: IpAddr, bytes: &[u8]) -> String {
     let mut stream = connect(services, from);
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
@@ -31,16 +46,16 @@ fn say(services: &Services, from: IpAddr, bytes: &[u8]) -> String {
     format!("{before}{}", &after["Sun, 06 Nov 1994 08:49:37 GMT".len()..])
 }
 
-fn get(services: &Services, from: IpAddr, path: &str, headers: &str) -> String {
+pub(crate) fn get(services: &Services, from: IpAddr, path: &str, headers: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: pbx\r\n{headers}Connection: close\r\n\r\n");
     say(services, from, request.as_bytes())
 }
 
-fn body(answer: &str) -> &str {
+pub(crate) fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").unwrap().1
 }
 
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     let head = answer.split_once("\r\n\r\n").unwrap().0;
     head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
@@ -85,7 +100,7 @@ fn everything_that_is_not_for_this_peer_is_the_same_404() {
         get(&services, PHONE, "/firmware/yealink/%2e%2e/%2e%2e/%2e%2e/offhook.db", ""),
         get(&services, PHONE, "/firmware/yealink/%252e%252e/a.bin", ""),
         get(&services, PHONE, "/a%00.cfg", ""),
-        get(&services, PHONE, &format!("/d/{}/{FILE}", "0".repeat(32)), ""),
+        get(&services, STRANGER, &format!("/d/{}/{FILE}", "0".repeat(32)), ""),
         get(&services, PHONE, "/", ""),
     ];
     for other in others {
@@ -130,6 +145,46 @@ fn one_connection_carries_many_requests() {
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
     assert_eq!(answers.matches("\r\n\r\nfirmware").count(), 50);
+    services.stop();
+}
+
+/// What comes until the connection ends, and how it ends.
+pub(crate) fn drain(stream: &mut TcpStream) -> (usize, Result<(), ErrorKind>) {
+    let (mut taken, mut buffer) = (0, vec![0; 65_536]);
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return (taken, Ok(())),
+            Ok(octets) => taken += octets,
+            Err(error) => return (taken, Err(error.kind())),
+        }
+    }
+}
+
+#[test]
+fn a_service_that_stops_leaves_no_passwords_to_the_kernel() {
+    let services = Services::start(&[], 64);
+    let whole = get(&services, PHONE, &format!("/{FILE}"), "").len();
+    let mut stream = connect_stingy(&services, PHONE);
+    stream.write_all(format!("GET /{FILE} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    services.stop();
+    let ended = lab::poll("the end of the connection", || stream.take_error().unwrap());
+    assert_eq!(ended.kind(), ErrorKind::ConnectionReset);
+    let (taken, _) = drain(&mut stream);
+    assert!(taken < whole, "{taken} of {whole} octets had left");
+}
+
+#[test]
+fn passwords_asked_for_in_one_breath_come_one_after_the_other() {
+    let services = Services::start(&[("a.bin", b"firmware")], 64);
+    let own = format!("GET /{FILE} HTTP/1.1\r\n\r\n");
+    let mut stream = connect(&services, PHONE);
+    let all = [&own, "GET /firmware/yealink/a.bin HTTP/1.1\r\n\r\n", &own, &own].concat();
+    stream.write_all(all.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!((answers.matches("HTTP/1.1 200 OK").count(), answers.matches("canary-7c1f").count()), (4, 3));
     services.stop();
 }
 
@@ -205,14 +260,7 @@ fn slow_senders_and_readers_that_stop_are_closed() {
     assert!(took > Duration::from_secs(9) && took < Duration::from_secs(15), "{took:?}");
     for mut stream in stalled {
         // What lies in our own buffer still comes; then the service has reset the connection.
-        let ended = loop {
-            match stream.read(&mut buffer) {
-                Ok(0) => break Ok(()),
-                Ok(_) => {}
-                Err(error) => break Err(error.kind()),
-            }
-        };
-        assert_eq!(ended, Err(std::io::ErrorKind::ConnectionReset));
+        assert_eq!(drain(&mut stream).1, Err(ErrorKind::ConnectionReset));
     }
     services.stop();
 }

@@ -20,6 +20,8 @@ mod network;
 mod pbx;
 mod phone;
 mod scenarios;
+mod second_life;
 mod services;
 mod sipp;
 mod tftp;
+mod transfers;

@@ -220,9 +220,9 @@ fn an_impostor_gets_no_byte_and_the_phone_does() {
         phone.provisioned();
         ask(known, 2);
         ask("00:15:65:00:00:77", 3);
-        // Answers would leave before these lines are written for the next who asks.
-        agent.log(&format!("asks in the name of {known}: {mac} is there"));
-        agent.log(&format!("asks in the name of 00:15:65:00:00:77: {mac} is there"));
+        for name in [known, "00:15:65:00:00:77"] {
+            agent.log(&format!("in the name of {name}, and was not answered: {mac} is there"));
+        }
         let ours = |packet: &lab::Packet| packet.source.to_string() == "192.168.1.35";
         let got: Vec<_> = heard.all(|packet| ours(packet) && packet.target.to_string() == "192.168.1.66");
         // The datagram of no bytes that makes the kernel ask whose address that is.

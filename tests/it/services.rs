@@ -3,17 +3,19 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use offhook::accounts::read_csv;
+use offhook::alarm::Alarms;
 use offhook::clock::{Clock, Entropy};
-use offhook::config::AdoptConfig;
+use offhook::config::{AdoptConfig, ReleaseConfig};
 use offhook::http::server::HttpServer;
 use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
 use offhook::net::neighbours::Neighbours;
 use offhook::profile::{Catalog, Site};
-use offhook::provision::{Desk, DeskParts, Roots};
+use offhook::provision::{Deed, Desk, DeskParts, Roots};
+use offhook::release::{Evidence, Grants};
 use offhook::store::{ImportOptions, Sheet, Store, Vault};
 use offhook::tftp::server::TftpServer;
 use tokio::runtime::Runtime;
@@ -21,9 +23,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::lab;
+
 /// The phone of the inventory, where it is, and the name of its file.
 pub(crate) const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 pub(crate) const FILE: &str = "805ec0aabbcc.cfg";
+const MAC: &str = "80:5e:c0:aa:bb:cc";
 /// Somebody else on the same link, with no device behind the address.
 pub(crate) const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 const ACCOUNTS: &str = "mac,vendor,model,username,password\n805ec0aabbcc,yealink,T46U,200,canary-7c1f\n";
@@ -36,6 +41,9 @@ pub(crate) struct Services {
     /// The port of each, on 127.0.0.1 (and the rest of loopback).
     pub(crate) http: u16,
     pub(crate) tftp: u16,
+    store: Store,
+    desk: Desk,
+    deeds: Mutex<mpsc::Receiver<Deed>>,
     _folder: tempfile::TempDir,
     _sightings: mpsc::Receiver<offhook::provision::Heard>,
 }
@@ -43,6 +51,15 @@ pub(crate) struct Services {
 impl Services {
     /// Starts both, with these static files of `firmware/yealink` and so many connections for each address.
     pub(crate) fn start(firmware: &[(&str, &[u8])], connections_per_address: usize) -> Self {
+        Self::start_at(&Clock::System, firmware, connections_per_address)
+    }
+
+    /// The same by a clock that the test may hold.
+    pub(crate) fn start_at(
+        clock: &Clock,
+        firmware: &[(&str, &[u8])],
+        connections_per_address: usize,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let shelf = folder.path().join("files/firmware/yealink");
@@ -53,15 +70,16 @@ impl Services {
         let interfaces = Interfaces::fixed(loopback());
         let (sender, receiver) = mpsc::channel(1000);
         let context = runtime.enter();
-        let desk = runtime.block_on(desk(folder.path(), interfaces.clone(), sender));
+        let (deed, deeds) = mpsc::channel(1000);
+        let (store, desk) = runtime.block_on(desk(clock, folder.path(), interfaces.clone(), sender, deed));
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
-        let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), Clock::System).unwrap();
-        let tftp = TftpServer::bind(any, Vec::new(), interfaces, Clock::System).unwrap();
+        let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), clock.clone()).unwrap();
+        let tftp = TftpServer::bind(any, Vec::new(), interfaces, clock.clone()).unwrap();
         let (http_port, tftp_port) = (http.local_addr().unwrap().port(), tftp.local_addr().unwrap().port());
         let cancel = CancellationToken::new();
         let running = vec![
             runtime.spawn(http.run(desk.clone(), cancel.clone())),
-            runtime.spawn(tftp.run(desk, cancel.clone())),
+            runtime.spawn(tftp.run(desk.clone(), cancel.clone())),
         ];
         drop(context);
         Self {
@@ -70,9 +88,48 @@ impl Services {
             cancel,
             http: http_port,
             tftp: tftp_port,
+            store,
+            desk,
+            deeds: Mutex::new(deeds),
             _folder: folder,
             _sightings: receiver,
         }
+    }
+
+    /// What holds for the phone's passwords, which stand and fall together.
+    pub(crate) fn state(&self) -> &'static str {
+        let grants = self.grants();
+        let state = grants.grants[0].state.as_str();
+        assert!(grants.grants.iter().all(|grant| grant.state.as_str() == state), "{grants:?}");
+        state
+    }
+
+    /// How often they were released.
+    pub(crate) fn releases(&self) -> u32 {
+        self.grants().grants.iter().map(|grant| grant.releases).max().unwrap()
+    }
+
+    fn grants(&self) -> Arc<Grants> {
+        self.store.inventory().grants(MAC.parse().unwrap()).unwrap()
+    }
+
+    /// How many files have arrived since the last time, waiting for so many.
+    pub(crate) fn acknowledged(&self, expected: usize) -> usize {
+        let mut deeds = self.deeds.lock().unwrap();
+        let acked = |deed: &Deed| matches!(deed, Deed::Delivery(one) if one.evidence == Evidence::Acked);
+        let mut arrived = 0;
+        let mut take = || {
+            arrived += std::iter::from_fn(|| deeds.try_recv().ok()).filter(acked).count();
+            arrived
+        };
+        lab::poll("the phone's acknowledgement", || (take() >= expected).then_some(()));
+        take()
+    }
+
+    /// An operator locks the phone.
+    pub(crate) fn lock(&self) {
+        self.runtime.block_on(self.store.lock(MAC.parse().unwrap(), |_| true)).unwrap();
+        self.desk.stop_revoked();
     }
 
     /// Asks both to stop, and waits until they have.
@@ -98,28 +155,35 @@ fn loopback() -> Table {
 }
 
 async fn desk(
+    clock: &Clock,
     folder: &std::path::Path,
     interfaces: Interfaces,
     sightings: mpsc::Sender<offhook::provision::Heard>,
-) -> Desk {
+    deeds: mpsc::Sender<Deed>,
+) -> (Store, Desk) {
     let url = format!("sqlite:{}", folder.join("offhook.db").display());
     let vault = Vault::with_key([7; 32]);
-    let store = Store::open(&url, vault, Clock::System, Entropy::System).await.unwrap();
+    let store = Store::open(&url, vault, clock.clone(), Entropy::System).await.unwrap();
     let mut sheet = Sheet::default();
     read_csv("accounts.csv", ACCOUNTS.as_bytes(), &mut sheet);
     let plan = store.import(&sheet, ImportOptions::default()).await.unwrap();
     assert!(plan.applied, "{:?}", plan.problems);
     let neighbours = Neighbours::declared(HashMap::from([(PHONE, "805ec0aabbcc".parse().unwrap())]));
-    Desk::new(DeskParts {
+    let desk = Desk::new(DeskParts {
+        agent: "test".into(),
+        release: ReleaseConfig::default(),
+        deeds,
+        alarms: Alarms::default(),
         adopt: AdoptConfig::default(),
         site: Site::default(),
         catalog: Arc::new(Catalog::builtin().unwrap()),
-        store,
+        store: store.clone(),
         interfaces,
         neighbours,
-        clock: Clock::System,
+        clock: clock.clone(),
         files: folder.join("files"),
         roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), tftp: None },
         sightings,
-    })
+    });
+    (store, desk)
 }

@@ -12,23 +12,23 @@ use crate::services::{FILE, PHONE, STRANGER, Services};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client with a socket of its own at one address.
-struct Client(UdpSocket);
+pub(crate) struct Client(UdpSocket);
 
 impl Client {
-    fn at(ip: IpAddr) -> Self {
+    pub(crate) fn at(ip: IpAddr) -> Self {
         Self(UdpSocket::bind((ip, 0)).unwrap())
     }
 
-    fn send(&self, packet: &[u8], to: SocketAddr) {
+    pub(crate) fn send(&self, packet: &[u8], to: SocketAddr) {
         self.0.send_to(packet, to).unwrap();
     }
 
     /// The next packet and its sender.
-    fn receive(&self) -> (Vec<u8>, SocketAddr) {
+    pub(crate) fn receive(&self) -> (Vec<u8>, SocketAddr) {
         self.receive_within(PATIENCE).expect("an answer")
     }
 
-    fn receive_within(&self, wait: Duration) -> Option<(Vec<u8>, SocketAddr)> {
+    pub(crate) fn receive_within(&self, wait: Duration) -> Option<(Vec<u8>, SocketAddr)> {
         self.0.set_read_timeout(Some(wait)).unwrap();
         let mut buffer = vec![0; 65_536];
         let (len, from) = self.0.recv_from(&mut buffer).ok()?;
@@ -37,14 +37,14 @@ impl Client {
     }
 
     /// How many packets come within this time.
-    fn count_within(&self, wait: Duration) -> usize {
+    pub(crate) fn count_within(&self, wait: Duration) -> usize {
         let end = Instant::now() + wait;
         let left = || end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         std::iter::from_fn(|| self.receive_within(left())).take_while(|_| Instant::now() < end).count()
     }
 
     /// Reads a whole file in lockstep; the error's text if there is one.
-    fn read(&self, server: SocketAddr, name: &str, options: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn read(&self, server: SocketAddr, name: &str, options: &str) -> Result<Vec<u8>, String> {
         let blksize = options.strip_prefix("blksize|").and_then(|rest| rest.split('|').next());
         let blksize = blksize.map_or(512, |digits| digits.parse().unwrap());
         self.send(&request(name, "octet", options), server);
@@ -70,19 +70,19 @@ impl Client {
 }
 
 /// An RRQ; `|` stands between options and their values.
-fn request(name: &str, mode: &str, options: &str) -> Vec<u8> {
+pub(crate) fn request(name: &str, mode: &str, options: &str) -> Vec<u8> {
     let options = if options.is_empty() { String::new() } else { format!("{options}|") };
     format!("\0\u{1}{name}|{mode}|{options}").replace('|', "\0").into_bytes()
 }
 
-fn acknowledgement(block: u16) -> Vec<u8> {
+pub(crate) fn acknowledgement(block: u16) -> Vec<u8> {
     [&[0, 4], block.to_be_bytes().as_slice()].concat()
 }
 
 /// The client's ERROR 8: it does not like the options.
-const ABORT: &[u8] = b"\0\x05\0\x08no\0";
+pub(crate) const ABORT: &[u8] = b"\0\x05\0\x08no\0";
 
-fn server(services: &Services) -> SocketAddr {
+pub(crate) fn server(services: &Services) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], services.tftp))
 }
 
@@ -96,7 +96,11 @@ fn a_phone_reads_its_own_file_and_nobody_elses() {
     let (phone, stranger, server) = (Client::at(PHONE), Client::at(STRANGER), server(&services));
     let file = String::from_utf8(phone.read(server, FILE, "").unwrap()).unwrap();
     assert!(file.contains("canary-7c1f"), "{file}");
-    assert_eq!(phone.read(server, &FILE.to_uppercase(), "blksize|1428"), Ok(file.into_bytes()));
+    let with_options = phone.read(server, &FILE.to_uppercase(), "blksize|1428").unwrap();
+    let with_options = String::from_utf8(with_options).unwrap();
+    let says = |file: &str| file.lines().filter(|line| !line.starts_with("# ")).count();
+    assert!(with_options.contains("canary-7c1f") && with_options.len() < file.len(), "{with_options}");
+    assert_eq!(says(&with_options), says(&file), "the preamble says nothing");
     assert_eq!(phone.read(server, "/Firmware/yealink/A.BIN", ""), Ok(b"firmware".to_vec()));
     let refusals = [
         stranger.read(server, FILE, ""),

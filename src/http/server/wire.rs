@@ -68,8 +68,11 @@ impl AsyncWrite for Wire {
     /// Hyper flushes when it has nothing left to write; the kernel has it all by then.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut progress = self.0.progress();
-        if progress.body_taken && progress.pace.is_responding() {
+        if progress.body_taken {
             progress.pace.finished(self.0.now());
+            if let Some(delivery) = &mut progress.delivery {
+                delivery.is_out = true;
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -19,10 +18,9 @@ use super::ear::{Ear, Membership};
 use super::{Arrival, Counters, Origin, PnpParts, count};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
 use crate::net::interfaces::Table;
-use crate::net::limit::Limiter;
 use crate::net::neighbours::Behind;
 use crate::net::udp::{UdpEndpoint, Via};
-use crate::pnp::decide::{self, Caller, Memory, Offer, Question, Standing};
+use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
 use crate::pnp::names::{Names, Peer};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
@@ -36,9 +34,6 @@ const BATCH: usize = 256;
 /// Phones that wait for the neighbour table or for adoption at a time, some 2 KB each: a fleet of 10,000 that boots at
 /// once beside an agent that has just started itself, and knows no neighbour yet. More have to ask again.
 const WAITING_MAX: usize = 16_384;
-/// One line about each impostor in this time, and how many are told apart.
-const IMPOSTOR_LINE_EVERY: Duration = Duration::from_mins(1);
-const IMPOSTORS_MAX: usize = 16_384;
 
 /// Said of a stranger that may be anybody on a link where all neighbours look alike.
 const UNSURE: &str = "which phone asks cannot be told on this link";
@@ -58,8 +53,6 @@ pub(super) struct Worker {
     waiting: JoinSet<Waited>,
     /// Who waits, so that a phone that asks again while it waits does not wait twice.
     busy: HashSet<Busy>,
-    /// Who has been called an impostor lately.
-    impostors: Limiter<Caller>,
 }
 
 /// A SUBSCRIBE on its way.
@@ -112,7 +105,6 @@ impl Worker {
             outbox: Vec::with_capacity(2 * BATCH),
             waiting: JoinSet::new(),
             busy: HashSet::new(),
-            impostors: Limiter::new(1, IMPOSTOR_LINE_EVERY, IMPOSTORS_MAX),
         }
     }
 

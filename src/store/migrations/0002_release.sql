@@ -21,6 +21,7 @@ CREATE TABLE release_grant (
     releases        BIGINT NOT NULL,     -- in this epoch
     evidence        BIGINT NOT NULL,     -- 0 to 3 in this epoch; -1: never left
     delivered       BIGINT,              -- the version that is known to have arrived, in whatever epoch
+    applied         BIGINT,              -- the version that the phone is known to use
     since_ms        BIGINT NOT NULL,     -- when the state was entered
     changed         BIGINT NOT NULL,     -- the generation that last changed this row
     PRIMARY KEY (mac, subject, kind)
@@ -30,11 +31,16 @@ CREATE INDEX release_grant_changed ON release_grant (changed);
 -- Counts the acts of arming of a device; never reused.
 ALTER TABLE device ADD COLUMN epoch BIGINT NOT NULL DEFAULT 0;
 
--- The audit is a chain: each row's hash covers the hash before it, and the head holds the last.
+-- The audit is a chain: each row's hash covers the hash before it, and the head holds the last. What was written before
+-- there were hashes, or has been removed after its time, lies up to the anchor, with the hash of its last row.
 ALTER TABLE head ADD COLUMN audit_seq BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE head ADD COLUMN audit_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE head ADD COLUMN wall_ms BIGINT NOT NULL DEFAULT 0; -- the highest wall clock ever written
+ALTER TABLE head ADD COLUMN anchor_seq BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE head ADD COLUMN anchor_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE head ADD COLUMN database_id TEXT NOT NULL DEFAULT ''; -- random: tells one database from another of the same place
 UPDATE head SET audit_seq = (SELECT COALESCE(MAX(seq), 0) FROM audit);
+UPDATE head SET anchor_seq = audit_seq;
 ALTER TABLE audit ADD COLUMN boot_ms BIGINT;
 ALTER TABLE audit ADD COLUMN boot TEXT;
 ALTER TABLE audit ADD COLUMN agent TEXT;

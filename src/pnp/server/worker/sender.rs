@@ -3,10 +3,11 @@
 
 use std::net::IpAddr;
 
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::super::count;
 use super::{Busy, Case, Waited, Worker};
+use crate::alarm::{Alarm, AlarmKind};
 use crate::device::Mac;
 use crate::net::neighbours::Behind;
 use crate::pnp::decide::Standing;
@@ -71,17 +72,16 @@ impl Worker {
         self.answer(case, &identity, &Standing::Ignored(reason));
     }
 
-    /// Somebody asks in the name of a phone. One line in a minute for each address and MAC.
-    fn alarm_impostor(&mut self, case: &Case, mac: Mac, behind: Behind) {
+    /// Somebody asks in the name of a phone.
+    fn alarm_impostor(&self, case: &Case, mac: Mac, behind: Behind) {
         let phone = case.peer.phone;
-        if !self.impostors.allows((mac, *phone.ip()), self.parts.clock.instant()) {
-            return;
-        }
-        let why = match behind {
-            Behind::Other(other) => format!("{other} is there"),
-            Behind::Contested(sign) => sign.to_string(),
+        let (kind, why) = match behind {
+            Behind::Other(other) => (AlarmKind::Impostor, format!("{other} is there")),
+            Behind::Contested(sign) => (AlarmKind::Clone, sign.to_string()),
             Behind::Same | Behind::Silent | Behind::Indistinct | Behind::Unable => return,
         };
-        warn!(device.mac = %mac, "Did not answer {phone}, which asks in the name of {mac}: {why}");
+        let text = format!("{phone} asked by PnP in the name of {mac}, and was not answered: {why}");
+        debug!(device.mac = %mac, "{text}");
+        self.parts.alarms.raise(Alarm { kind, mac: Some(mac), peer: Some(IpAddr::V4(*phone.ip())), text });
     }
 }

@@ -1,0 +1,129 @@
+//! What the agent does for the release of passwords beside the requests: it closes what an earlier boot left open, closes
+//! windows when their time is over, and writes down what was delivered and who was refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::alarm::Alarms;
+use crate::config::{Config, Span};
+use crate::device::Mac;
+use crate::profile::Catalog;
+use crate::provision::{Deed, Desk, alarm_of};
+use crate::release::Change;
+use crate::store::{Store, StoreError, Terms};
+
+/// How soon a window that is over is written down as closed. It is closed before that for whoever asks.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How soon a delivery is in the database; a batch is one transaction, and phones that wait for theirs come first.
+const BATCH_WAIT: Duration = Duration::from_millis(100);
+/// Deliveries of one transaction.
+const BATCH_MAX: usize = 1_000;
+/// Deliveries that wait for a database that does not take them.
+const KEPT_MAX: usize = 40_000;
+
+/// Under which terms this agent, or a command on its host, writes about releases.
+pub(crate) fn terms(config: &Config) -> Terms {
+    let (Span(staged_discovered), Span(staged_registered)) =
+        (config.release.staged_ttl, config.release.registered_ttl);
+    Terms { agent: config.agent.name().into(), staged_discovered, staged_registered }
+}
+
+/// Closes what an earlier boot of this host left open; before any socket is opened.
+pub(super) async fn begin(store: &Store, catalog: &Catalog, alarms: &Alarms) -> Result<(), StoreError> {
+    let interrupted = store.start_release().await?;
+    if !interrupted.is_empty() {
+        info!(
+            "The host has booted while {} phones had an open window: offhook rearm --all --reason interrupted",
+            interrupted.len()
+        );
+    }
+    raise(store, catalog, alarms, interrupted);
+    Ok(())
+}
+
+/// Closes windows whose time is over, and looks for phones that lost their passwords.
+pub(super) async fn watch(
+    desk: Desk,
+    catalog: Arc<Catalog>,
+    alarms: Alarms,
+    store: Store,
+    cancel: CancellationToken,
+) {
+    let mut failing = false;
+    while cancel.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+        desk.raise_lost();
+        match store.expire().await {
+            Ok(over) => {
+                failing = false;
+                raise(&store, &catalog, &alarms, over);
+            }
+            Err(error) if !failing => {
+                failing = true;
+                warn!("Cannot write down which windows are closed: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Writes deliveries and refusals in batches; after `last` is cancelled, what is left, and ends.
+pub(super) async fn write_down(store: Store, mut done: mpsc::Receiver<Deed>, last: CancellationToken) {
+    let mut batch = Vec::new();
+    loop {
+        let stopping = tokio::select! {
+            taken = done.recv_many(&mut batch, BATCH_MAX) => taken == 0,
+            () = last.cancelled() => true,
+        };
+        if stopping {
+            done.close();
+            while done.recv_many(&mut batch, BATCH_MAX).await > 0 {}
+        } else {
+            last.run_until_cancelled(tokio::time::sleep(BATCH_WAIT)).await;
+            while batch.len() < BATCH_MAX
+                && let Ok(one) = done.try_recv()
+            {
+                batch.push(one);
+            }
+        }
+        write(&store, &mut batch).await;
+        if stopping {
+            return;
+        }
+    }
+}
+
+/// What cannot be written now waits for the next batch. Lost, it errs on the safe side: a delivery that is not known of
+/// keeps its phone from getting a file without passwords.
+async fn write(store: &Store, batch: &mut Vec<Deed>) {
+    let (mut deliveries, mut refused, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    for deed in batch.iter().cloned() {
+        match deed {
+            Deed::Delivery(delivery) => deliveries.push(delivery),
+            Deed::Refused(one) => refused.push(one),
+            Deed::Moved { mac, before, now_at } => moved.push((mac, before, now_at)),
+        }
+    }
+    if batch.is_empty() {
+        return;
+    }
+    match store.write_deliveries(&deliveries, &refused, &moved).await {
+        Ok(()) => batch.clear(),
+        Err(error) if batch.len() < KEPT_MAX => warn!("Cannot write {} deliveries yet: {error}", batch.len()),
+        Err(error) => {
+            warn!("Gave up {} deliveries: {error}", batch.len());
+            batch.clear();
+        }
+    }
+}
+
+fn raise(store: &Store, catalog: &Catalog, alarms: &Alarms, changed: Vec<(Mac, Vec<Change>)>) {
+    for (mac, changes) in changed {
+        let device = store.inventory().device(mac);
+        let worth = changes.iter().filter_map(|change| alarm_of(device.as_deref(), catalog, mac, change));
+        worth.for_each(|alarm| alarms.raise(alarm));
+    }
+}

@@ -1,0 +1,438 @@
+//! The files with passwords: what would be released, its release, and what becomes of it. A decision is durable before
+//! a password is taken out of the vault, and a database that does not answer is a reason to wait, never one to send a
+//! file without them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
+
+use super::cache::Kept;
+use super::desk::{Case, Inner};
+use super::running::Underway;
+use super::{
+    Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
+    terms,
+};
+use crate::device::{Device, Identity, Mac};
+use crate::net::neighbours::{Held, Proved};
+use crate::profile::{Requested, Retention};
+use crate::release::{
+    Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
+};
+use crate::secret::{Secret, SecretKind};
+use crate::store::{Decided, Delivery, Refused, ReleaseRequest, wanted_by};
+
+/// A file whose passwords are due.
+#[derive(Debug)]
+pub(crate) struct Due {
+    requested: Requested,
+    kept: Arc<Kept>,
+    device: Arc<Device>,
+    identity: Identity,
+    name: String,
+    proof: Proof,
+    interface: Option<u32>,
+    asker: Asker,
+    wanted: Vec<GrantId>,
+    policies: Policies,
+    /// What would be released in this moment.
+    preview: Vec<Released>,
+}
+
+/// What was released with a file, for as long as it is on its way.
+#[derive(Debug)]
+pub(crate) struct HandedOut {
+    release_id: String,
+    released: Vec<Released>,
+    policies: Policies,
+    device: Arc<Device>,
+    _underway: Underway,
+    /// The phone's neighbour entry stays as it is while this lives.
+    _held: Option<Held>,
+}
+
+/// The first step: an answer that releases nothing, or a file that is due.
+pub(super) enum Step {
+    Now(Answer),
+    Due(Box<Due>),
+}
+
+/// A filled file's text, wiped when its last byte has been sent.
+struct Wiped(Zeroizing<String>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl Inner {
+    /// Decides, by what is in memory, what a request for a file with slots would get. Writes nothing.
+    pub(super) fn look(
+        &self,
+        case: &Case<'_>,
+        device: &Arc<Device>,
+        requested: &Requested,
+        kept: &Arc<Kept>,
+        asker: Asker,
+    ) -> Step {
+        let replaces = requested.profile.retention() == Retention::Replace;
+        let mut wanted: Vec<GrantId> =
+            kept.rendered.slots().filter_map(|slot| wanted_by(device, slot.kind, slot.line)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let policies =
+            terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);
+        let grants = self.parts.store.inventory().grants(device.mac).unwrap_or_default();
+        self.notice_use(case, device, &grants, &policies);
+        let ask =
+            Ask { wanted: &wanted, asker: &asker, replaces, policies: &policies, agent: &self.parts.agent };
+        let (verdict, _) = Grants::clone(&grants).authorise(&ask, &self.parts.store.release_now());
+        match verdict {
+            Verdict::Plain => {
+                self.notice_reset(case, device, &grants);
+                Step::Now(self.plain(case, kept))
+            }
+            Verdict::Refuse(refusal) => Step::Now(self.refuse(case, device, refusal)),
+            Verdict::Secret(_) if case.request.want == Want::Head => Step::Now(Answer::Head(FileHead {
+                content_type: kept.rendered.content_type.clone(),
+                etag: None,
+            })),
+            Verdict::Secret(preview) => {
+                let due = Due {
+                    requested: requested.clone(),
+                    kept: Arc::clone(kept),
+                    device: Arc::clone(device),
+                    identity: case.identity.clone(),
+                    name: case.name.to_owned(),
+                    proof: case.proof,
+                    interface: case.interface,
+                    asker,
+                    wanted,
+                    policies,
+                    preview,
+                };
+                self.known(case.request, &due).map_or_else(|| Step::Due(Box::new(due)), Step::Now)
+            }
+        }
+    }
+
+    /// A phone that has this very body already is told so, and nothing is released. Its tag names the epoch: after an
+    /// arming the same password is a new body.
+    fn known(&self, request: &FileRequest, due: &Due) -> Option<Answer> {
+        let tags = request.known.as_deref()?;
+        let (_, etag) = self.fill(request, due, &due.kept, &due.device, &due.preview).ok()?;
+        let head =
+            FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
+        knows(tags, &etag).then_some(Answer::Known(head))
+    }
+
+    /// The file without its passwords: the phone has them.
+    pub(super) fn plain(&self, case: &Case<'_>, kept: &Kept) -> Answer {
+        let (bytes, etag) = kept.plain(self.parts.store.keys());
+        let content_type = kept.rendered.content_type.clone();
+        if case.request.known.as_deref().is_some_and(|tags| knows(tags, &etag)) {
+            return Answer::Known(FileHead { content_type, etag: Some(etag) });
+        }
+        let receipt = Receipt {
+            identity: case.identity.clone(),
+            name: case.name.to_owned(),
+            revoked: CancellationToken::new(),
+            secret: false,
+            handed_out: None,
+        };
+        debug!(device.mac = %case.mac, "Sending {} to {}", case.name, case.request.peer);
+        Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
+    }
+
+    /// The same file, beginning with octets that say nothing.
+    pub(super) fn with_preamble(&self, case: &Case<'_>, mut due: Box<Due>) -> Step {
+        match preamble(&due.kept) {
+            Ok(kept) => {
+                due.kept = kept;
+                Step::Due(due)
+            }
+            Err(reason) => {
+                self.heard(case, &format!("{} not sent: {reason}", case.name), false);
+                Step::Now(Answer::NeedsOptions)
+            }
+        }
+    }
+
+    /// What a service that has yet to prove the peer's address is told of a file that is due.
+    pub(super) fn promise(&self, request: &FileRequest, due: Box<Due>) -> Offer {
+        match self.fill(request, &due, &due.kept, &due.device, &due.preview) {
+            Ok((bytes, _)) => {
+                let preamble = request.want == Want::WithPreamble;
+                let head = bytes.get(..PREAMBLE_BYTES).filter(|_| preamble).unwrap_or_default();
+                Offer::Due(Promise { size: bytes.len(), head: Bytes::copy_from_slice(head), due })
+            }
+            Err(reason) => Offer::Now(self.cannot_fill(request, &due, &reason)),
+        }
+    }
+
+    /// Proves who asks, commits, and only then opens the passwords.
+    pub(super) async fn hand_out(&self, request: &FileRequest, due: Due) -> Answer {
+        let held = match self.hold(request, &due).await {
+            Ok(held) => held,
+            Err(answer) => return answer,
+        };
+        let question = ReleaseRequest {
+            mac: due.device.mac,
+            wanted: due.wanted.clone(),
+            asker: due.asker.clone(),
+            replaces: due.requested.profile.retention() == Retention::Replace,
+            policies: due.policies,
+            file: due.name.clone(),
+            channel: request.channel,
+            peer: request.peer,
+            pinned: held.as_ref().is_some_and(|held| held.pinned),
+        };
+        let decided = match self.parts.store.release(question).await {
+            Ok(decided) => decided,
+            Err(error) => {
+                let mac = due.device.mac;
+                if self.is_news(request.peer, mac) {
+                    warn!(device.mac = %mac, "Cannot release {} to {}: {error}", due.name, request.peer);
+                }
+                self.heard_of(request, &due.identity, &format!("{} is not available: {error}", due.name));
+                if holds(Rule::FailureIsNotPlain) {
+                    return Answer::Unavailable;
+                }
+                Decided {
+                    verdict: Verdict::Plain,
+                    device: None,
+                    release_id: String::new(),
+                    changes: Vec::new(),
+                }
+            }
+        };
+        self.raise_changes(due.device.mac, &decided.changes);
+        self.send(request, &due, decided, held)
+    }
+
+    /// The body that was decided about.
+    fn send(&self, request: &FileRequest, due: &Due, decided: Decided, held: Option<Held>) -> Answer {
+        let case = due.case(request);
+        let released = match decided.verdict {
+            Verdict::Secret(released) => released,
+            Verdict::Plain => return self.plain(&case, &due.kept),
+            Verdict::Refuse(refusal) => return self.refuse(&case, &due.device, refusal),
+        };
+        let device = decided.device.unwrap_or_else(|| Arc::clone(&due.device));
+        let filled = self.render(&case, &device, &due.requested).and_then(|kept| {
+            let kept = if request.want == Want::WithPreamble { preamble(&kept)? } else { kept };
+            let (bytes, etag) = self.fill(request, due, &kept, &device, &released)?;
+            Ok((kept.rendered.content_type.clone(), bytes, etag))
+        });
+        let (content_type, bytes, etag) = match filled {
+            Ok(filled) => filled,
+            Err(reason) => return self.cannot_fill(request, due, &reason),
+        };
+        let mac = device.mac;
+        if released.iter().any(|one| !one.again) {
+            info!(device.mac = %mac, "Released the passwords of {mac} in {} to {}", due.name, request.peer);
+        } else {
+            debug!(device.mac = %mac, "Released the passwords of {mac} again in {}", due.name);
+        }
+        let (underway, revoked) = self.running.leaves(mac, released.clone());
+        let handed_out = HandedOut {
+            release_id: decided.release_id,
+            released,
+            policies: due.policies,
+            device,
+            _underway: underway,
+            _held: held,
+        };
+        let receipt = Receipt {
+            identity: due.identity.clone(),
+            name: due.name.clone(),
+            revoked,
+            secret: true,
+            handed_out: Some(Box::new(handed_out)),
+        };
+        Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
+    }
+
+    /// Puts what was released into its slots; the others are gone. The tag covers the epochs.
+    fn fill(
+        &self,
+        request: &FileRequest,
+        due: &Due,
+        kept: &Kept,
+        device: &Device,
+        released: &[Released],
+    ) -> Result<(Bytes, String), String> {
+        let mut failed = None;
+        let filled = kept.rendered.fill(|slot| {
+            let id = wanted_by(device, slot.kind, slot.line)?;
+            released.iter().find(|one| one.id == id)?;
+            match self.parts.store.reveal(device, slot.kind, slot.line) {
+                Ok(opened) if slot.kind == SecretKind::Prov => {
+                    let base = self.parts.roots.at(request.local)?.own_url(request.local, &opened?);
+                    let model = device.model.as_deref().or(due.identity.model.as_deref());
+                    due.requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
+                }
+                Ok(opened) => opened,
+                Err(error) => {
+                    failed = Some(error.to_string());
+                    None
+                }
+            }
+        });
+        match (filled, failed) {
+            (Ok(filled), None) => {
+                let bytes = Bytes::from_owner(Wiped(filled));
+                let mut epochs: Vec<i64> = released.iter().map(|one| one.epoch).collect();
+                epochs.sort_unstable();
+                epochs.dedup();
+                let etag = self.parts.store.keys().etag(&bytes, &epochs);
+                Ok((bytes, etag))
+            }
+            (_, Some(reason)) => Err(reason),
+            (Err(error), None) => Err(error.to_string()),
+        }
+    }
+
+    fn cannot_fill(&self, request: &FileRequest, due: &Due, reason: &str) -> Answer {
+        warn!(device.mac = %due.device.mac, "Cannot put the passwords into {}: {reason}", due.name);
+        self.heard_of(request, &due.identity, &format!("cannot put the passwords into {}", due.name));
+        Answer::Unavailable
+    }
+
+    /// Holds on to who asks for as long as the file leaves: a proven neighbour is proven once more, by its own answer,
+    /// and its entry is pinned.
+    async fn hold(&self, request: &FileRequest, due: &Due) -> Result<Option<Held>, Answer> {
+        let Some(interface) = due.interface.filter(|_| due.asker.level == Level::I2) else { return Ok(None) };
+        let (peer, mac) = (request.peer, due.device.mac);
+        let proved = self.parts.neighbours.prove(peer, interface, mac).await;
+        let case = due.case(request);
+        match proved {
+            Proved::Yes(held) if !held.pinned && self.parts.release.require_pin => {
+                let why =
+                    "its neighbour entry cannot be pinned (release.require_pin; CAP_NET_ADMIN is missing)";
+                Err(self.withhold(&case, why))
+            }
+            Proved::Yes(held) => {
+                if let Some(before) = held.moved_from {
+                    self.heard_of(request, &due.identity, &format!("moved from {before}"));
+                    self.note_move(&due.device, before, peer);
+                }
+                Ok(Some(held))
+            }
+            Proved::Other(other) => Err(self.stranger(&case, &format!("{other} asked"))),
+            Proved::Silent => Err(self.withhold(&case, "nobody answers ARP there")),
+            Proved::Unable => {
+                self.heard_of(
+                    request,
+                    &due.identity,
+                    &format!("{} has to wait: too many are being proven", due.name),
+                );
+                Err(Answer::Unavailable)
+            }
+            Proved::Indistinct => Err(self.withhold(&case, "every neighbour looks alike there")),
+            Proved::Clone(sign) => {
+                self.alarm_clone(&due.device, peer, &sign);
+                Err(self.withhold(&case, &format!("its MAC is there twice: {sign}")))
+            }
+        }
+    }
+
+    /// The device itself, and nothing may be handed out to it.
+    fn refuse(&self, case: &Case<'_>, device: &Device, refusal: Refusal) -> Answer {
+        if refusal == Refusal::Unproven {
+            return self.stranger(case, "it is not proven to be this phone");
+        }
+        self.alarm_refusal(device, case.request.peer, refusal);
+        self.withhold(case, refusal.as_str())
+    }
+
+    /// 403, a line once a minute, and a row in the audit with it.
+    pub(super) fn withhold(&self, case: &Case<'_>, why: &str) -> Answer {
+        self.note_refusal(case, why);
+        self.heard(case, &format!("{} withheld: {why}", case.name), false);
+        Answer::Forbidden
+    }
+
+    /// The phone uses what only a delivered file contained: the steady token of its URL. That proves the first file that
+    /// held it; a later arming hands out the same token, and its use proves nothing about that one.
+    fn notice_use(&self, case: &Case<'_>, device: &Arc<Device>, grants: &Grants, policies: &Policies) {
+        if !case.steady {
+            return;
+        }
+        let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return };
+        let news =
+            token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
+        if !news {
+            return;
+        }
+        let with_it = grants.grants.iter().filter(|grant| grant.epoch == token.epoch);
+        let released = with_it
+            .filter(|grant| grant.evidence > Evidence::None && grant.evidence < Evidence::Applied)
+            .map(|grant| Released { id: grant.id, epoch: grant.epoch, version: grant.version, again: true })
+            .collect();
+        self.deed(Deed::Delivery(Delivery {
+            mac: device.mac,
+            release_id: String::new(),
+            released,
+            evidence: Evidence::Applied,
+            policies: *policies,
+        }));
+    }
+
+    /// The phone has acknowledged the last byte.
+    pub(super) fn arrived(&self, request: &FileRequest, receipt: &Receipt) {
+        let Some(handed_out) = &receipt.handed_out else { return };
+        debug!(device.mac = %handed_out.device.mac, "{} has all of {}", request.peer, receipt.name);
+        self.deed(Deed::Delivery(Delivery {
+            mac: handed_out.device.mac,
+            release_id: handed_out.release_id.clone(),
+            released: handed_out.released.clone(),
+            evidence: Evidence::Acked,
+            policies: handed_out.policies,
+        }));
+    }
+}
+
+fn preamble(kept: &Kept) -> Result<Arc<Kept>, String> {
+    let rendered = kept.rendered.with_preamble(PREAMBLE_BYTES);
+    let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
+    Ok(Arc::new(Kept::new(kept.revision, rendered)))
+}
+
+/// What is to be written down behind a phone's back.
+#[derive(Debug, Clone)]
+pub enum Deed {
+    /// How far a release has come.
+    Delivery(Delivery),
+    /// Who was refused.
+    Refused(Refused),
+    /// A phone has another address than before.
+    Moved {
+        /// Which.
+        mac: Mac,
+        /// Where it was.
+        before: IpAddr,
+        /// Where it is.
+        now_at: IpAddr,
+    },
+}
+
+impl Due {
+    fn case<'a>(&'a self, request: &'a FileRequest) -> Case<'a> {
+        Case {
+            request,
+            name: &self.name,
+            mac: self.device.mac,
+            has_token: self.asker.level == Level::I3,
+            steady: false,
+            identity: self.identity.clone(),
+            proof: self.proof,
+            interface: self.interface,
+        }
+    }
+}
