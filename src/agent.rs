@@ -3,6 +3,7 @@
 
 mod alarms;
 mod chores;
+mod ledger;
 mod release;
 mod service;
 
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -17,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use chores::host_timezone;
+pub use chores::{claim_without_serving, host_timezone};
 pub(crate) use release::terms as release_terms;
 pub use service::{Service, State};
 
@@ -31,7 +33,7 @@ use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
-use crate::store::{Store, StoreError};
+use crate::store::{MarkFile, Store, StoreError};
 use crate::tftp::server::TftpServer;
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
@@ -66,12 +68,23 @@ pub enum AgentError {
     /// The kernel does not tell about interfaces or neighbours.
     #[error("cannot read the interfaces and neighbours from the kernel: {0}")]
     Network(io::Error),
+    /// The database does not answer, and nothing may be handed out without it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Another agent has this data.
     #[error("another agent is running on this data: it holds {0}")]
     Running(String),
     /// What an earlier boot left open could not be closed.
     #[error("cannot close the windows of passwords that an earlier boot left open: {0}")]
     Release(StoreError),
+    /// Nobody can tell whether an agent runs.
+    #[error("cannot find out whether an agent runs: cannot lock {}: {error}", path.display())]
+    Claim {
+        /// The lock beside the agent's socket.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Nothing could be opened.
     #[error("no service could be opened")]
     Nothing(Vec<Service>),
@@ -96,6 +109,7 @@ pub struct Agent {
     interfaces: Interfaces,
     neighbours: Neighbours,
     store: Store,
+    alarms: Alarms,
     written: watch::Receiver<u64>,
     stop_serving: CancellationToken,
     serving: JoinSet<()>,
@@ -114,6 +128,8 @@ impl Agent {
         let (catalog, broken_profiles) = Catalog::load(options.config.profiles.dir.as_deref());
         let catalog = Arc::new(catalog);
         let alarms = Alarms::default();
+        let mark = MarkFile::at(&options.places.mark_file()).owned_like(&options.places.data);
+        ledger::compare_with_mark(&options.store, &mark, &alarms).await?;
         release::begin(&options.store, &catalog, &alarms).await.map_err(AgentError::Release)?;
         let only = options.config.agent.interfaces.clone();
         let interfaces = Interfaces::watch(only).map_err(AgentError::Network)?;
@@ -150,16 +166,19 @@ impl Agent {
             store,
             stop_chores.clone(),
         ));
-        chores.spawn(alarms::keep(
-            parts.options.store.clone(),
-            parts.alarms.clone(),
-            parts.options.config.alarm.clone(),
-            name.into(),
-            parts.options.clock.clone(),
-            stop_chores.clone(),
-        ));
         let (batches, written) = watch::channel(0);
         chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
+        let (store, clock) = (parts.options.store.clone(), parts.options.clock.clone());
+        chores.spawn(ledger::keep(store.clone(), mark, clock.clone(), stop_chores.clone()));
+        let config = parts.options.config.alarm.clone();
+        chores.spawn(alarms::keep(
+            store,
+            parts.alarms.clone(),
+            config,
+            name.into(),
+            clock,
+            stop_chores.clone(),
+        ));
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,
@@ -167,6 +186,7 @@ impl Agent {
             interfaces: parts.interfaces.clone(),
             neighbours: parts.neighbours.clone(),
             store: parts.options.store.clone(),
+            alarms: parts.alarms.clone(),
             written,
             serving: opened.serve(desk, &stop_serving),
             stop_serving,
@@ -198,6 +218,11 @@ impl Agent {
     /// The inventory.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Where alarms are raised.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// Changes whenever a batch of sightings has been written.

@@ -74,7 +74,11 @@ impl AgentConfig {
     /// The agent's name: as configured, else the host's.
     pub fn name(&self) -> String {
         let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        self.name.clone().or_else(host).unwrap_or_else(|| "offhook".to_owned())
+        self.name
+            .clone()
+            .filter(|name| !name.is_empty())
+            .or_else(host)
+            .unwrap_or_else(|| "offhook".to_owned())
     }
 }
 

@@ -33,6 +33,8 @@ pub use grant::{
     Binding, Change, Evidence, Grant, GrantId, Grants, Level, Opening, Reason, State, Subject, What, Window,
 };
 pub use policy::{CloseOn, Policies, Policy, STAGED_DISCOVERED, STAGED_REGISTERED, WINDOW_MAX, WINDOW_MIN};
+#[cfg(test)]
+pub(crate) use rule::without;
 pub(crate) use rule::{Rule, holds};
 
 use crate::clock::{BootInstant, Timestamp};
@@ -137,7 +139,8 @@ impl Grants {
         let mut changes = self.expire(now);
         let wanted: Vec<GrantId> = ask.wanted.iter().copied().filter(|id| self.get(*id).is_some()).collect();
         let due: Vec<GrantId> = wanted.iter().copied().filter(|id| self.is_due(*id, ask.replaces)).collect();
-        if due.is_empty() {
+        // Of a phone that loses what is missing, a file without one of its passwords is worse than none.
+        if due.is_empty() || (ask.replaces && due.len() < wanted.len()) {
             let verdict = self.nothing_due(&wanted, ask.replaces).map_or(Verdict::Plain, Verdict::Refuse);
             return (verdict, changes);
         }

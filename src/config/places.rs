@@ -62,6 +62,11 @@ impl Places {
         self.config.join("offhook.key")
     }
 
+    /// The file that tells how far the audit has come; not beside the database either.
+    pub fn mark_file(&self) -> PathBuf {
+        self.config.join("offhook.mark")
+    }
+
     /// The socket that a command pokes when it has written something.
     pub fn socket(&self) -> PathBuf {
         self.runtime.join("agent.sock")

@@ -187,8 +187,13 @@ impl Inner {
             self.unknown_name(request, token, name).await;
             return Step::Now(Answer::NotFound);
         }
-        // A token that is none of ours, or not any more, proves nothing; the phone may still be our neighbour.
-        let by_token = token.and_then(|token| self.parts.store.inventory().by_token(token));
+        let by_token = match token {
+            None => None,
+            Some(token) => match self.parts.store.inventory().by_token(token) {
+                Some(found) => Some(found),
+                None => return Step::Now(Answer::NotFound),
+            },
+        };
         let (proof, interface) = self.proof(request).await;
         let named = fitting.iter().find_map(|requested| requested.mac);
         let mac = match (&by_token, named, proof) {

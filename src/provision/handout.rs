@@ -39,7 +39,7 @@ pub(crate) struct Due {
     asker: Asker,
     wanted: Vec<GrantId>,
     policies: Policies,
-    /// What would be released if it were asked for now.
+    /// What would be released in this moment.
     preview: Vec<Released>,
 }
 

@@ -57,28 +57,34 @@ impl Grants {
         }
         self.grants.sort_unstable_by_key(|grant| grant.id);
         match standing {
-            Standing::Pending => {}
+            Standing::Pending => self.stage(held, None, now, &mut changes),
             Standing::Blocked => changes.extend(self.lock(|_| true, now)),
-            Standing::Approved { wait } => self.stage(held, wait, now, &mut changes),
+            Standing::Approved { wait } => self.stage(held, Some(wait), now, &mut changes),
         }
         changes
     }
 
     /// Stages what was never armed, and what has a new version; each of the two is one act of arming at most, and both
-    /// together are one.
-    fn stage(&mut self, held: &[(GrantId, i64)], wait: Duration, now: &Now, changes: &mut Vec<Change>) {
+    /// together are one. Without a time to wait, what was never armed goes on waiting for approval.
+    fn stage(
+        &mut self,
+        held: &[(GrantId, i64)],
+        wait: Option<Duration>,
+        now: &Now,
+        changes: &mut Vec<Change>,
+    ) {
         let epoch = self.epoch + 1;
         for grant in &mut self.grants {
             let version =
                 held.iter().find(|(id, _)| *id == grant.id).map_or(grant.version, |(_, version)| *version);
-            let what = if version != grant.version {
-                What::SecretChanged
-            } else if grant.state == State::Locked(Reason::Never) {
-                What::Staged
-            } else {
-                continue;
-            };
+            let is_new = version != grant.version;
             grant.version = version;
+            let (what, wait) = match (grant.state == State::Locked(Reason::Never), wait) {
+                (true, None) => continue,
+                (true, Some(wait)) => (What::Staged, wait),
+                (false, _) if !is_new => continue,
+                (false, wait) => (What::SecretChanged, wait.unwrap_or(super::STAGED_DISCOVERED)),
+            };
             grant.arm(epoch, State::Staged { until: now.wall.plus(wait) }, None, now);
             self.epoch = epoch;
             note(changes, what, grant);
@@ -119,14 +125,17 @@ impl Grants {
         changes
     }
 
-    /// Locks the chosen ones that could leave.
+    /// Locks the chosen ones, those as well that are locked for another reason: of a phone whose profile says `replace`
+    /// they would leave all the same. What waits for approval goes on waiting.
     pub fn lock(&mut self, chosen: impl Fn(GrantId) -> bool, now: &Now) -> Vec<Change> {
-        self.lock_as(Reason::Revoked, What::Revoked, |grant| chosen(grant.id), now)
+        let left = [State::Locked(Reason::Never), State::Locked(Reason::Revoked)];
+        let chosen = |grant: &Grant| chosen(grant.id) && !left.contains(&grant.state);
+        self.lock_as(Reason::Revoked, What::Revoked, chosen, now)
     }
 
     /// The database was put back: nothing that it lets go counts any more.
     pub fn restored(&mut self, now: &Now) -> Vec<Change> {
-        self.lock_as(Reason::Restored, What::Restored, |_| true, now)
+        self.lock_as(Reason::Restored, What::Restored, Grant::is_armed, now)
     }
 
     /// The agent starts: windows that it opened on another boot are over. `alone` says that no other host can have
@@ -156,7 +165,7 @@ impl Grants {
     }
 
     /// Takes in how far a release has come. What is about an earlier epoch, or an earlier version, says nothing about
-    /// this one.
+    /// this one; and what has not left in this epoch cannot have arrived in it.
     pub fn prove(
         &mut self,
         released: &[Released],
@@ -167,9 +176,9 @@ impl Grants {
         let mut changes = Vec::new();
         for one in released {
             let mut grants = self.grants.iter_mut();
-            let Some(grant) = grants.find(|grant| grant.id == one.id && grant.epoch == one.epoch) else {
-                continue;
-            };
+            let about =
+                |grant: &&mut Grant| grant.id == one.id && grant.epoch == one.epoch && grant.releases > 0;
+            let Some(grant) = grants.find(about) else { continue };
             grant.evidence = grant.evidence.max(evidence);
             if evidence >= Evidence::Acked {
                 grant.delivered = Some(one.version);
@@ -194,7 +203,7 @@ impl Grants {
     ) -> Vec<Change> {
         let mut changes = Vec::new();
         for grant in &mut self.grants {
-            if !matches!(grant.state, State::Locked(_)) && chosen(grant) {
+            if chosen(grant) {
                 grant.enter(State::Locked(reason), now);
                 note(&mut changes, what, grant);
             }

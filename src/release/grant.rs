@@ -347,7 +347,7 @@ impl Grants {
 
     /// Whether any password may leave, now or at the next contact.
     pub fn is_armed(&self) -> bool {
-        self.grants.iter().any(|grant| !matches!(grant.state, State::Locked(_)))
+        self.grants.iter().any(Grant::is_armed)
     }
 
     /// Closes what has run out. Costs nothing when nothing has.
@@ -382,6 +382,11 @@ pub(super) fn note(changes: &mut Vec<Change>, what: What, grant: &Grant) {
 }
 
 impl Grant {
+    /// Whether it may leave, now or at the next contact.
+    pub fn is_armed(&self) -> bool {
+        !matches!(self.state, State::Locked(_))
+    }
+
     /// The window, if it is open.
     pub fn opening(&self) -> Option<&Opening> {
         match &self.state {
@@ -412,14 +417,21 @@ impl Grant {
                 Some((Reason::Expired, What::NeverProvisioned))
             }
             State::Staged { .. } => Some((Reason::Expired, What::Expired)),
-            State::Open(opening) => match self.window {
-                Some(Window::Of(window)) if opening.elapsed(now) >= window => {
-                    let arrived = self.evidence >= Evidence::Acked;
-                    let over = (Reason::Delivered, What::Delivered);
-                    Some(if arrived { over } else { (Reason::Expired, What::Expired) })
-                }
-                Some(_) | None => None,
-            },
+            State::Open(opening) => {
+                let over = match self.window {
+                    Some(Window::Of(window)) => opening.elapsed(now) >= window,
+                    Some(Window::UntilAcked) => false,
+                    // A window without a length was not opened here: the row is damaged.
+                    None => true,
+                };
+                let arrived = self.evidence >= Evidence::Acked;
+                let why = if arrived {
+                    (Reason::Delivered, What::Delivered)
+                } else {
+                    (Reason::Expired, What::Expired)
+                };
+                over.then_some(why)
+            }
         }
     }
 }

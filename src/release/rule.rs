@@ -3,7 +3,6 @@
 
 /// A rule that is worth a test of its own. Each names where it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "every rule is asked for by name; tests list them"))]
 pub(crate) enum Rule {
     /// Store: the answer waits for the commit.
     CommitBeforeSend,

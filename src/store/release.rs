@@ -20,9 +20,10 @@ use super::load;
 use super::queue::{self, Waiting};
 use super::vault::hex;
 use super::write::{Cell, Write};
+use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Approval, Channel, Device, Mac};
 use crate::release::{
-    Ask, Asker, Change, Evidence, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, Subject,
+    Ask, Asker, Change, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, State, Subject,
     Verdict, What, holds,
 };
 use crate::secret::SecretKind;
@@ -291,10 +292,12 @@ impl Write<'_> {
         Ok(renewed)
     }
 
-    /// A new token for the URL that is handed out, if the last one has opened a window: whoever still has it shall not
-    /// open the next one with it.
+    /// A new token for the URL that is handed out, so that whoever still has the last one does not open the next window
+    /// with it. A phone that is not known to have its own URL has no other one, and keeps it: an interrupted first
+    /// provisioning can then go on.
     pub(super) async fn renew_bootstrap(&mut self, before: &Grants, mac: Mac) -> Result<bool, StoreError> {
-        if before.grants.iter().all(|grant| grant.evidence == Evidence::None) {
+        let own_url = before.get(GrantId::device(SecretKind::Prov));
+        if own_url.is_none_or(|grant| grant.delivered.is_none()) {
             return Ok(false);
         }
         let (sealed, digest) = self.store.inner.mint.bootstrap(mac)?;
@@ -359,4 +362,15 @@ pub fn wanted_by(device: &Device, kind: SecretKind, line: Option<u16>) -> Option
     }
     let number = line.unwrap_or(1);
     device.lines.iter().find(|line| line.number == number).map(|line| GrantId::sip(line.account.id))
+}
+
+/// What [`Rule::MomentIsKept`] forbids: windows that begin anew, by the wall clock, whenever they are read.
+pub(super) fn rebase(all: &mut super::inventory::Delta, boot: &BootInstant, wall: Timestamp) {
+    for (_, grants) in &mut all.grants {
+        for grant in &mut Arc::make_mut(grants).grants {
+            if let State::Open(opening) = &mut grant.state {
+                opening.at = BootInstant { boot: boot.boot.clone(), ms: boot.ms - (wall.0 - opening.wall.0) };
+            }
+        }
+    }
 }

@@ -1,8 +1,12 @@
 //! The store on both databases: what people and phones do to it, what races and failures leave behind.
 
+mod backups;
 mod deeds;
 mod imports;
+mod keys;
+mod mutants;
 mod phones;
+mod releases;
 
 use super::testing::{Bench, identity, mac, on_both, pool, sheet};
 use super::*;

@@ -59,7 +59,7 @@ impl Command {
                     let _ = killpg(group, Signal::SIGKILL);
                 }
                 let _ = child.wait().await;
-                Err(format!("it was ended after {} s", self.ends_within.as_secs()))
+                Err(format!("it was ended after {:?}", self.ends_within))
             }
         }
     }
@@ -109,7 +109,7 @@ mod tests {
         let path = folder.path().join("pid");
         let script = format!("sleep 600 & echo $! > {}; wait", path.display());
         let slow = Command { ends_within: Duration::from_millis(300), ..shell(&script) };
-        assert_eq!(slow.run("{}").await.unwrap_err(), "it was ended after 0 s");
+        assert_eq!(slow.run("{}").await.unwrap_err(), "it was ended after 300ms");
         let pid = Pid::from_raw(std::fs::read_to_string(path).unwrap().trim().parse().unwrap());
         let gone = |pid: Pid| {
             let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
