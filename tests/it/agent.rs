@@ -20,7 +20,7 @@ pub(crate) struct Setup {
 pub(crate) struct Agent<'a> {
     host: &'a Host,
     config: PathBuf,
-    _process: Process,
+    process: Process,
 }
 
 impl<'a> Agent<'a> {
@@ -32,12 +32,19 @@ impl<'a> Agent<'a> {
         host.await_udp(5065);
         host.await_udp(69);
         host.await_tcp(8480);
-        Self { host, config, _process: process }
+        Self { host, config, process }
     }
 
     /// Runs a command of the program to its successful end; gives what it printed.
     pub(crate) fn offhook(&self, arguments: &[&str]) -> String {
         self.host.run(&self.command(arguments))
+    }
+
+    /// Stops it; gives what it printed.
+    pub(crate) fn stop(self) -> String {
+        let said = self.process.output();
+        drop(self.process);
+        said
     }
 
     /// A listing as JSON.

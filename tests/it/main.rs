@@ -13,6 +13,7 @@ mod agent;
 mod demo;
 mod files;
 mod http;
+mod keys;
 mod lab;
 mod network;
 mod pbx;
