@@ -251,6 +251,7 @@ fn a_kind_that_is_declared_is_asked_for() {
         "{{ secret_param('sip', 1, 'p') }}\n",
         "file {mac}.x: declares webui among its secrets, but asks for none",
     );
+    check("{% if not model %}pass =\n{% endif %}", "for an unknown model: without secrets pass is empty");
     check("{{ secret_param('menu', 0, 'p') }}\n", "asks for a menu secret but does not declare it");
 }
 
