@@ -23,8 +23,8 @@ use super::write::{Cell, Write};
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Approval, Channel, Device, Mac};
 use crate::release::{
-    Ask, Asker, Change, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, State,
-    Subject, Verdict, What, holds,
+    Ask, Asker, Change, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, State, Subject,
+    Verdict, What, holds,
 };
 use crate::secret::SecretKind;
 
