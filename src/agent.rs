@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use chores::host_timezone;
+pub use chores::{claim_without_serving, host_timezone};
 pub(crate) use release::terms as release_terms;
 pub use service::{Service, State};
 
@@ -76,6 +77,14 @@ pub enum AgentError {
     /// What an earlier boot left open could not be closed.
     #[error("cannot close the windows of passwords that an earlier boot left open: {0}")]
     Release(StoreError),
+    /// Nobody can tell whether an agent runs.
+    #[error("cannot find out whether an agent runs: cannot lock {}: {error}", path.display())]
+    Claim {
+        /// The lock beside the agent's socket.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Nothing could be opened.
     #[error("no service could be opened")]
     Nothing(Vec<Service>),

@@ -5,12 +5,17 @@ pub(crate) mod open;
 pub(crate) mod output;
 
 mod account;
+mod alarm;
+mod audit;
+mod backup;
 mod completions;
 mod demo;
 mod device;
 mod export;
 mod import;
+mod key;
 mod profile;
+mod restore;
 mod run;
 mod simulate;
 mod url;
@@ -58,6 +63,18 @@ enum Command {
     Account(account::Args),
     /// The exact path to type into a phone, and where
     Url(url::Args),
+    /// Who did what and when; and whether that record is whole
+    Audit(audit::Args),
+    /// What an administrator should look at
+    #[command(subcommand)]
+    Alarm(alarm::Args),
+    /// Save everything in one file, passwords sealed; the key is not in it
+    Backup(backup::Args),
+    /// Make a backup the database again; nothing that was there is lost
+    Restore(restore::Args),
+    /// The key that all passwords are sealed with
+    #[command(subcommand)]
+    Key(key::Args),
     /// Vendor profiles: list, check, test, render, identify
     #[command(subcommand)]
     Profile(profile::Args),
@@ -188,6 +205,11 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Device(args) => device::run(args, &context).await,
             Command::Account(args) => account::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
+            Command::Audit(args) => audit::run(args, &context).await,
+            Command::Alarm(args) => alarm::run(args, &context).await,
+            Command::Backup(args) => backup::run(args, &context).await,
+            Command::Restore(args) => restore::run(args, &context).await,
+            Command::Key(args) => key::run(args, &context).await,
             Command::Profile(args) => profile::run(args, &context).await,
             Command::Completions(args) => {
                 completions::run(&args);

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings |
 //! | [`secret`] | [`secret::Secret`]: redacted, wiped, neither printable nor serialisable |
+//! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
 //! | [`net`] | interfaces, neighbour table, UDP that knows where a datagram arrived, packet sockets, limits |
@@ -17,7 +18,7 @@
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`http`], [`tftp`] | the phones' files |
-//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets; the inventory in memory |
+//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
@@ -51,6 +52,10 @@
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.
 //!
+//! **Something is wrong.** Whoever notices it raises an [`alarm::Alarm`] and goes on. Every second the agent's chore makes
+//! rows of what was raised (the same within an hour is counted), says what is new in the log, and hands it to the webhook
+//! and the command.
+//!
 //! ## What holds everywhere
 //!
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
@@ -62,7 +67,8 @@
 //! 4. Time and randomness are arguments.
 //! 5. A malformed packet is not our error: it is counted, logged at DEBUG and dropped. Nothing from the network panics.
 //! 6. Every limit is a named constant with its reason.
-//! 7. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
+//! 7. What was done is written down in the transaction that does it, as a row that follows from the row before.
+//! 8. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
 //!
 //! `tests/tidy.rs` holds what of this a program can check.
 //!

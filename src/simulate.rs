@@ -7,6 +7,7 @@ mod discovery;
 mod fetch;
 mod habits;
 mod http;
+mod memory;
 mod notify;
 mod register;
 pub mod registrar;
@@ -25,10 +26,13 @@ mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod scripted;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+pub use memory::{Keep, KeepError, Memory};
 pub use register::Registration;
 pub use report::{AccountReport, Failure, FileReport, Report, Step, StepKind};
 pub use spec::{Brand, Patience, PhoneSpec, RegisterAt, Target, Transfer};
@@ -37,10 +41,13 @@ use discovery::Discovery;
 use fetch::Fetcher;
 use habits::Habits;
 use report::Diary;
-use settings::{Account, Settings};
+use settings::{Absent, Account, Name, Settings};
 use url::Url;
 
-/// One phone, out of the box, about to be plugged in.
+/// Names of parameters in one line for people; a report has them all.
+const NAMES_TOLD_MAX: usize = 12;
+
+/// One phone, about to be plugged in.
 #[derive(Debug, Clone)]
 pub struct Phone {
     spec: PhoneSpec,
@@ -64,18 +71,24 @@ impl Phone {
         &self.habits.firmware
     }
 
-    /// Lives the phone's life once: asks for its URL, fetches, reads, registers. Each step is told as it happens; the
-    /// report holds them all together and says which one failed, if one did.
-    pub async fn run(&self, mut on_step: impl FnMut(Step) + Send) -> Report {
-        let report = Report::new(&self.spec, &self.habits);
+    /// Lives the phone's life once, out of the box: asks for its URL, fetches, reads, registers. Each step is told as it
+    /// happens; the report holds them all together and says which one failed, if one did.
+    pub async fn run(&self, on_step: impl FnMut(Step) + Send) -> Report {
+        self.live_on(&mut Memory::default(), on_step).await
+    }
+
+    /// Lives another life with what the phone remembers, and remembers what it learns.
+    pub async fn live_on(&self, memory: &mut Memory, mut on_step: impl FnMut(Step) + Send) -> Report {
+        memory.lives = memory.lives.saturating_add(1);
+        let report = Report { life: memory.lives, ..Report::new(&self.spec, &self.habits) };
         let mut diary = Diary::new(self.spec.clock.clone(), report, &mut on_step);
-        if let Err(failure) = self.live(&mut diary).await {
+        if let Err(failure) = self.live(memory, &mut diary).await {
             diary.fail(failure);
         }
         diary.finish()
     }
 
-    async fn live(&self, diary: &mut Diary<'_>) -> Result<(), Failure> {
+    async fn live(&self, memory: &mut Memory, diary: &mut Diary<'_>) -> Result<(), Failure> {
         let address = match self.spec.address {
             Some(address) => address,
             None => own_address(&self.spec.against).await?,
@@ -85,33 +98,59 @@ impl Phone {
             StepKind::Start,
             format!("{} {}, firmware {}, at {address}", self.name(), self.spec.mac, self.firmware()),
         );
+        if memory.lives > 1 {
+            let known = memory.settings.len();
+            diary.note(
+                StepKind::Memory,
+                format!("life {}: it knows {known} settings from before", memory.lives),
+            );
+        }
         match &self.spec.against {
-            Target::Url(text) => self.provision(text, address, diary).await,
+            Target::Url(text) => self.provision(text, address, memory, diary).await,
             Target::Multicast { group, port } => {
-                self.ask(SocketAddr::from((*group, *port)), address, diary).await
+                self.ask(SocketAddr::from((*group, *port)), address, memory, diary).await
             }
-            Target::Server(server) => self.ask(*server, address, diary).await,
+            Target::Server(server) => self.ask(*server, address, memory, diary).await,
         }
     }
 
-    /// Multicast plug and play, then the rest of the life while the phone keeps answering repeated NOTIFYs.
-    async fn ask(&self, to: SocketAddr, address: Ipv4Addr, diary: &mut Diary<'_>) -> Result<(), Failure> {
+    /// Multicast plug and play, then the rest of the life while the phone keeps answering repeated NOTIFYs. A phone that
+    /// nobody answers goes by the URL it has.
+    async fn ask(
+        &self,
+        to: SocketAddr,
+        address: Ipv4Addr,
+        memory: &mut Memory,
+        diary: &mut Diary<'_>,
+    ) -> Result<(), Failure> {
         let mut discovery = Discovery::open(&self.spec, &self.habits, address, to)?;
-        let url = discovery.url(diary).await?;
+        let url = match discovery.url(diary).await {
+            Ok(url) => url,
+            Err(failure) => {
+                let own = self.own_url(&memory.settings).map(|own| own.expose().to_owned()).ok_or(failure)?;
+                diary.note(StepKind::Again, "nobody gives it a URL: it looks at its own, which it kept");
+                return self.provision(&own, address, memory, diary).await;
+            }
+        };
         tokio::select! {
-            end = self.provision(&url, address, diary) => end,
+            end = self.provision(&url, address, memory, diary) => end,
             never = discovery.keep_answering() => match never {},
         }
     }
 
     /// From a URL to a registered phone, and once more through its own URL where that was asked for.
-    async fn provision(&self, text: &str, address: Ipv4Addr, diary: &mut Diary<'_>) -> Result<(), Failure> {
-        let mut settings = Settings::default();
+    async fn provision(
+        &self,
+        text: &str,
+        address: Ipv4Addr,
+        memory: &mut Memory,
+        diary: &mut Diary<'_>,
+    ) -> Result<(), Failure> {
+        let settings = &mut memory.settings;
         let url = self.read_url(text)?;
-        self.configure(&url, address, &mut settings, diary).await?;
-        self.register_all(&settings, address, diary).await?;
+        self.look(&url, address, settings, diary).await?;
         if self.spec.again {
-            let own = self.own_url(&settings).map(|own| own.expose().to_owned());
+            let own = self.own_url(settings).map(|own| own.expose().to_owned());
             let url = own.as_deref().map_or(Ok(url), |own| self.read_url(own))?;
             let way = if own.is_some() {
                 "its own URL"
@@ -119,10 +158,30 @@ impl Phone {
                 "the first URL; the configuration gave it no other"
             };
             diary.note(StepKind::Again, format!("looks at its configuration again, by {way}"));
-            self.configure(&url, address, &mut settings, diary).await?;
-            self.register_all(&settings, address, diary).await?;
+            self.look(&url, address, settings, diary).await?;
         }
         Ok(())
+    }
+
+    /// One look at the configuration, and a REGISTER for each account. A phone that gets no configuration registers with
+    /// what it knows; that it got none is its failure all the same.
+    async fn look(
+        &self,
+        url: &Url,
+        address: Ipv4Addr,
+        settings: &mut Settings,
+        diary: &mut Diary<'_>,
+    ) -> Result<(), Failure> {
+        match self.configure(url, address, settings, diary).await {
+            Ok(()) => self.register_all(settings, address, diary).await,
+            Err(failure) if failure.step == StepKind::Fetch && settings.len() > 0 => {
+                diary.note(StepKind::Memory, format!("{}: it goes on with what it knows", failure.reason));
+                self.account_for(settings, diary)?;
+                self.register_all(settings, address, diary).await?;
+                Err(failure)
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     fn read_url(&self, text: &str) -> Result<Url, Failure> {
@@ -138,6 +197,7 @@ impl Phone {
         diary: &mut Diary<'_>,
     ) -> Result<(), Failure> {
         let mut fetcher = Fetcher::new(&self.spec, &self.habits, address);
+        settings.begin_look();
         let read = match self.spec.vendor {
             Brand::Snom => snom::configure(&mut fetcher, url, settings, diary).await,
             Brand::Yealink => yealink::configure(&mut fetcher, url, settings, diary).await,
@@ -146,7 +206,27 @@ impl Phone {
             let reason = format!("no configuration at {}", url.for_people());
             return Err(Failure::new(StepKind::Fetch, reason));
         }
+        let absent = settings.end_look(self.habits.forgets);
+        self.compare(&absent, diary);
         self.account_for(settings, diary)
+    }
+
+    /// Tells what the files no longer name; by names, never by values.
+    fn compare(&self, absent: &Absent, diary: &mut Diary<'_>) {
+        let told = |names: &[Name]| {
+            let mut told: Vec<String> =
+                names.iter().map(|(name, index)| self.spec.vendor.parameter(name, *index)).collect();
+            told.dedup();
+            told
+        };
+        let (kept, lost) = (told(&absent.kept), told(&absent.lost));
+        for (names, end) in [(&kept, "the phone keeps what it has"), (&lost, "the phone has lost it")] {
+            if !names.is_empty() {
+                diary.note(StepKind::Memory, format!("absent now: {}; {end}", in_short(names)));
+            }
+        }
+        diary.report.absent = kept.iter().chain(&lost).cloned().collect();
+        (diary.report.kept, diary.report.lost) = (kept, lost);
     }
 
     /// Writes down what the configuration gave the phone, without a value that must not be seen.
@@ -165,6 +245,19 @@ impl Phone {
         diary.report.accounts = accounts.iter().map(AccountReport::new).collect();
         for account in &accounts {
             diary.note(StepKind::Settings, account.for_people());
+        }
+        let without = accounts.iter().filter(|account| account.password.is_none());
+        diary.report.missing = without.map(|account| self.spec.vendor.password_of(account.line)).collect();
+        if !diary.report.missing.is_empty() {
+            let missing = diary.report.missing.join(", ");
+            diary.note(
+                StepKind::Memory,
+                format!(
+                    "missing: {missing}; neither the files nor the phone have it: an operator must let it leave once more \
+                     (offhook device rearm {})",
+                    self.spec.mac
+                ),
+            );
         }
         let protection = match (given.web_password, given.menu_password) {
             (true, true) => "web page and menu protected",
@@ -220,6 +313,15 @@ impl Phone {
             Brand::Yealink => &["static.auto_provision.server.url", "auto_provision.server.url"],
         };
         names.iter().find_map(|name| settings.secret(name, 0)).filter(|url| !url.is_empty())
+    }
+}
+
+/// The first names of a list, and how many more there are.
+fn in_short(names: &[String]) -> String {
+    let told = names.iter().take(NAMES_TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMES_TOLD_MAX) {
+        0 => told,
+        more => format!("{told}, and {more} more"),
     }
 }
 

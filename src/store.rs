@@ -9,6 +9,7 @@ mod account;
 mod adopt;
 mod alarm;
 mod audit;
+mod backup;
 mod db;
 mod device;
 mod error;
@@ -21,8 +22,11 @@ mod mark;
 mod plan;
 mod queue;
 mod release;
+mod restore;
+mod rotate;
 mod sheet;
 mod sighting;
+mod swap;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -40,6 +44,7 @@ use tokio::sync::Mutex;
 pub use account::NewAccount;
 pub use alarm::AlarmRow;
 pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
+pub use backup::{Backup, BackupHead, Saved};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use error::StoreError;
@@ -48,9 +53,11 @@ pub use inventory::{Holding, Inventory, Token};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
 pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
+pub use restore::{Restore, Restored, restore};
+pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
-pub use vault::{Keys, Vault, VaultError};
+pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Account, Device};
@@ -90,24 +97,25 @@ impl Store {
         let db = db::Db::open(url).await?;
         let keys = unlock(&db, &vault, &entropy).await?;
         name_database(&db, &entropy).await?;
-        let store = Self {
-            inner: Arc::new(Inner {
-                db,
-                inventory: Inventory::default(),
-                mint: Mint { keys, entropy },
-                clock,
-                writer: Mutex::new(()),
-                adoptions: adopt::Queue::default(),
-                releases: release::Queue::default(),
-                strangers: sighting::Strangers::default(),
-            }),
-            actor: "agent".into(),
-            agent: None,
-            terms: Arc::default(),
-        };
+        let store = Self::over(db, keys, clock, entropy);
         store.reload().await?;
         store.adopt_grants().await?;
         Ok(store)
+    }
+
+    /// A store over an open database, with nothing in memory yet.
+    fn over(db: db::Db, keys: Keys, clock: Clock, entropy: Entropy) -> Self {
+        let inner = Inner {
+            db,
+            inventory: Inventory::default(),
+            mint: Mint { keys, entropy },
+            clock,
+            writer: Mutex::new(()),
+            adoptions: adopt::Queue::default(),
+            releases: release::Queue::default(),
+            strangers: sighting::Strangers::default(),
+        };
+        Self { inner: Arc::new(inner), actor: "agent".into(), agent: None, terms: Arc::default() }
     }
 
     /// The same store, with this name in the audit of what is done through it.
@@ -188,6 +196,7 @@ impl Store {
     async fn reload(&self) -> Result<(), StoreError> {
         let mut snapshot = self.inner.db.snapshot().await?;
         let head = load::head(&mut *snapshot).await?;
+        self.follow_key(&head)?;
         let all = load::changed_after(&mut snapshot, load::BEGINNING).await?;
         self.replace_memory(&head, all);
         Ok(())
@@ -209,6 +218,8 @@ impl Store {
         if head.generation == known {
             return Ok(false);
         }
+        // First: what cannot be opened stays out, and memory goes on with what it has.
+        self.follow_key(head)?;
         // Rows that are gone leave no trace to follow, and a database put back from a backup is behind memory: then
         // everything is read anew.
         if head.removal > known || head.generation < known {
@@ -223,6 +234,11 @@ impl Store {
         }
         Ok(true)
     }
+
+    /// Everything may have been sealed with a new key since this process looked.
+    fn follow_key(&self, head: &load::Head) -> Result<(), StoreError> {
+        head.check.as_ref().map_or(Ok(()), |check| self.keys().follow(check)).map_err(StoreError::Vault)
+    }
 }
 
 /// Tells the agent whose socket this is that something was written. No agent, no matter: it will read it at start.
@@ -236,23 +252,21 @@ pub fn poke(socket: &Path) {
 
 /// Unlocks the vault with the key that this database was sealed with. A new key is made for a new database only.
 async fn unlock(db: &db::Db, vault: &Vault, entropy: &Entropy) -> Result<Keys, StoreError> {
-    let sealed_before = key_check(db).await?;
-    let keys = vault.unlock(sealed_before.is_some(), entropy)?;
-    let check = if let Some(check) = sealed_before {
-        check
-    } else {
-        // Two processes may meet here; the first one's text stays, and both must open it.
-        let mut transaction = db.begin().await?;
-        sqlx::query("UPDATE head SET key_check = $1 WHERE id = 1 AND key_check IS NULL")
-            .bind(keys.check(entropy)?.0)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed("write the key's check"))?;
-        transaction.commit().await.map_err(failed("write the key's check"))?;
-        let damaged = || StoreError::Damaged("the key's check is gone".to_owned());
-        key_check(db).await?.ok_or_else(damaged)?
-    };
-    keys.recognise(&check)?;
+    let sealed_before = load::head(db.reader()).await?.check;
+    let keys = vault.unlock(sealed_before.as_ref(), entropy)?;
+    if sealed_before.is_some() {
+        return Ok(keys);
+    }
+    // Two processes may meet here; the first one's text stays, and both must open it.
+    let mut transaction = db.begin().await?;
+    sqlx::query("UPDATE head SET key_check = $1 WHERE id = 1 AND key_check IS NULL")
+        .bind(keys.check(entropy)?.0)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("write the key's check"))?;
+    transaction.commit().await.map_err(failed("write the key's check"))?;
+    let damaged = || StoreError::Damaged("the key's check is gone".to_owned());
+    keys.follow(&load::head(db.reader()).await?.check.ok_or_else(damaged)?)?;
     Ok(keys)
 }
 
@@ -274,13 +288,4 @@ async fn name_database(db: &db::Db, entropy: &Entropy) -> Result<(), StoreError>
         .await
         .map_err(failed("name the database"))?;
     transaction.commit().await.map_err(failed("name the database"))
-}
-
-async fn key_check(db: &db::Db) -> Result<Option<crate::secret::Sealed>, StoreError> {
-    let (check,): (Option<String>,) = sqlx::query_as("SELECT key_check FROM head WHERE id = $1")
-        .bind(1_i64)
-        .fetch_one(db.reader())
-        .await
-        .map_err(failed("read the key's check"))?;
-    Ok(check.map(crate::secret::Sealed))
 }

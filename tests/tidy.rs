@@ -44,11 +44,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),
     // The store's tests write sheets as people do.
     ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
-    ("src/store", &["device", "secret", "clock", "release"]),
-    ("src/provision", &["store", "profile", "release", "device", "secret", "clock", "config", "net"]),
+    ("src/store", &["alarm", "device", "secret", "clock", "release"]),
+    (
+        "src/provision",
+        &["store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net"],
+    ),
     ("src/profile", &["release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock"]),
     ("src/timeline", &["device", "clock"]),
+    ("src/alarm", &["device"]),
     ("src/config", &["device", "net", "release", "secret"]),
     ("src/net", &["device", "clock"]),
     ("src/device", &["secret", "clock"]),
@@ -57,7 +61,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 /// A room's server is its shell: it may know the store, the network and the clock as well.
 const SERVER_IMPORTS: &[&str] =
-    &["store", "net", "clock", "provision", "profile", "device", "secret", "config"];
+    &["store", "net", "clock", "provision", "profile", "alarm", "device", "secret", "config"];
 /// A room's other files: parsing and deciding. Of `net` they may use what does not wait (prefixes, limits).
 const ROOM_IMPORTS: &[&str] =
     &["net", "provision", "profile", "release", "device", "secret", "clock", "config"];

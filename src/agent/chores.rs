@@ -71,22 +71,39 @@ pub(super) fn claim(path: &Path) -> Result<Claim, AgentError> {
     Ok(Claim { socket, path: path.to_owned(), _lock: lock })
 }
 
+/// Takes the lock of an agent without being one: as long as the file given back is held, none starts on this data.
+pub fn claim_without_serving(path: &Path) -> Result<File, AgentError> {
+    let lock = path.with_extension("lock");
+    let alive = StdDatagram::unbound().and_then(|probe| probe.connect(path)).is_ok();
+    if alive {
+        return Err(AgentError::Running(path.display().to_string()));
+    }
+    open_lock(&lock).map_err(|error| match error {
+        TryLockError::WouldBlock => AgentError::Running(lock.display().to_string()),
+        TryLockError::Error(error) => AgentError::Claim { path: lock, error },
+    })
+}
+
 /// The lock on this file, which stays where it is: who removed it would let two agents lock two files of one name.
 /// `None`, with a warning, where there can be none.
 fn lock(path: &Path) -> Result<Option<File>, AgentError> {
-    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    let opened = made.and_then(|()| {
-        // One that another user made (root, by hand) can be locked without the right to write to it.
-        let own = File::options().write(true).create(true).truncate(false).open(path);
-        own.or_else(|error| File::open(path).map_err(|_| error))
-    });
-    let failed = match opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file)) {
+    let failed = match open_lock(path) {
         Ok(file) => return Ok(Some(file)),
         Err(TryLockError::WouldBlock) => return Err(AgentError::Running(path.display().to_string())),
         Err(TryLockError::Error(error)) => error,
     };
     warn!("Cannot lock {}: {failed}; a second agent on this data would not be noticed", path.display());
     Ok(None)
+}
+
+fn open_lock(path: &Path) -> Result<File, TryLockError> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let opened = made.and_then(|()| {
+        // One that another user made (root, by hand) can be locked without the right to write to it.
+        let own = File::options().write(true).create(true).truncate(false).open(path);
+        own.or_else(|error| File::open(path).map_err(|_| error))
+    });
+    opened.map_err(TryLockError::Error).and_then(|file| file.try_lock().map(|()| file))
 }
 
 impl Claim {

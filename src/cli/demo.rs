@@ -1,23 +1,27 @@
 //! `offhook demo`: the real agent on loopback, with a store that is gone afterwards and the example accounts, and a few
-//! simulated phones that come up before one's eyes. Two things are not as in `offhook run`, and it says so: the phones'
+//! simulated phones that come up before one's eyes; then they are switched off and on, and come up again although their
+//! passwords may leave no more. Two things are not as in `offhook run`, and it says so: the phones'
 //! hardware addresses are declared, because loopback has none, and strangers are adopted from the pool.
 
 mod stage;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::stage::{Part, Stage};
-use super::simulate::{Life, live_told, verdict};
+use super::simulate::{Life, live_on_told, verdict};
 use super::{Context, Failure, Outcome, output};
 use crate::agent::{Addresses, Agent, AgentOptions};
-use crate::simulate::{PhoneSpec, Step, Target};
+use crate::release::{Evidence, Grant, State};
+use crate::simulate::{Memory, PhoneSpec, Report, Step, Target};
 
-/// The agent writes a batch of sightings well within this time.
+/// The agent writes a batch of sightings, and how far passwords have come, well within this time.
 const RECORDED_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether passwords have arrived.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -46,15 +50,15 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         )
     })?;
     let played = tokio::select! {
-        lives = play(&stage, agent.addresses(), context.json) => Some(lives),
+        played = play(&stage, &agent, context.json) => Some(played),
         () = stop.heard() => None,
     };
     let outcome = match played {
         None => Ok(()),
         Some(Err(failure)) => Err(failure),
-        Some(Ok(lives)) => {
+        Some(Ok(played)) => {
             let _ = tokio::time::timeout(RECORDED_WITHIN, recorded(&stage, &agent)).await;
-            show(&stage, &agent, &lives, context.json);
+            show(&stage, &agent, &played, context.json);
             if !args.once {
                 say(
                     context.json,
@@ -62,29 +66,57 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
                 );
                 stop.heard().await;
             }
-            verdict(&lives, context.json)
+            verdict(&played.first, context.json).and_then(|()| verdict(&played.second, context.json))
         }
     };
     agent.stop().await;
     outcome
 }
 
-/// Lets every phone of the cast live its life, all at once, against the agent at these addresses.
-async fn play(stage: &Stage, addresses: Addresses, json: bool) -> Result<Vec<Life>, Failure> {
+/// What became of the cast, phone by phone.
+struct Played {
+    /// Out of the box.
+    first: Vec<Life>,
+    /// Switched off and on, when its passwords may leave no more.
+    second: Vec<Life>,
+}
+
+/// Lets every phone of the cast live two lives, all at once, against the agent.
+async fn play(stage: &Stage, agent: &Agent, json: bool) -> Result<Played, Failure> {
+    let addresses = agent.addresses();
     let (Some(http), Some(pnp)) = (addresses.http, addresses.pnp) else {
         let message = "the agent of the demonstration has no HTTP or no PnP service";
         return Err(Failure::failed("service", message, "see the lines above for what it lacked"));
     };
     say(json, &stage.opening(http, pnp));
+    let mut memories = vec![Memory::default(); stage.cast.len()];
+    let first = act(stage, &mut memories, http, pnp, json).await;
+    let _ = tokio::time::timeout(RECORDED_WITHIN, arrived(stage)).await;
+    for part in &stage.cast {
+        stage.store.lock(part.spec.mac, |_| true).await?;
+    }
+    say(json, stage::INTERVAL);
+    let second = act(stage, &mut memories, http, pnp, json).await;
+    Ok(Played { first, second })
+}
+
+/// One life of every phone.
+async fn act(
+    stage: &Stage,
+    memories: &mut [Memory],
+    http: SocketAddr,
+    pnp: SocketAddrV4,
+    json: bool,
+) -> Vec<Life> {
     let width = stage.cast.iter().map(|part| part.name.chars().count()).max().unwrap_or_default();
-    let lives = stage.cast.iter().map(|part| {
+    let lives = stage.cast.iter().zip(memories).map(|(part, memory)| {
         let against = if part.typed {
             Target::Url(format!("http://{http}/"))
         } else {
             Target::Multicast { group: *pnp.ip(), port: pnp.port() }
         };
         let spec = PhoneSpec { against, ..part.spec.clone() };
-        live_told(spec, move |step: &Step| {
+        live_on_told(spec, memory, move |step: &Step| {
             let at = step.at.as_secs_f64();
             say(
                 json,
@@ -92,7 +124,20 @@ async fn play(stage: &Stage, addresses: Addresses, json: bool) -> Result<Vec<Lif
             );
         })
     });
-    Ok(futures_util::future::join_all(lives).await)
+    futures_util::future::join_all(lives).await
+}
+
+/// Waits until the store knows of every password that left that it has arrived.
+async fn arrived(stage: &Stage) {
+    let is_underway =
+        |grant: &Grant| matches!(grant.state, State::Open(_)) && grant.evidence < Evidence::Acked;
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    while stage.cast.iter().any(|part| {
+        let grants = stage.store.inventory().grants(part.spec.mac);
+        grants.is_some_and(|grants| grants.grants.iter().any(is_underway))
+    }) {
+        ticks.tick().await;
+    }
 }
 
 /// Waits until the agent's store knows how every phone of the cast came in: it writes what it saw in batches.
@@ -116,6 +161,8 @@ struct Row<'a> {
     way: Option<&'static str>,
     #[serde(flatten)]
     life: &'a Life,
+    /// Switched off and on, when its passwords may leave no more.
+    second_life: &'a Life,
 }
 
 /// What the demonstration shows at its end, as JSON.
@@ -129,15 +176,15 @@ struct Shown<'a> {
     phones: Vec<Row<'a>>,
 }
 
-fn show(stage: &Stage, agent: &Agent, lives: &[Life], json: bool) {
+fn show(stage: &Stage, agent: &Agent, played: &Played, json: bool) {
     let rows: Vec<Row<'_>> = stage
         .cast
         .iter()
-        .zip(lives)
-        .map(|(part, life)| {
+        .zip(played.first.iter().zip(&played.second))
+        .map(|(part, (life, second_life))| {
             let device = stage.store.inventory().device(part.spec.mac);
             let way = device.and_then(|device| device.way).map(crate::device::Way::as_str);
-            Row { name: &part.name, way, life }
+            Row { name: &part.name, way, life, second_life }
         })
         .collect();
     if json {
@@ -151,8 +198,18 @@ fn show(stage: &Stage, agent: &Agent, lives: &[Life], json: bool) {
             phones: rows,
         });
     }
-    let heads =
-        ["PHONE", "MAC", "VENDOR", "MODEL", "CAME IN", "FILES", "ACCOUNTS", "PROTECTED", "REGISTERED"];
+    let heads = [
+        "PHONE",
+        "MAC",
+        "VENDOR",
+        "MODEL",
+        "CAME IN",
+        "FILES",
+        "ACCOUNTS",
+        "PROTECTED",
+        "REGISTERED",
+        "SECOND LIFE",
+    ];
     let table: Vec<Vec<String>> = rows.iter().map(cells).collect();
     output::print(&format!("\n{}", output::table(&heads, &table)));
 }
@@ -170,7 +227,14 @@ fn cells(row: &Row<'_>) -> Vec<String> {
         report.accounts.iter().map(|account| account.username.as_str()).collect::<Vec<_>>().join(" "),
         yes(report.web_password),
         yes(report.registered),
+        second_life(&row.second_life.report),
     ]
+}
+
+/// How many parameters the phone kept that its file no longer named, and how it came up with them.
+fn second_life(report: &Report) -> String {
+    let end = if report.registered { "registered" } else { "not registered" };
+    format!("{} kept, {end}", report.kept.len())
 }
 
 /// Text for a person; silent where JSON is wanted.

@@ -17,6 +17,12 @@ use crate::store::{self, Store, StoreError, Vault};
 
 /// Where an installation for the whole host keeps its data.
 const SYSTEM_DATA: &str = "/var/lib/offhook";
+/// And its configuration.
+const SYSTEM_CONFIG: &str = "/etc/offhook";
+/// Where systemd keeps the credentials of the service while it runs, for root and the service's user to read.
+const SERVICE_CREDENTIALS: &str = "/run/credentials/offhook.service";
+/// The credential's name: `LoadCredentialEncrypted=offhook-key:…`.
+const CREDENTIAL: &str = "offhook-key";
 
 /// The database's URL: as configured, else a file in the data folder.
 pub(crate) fn store_url(context: &Context) -> String {
@@ -24,13 +30,30 @@ pub(crate) fn store_url(context: &Context) -> String {
     context.config.store.url.clone().unwrap_or_else(usual)
 }
 
-/// The vault whose key file is in the configuration folder.
+/// The vault: its key is given by systemd, or lies in a file of the configuration folder.
 pub(crate) fn vault(context: &Context) -> Vault {
-    Vault::at(&context.places.key_file()).owned_like(&context.places.data)
+    let own = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    // A command of root, or of the service's user, has no credentials of its own; the running service's lie here.
+    let service =
+        (context.places.config == Path::new(SYSTEM_CONFIG)).then(|| PathBuf::from(SERVICE_CREDENTIALS));
+    let given = own.into_iter().chain(service).map(|folder| folder.join(CREDENTIAL));
+    // A folder that this user may not enter is as good as none.
+    let given = given.filter(|file| file.exists());
+    Vault::at(&context.places.key_file()).owned_like(&context.places.data).with_credentials(given)
 }
 
-/// Opens the store as the user that it belongs to, or as root.
+/// Opens the store as the user that it belongs to, or as root. Without the key of its passwords it opens all the same,
+/// for the many commands that need none of them; one that does then says that the key is missing.
 pub(crate) async fn store(context: &Context) -> Result<Store, Failure> {
+    opened(context, vault(context).or_locked()).await
+}
+
+/// The same for whoever is lost without the key.
+pub(crate) async fn store_with_key(context: &Context) -> Result<Store, Failure> {
+    opened(context, vault(context)).await
+}
+
+async fn opened(context: &Context, vault: Vault) -> Result<Store, Failure> {
     let url = store_url(context);
     if let Some(file) = store::sqlite_file(&url) {
         own(context, &file)?;
@@ -41,7 +64,7 @@ pub(crate) async fn store(context: &Context) -> Result<Store, Failure> {
             eprintln!("  set agent.data_dir to another folder, so that a copy of one is not a copy of both");
         }
     }
-    let store = Store::open(&url, vault(context), Clock::System, Entropy::System).await?;
+    let store = Store::open(&url, vault, Clock::System, Entropy::System).await?;
     Ok(store.acting_as(&actor()).under(release_terms(&context.config)))
 }
 
@@ -145,7 +168,7 @@ fn owner(path: &Path) -> String {
 }
 
 /// Who runs this command, for the audit.
-fn actor() -> String {
+pub(crate) fn actor() -> String {
     let user = name(Uid::effective().as_raw());
     match std::env::var("SUDO_USER") {
         Ok(real) if Uid::effective().is_root() && real != user => format!("{user} ({real})"),

@@ -1,6 +1,6 @@
-//! How commands print: aligned tables for people, arrays for programs.
+//! How commands print: aligned tables for people, arrays for programs, and how far long work has come.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 
 use super::Failure;
 
@@ -51,6 +51,36 @@ pub(crate) fn table(heads: &[&str], lines: &[Vec<String>]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// How far long work has come, on a line of standard error that is written over; nothing where nobody watches.
+pub(crate) struct Progress {
+    what: &'static str,
+    watched: bool,
+    shown: Option<u64>,
+}
+
+impl Progress {
+    /// Nothing is done yet. `what` says what is done: `rows written`.
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, watched: std::io::stderr().is_terminal(), shown: None }
+    }
+
+    /// So much is done, of so much.
+    pub(crate) fn show(&mut self, done: u64, total: u64) {
+        let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+        if self.watched && self.shown != Some(percent) {
+            self.shown = Some(percent);
+            let _ = write!(std::io::stderr(), "\r{done} of {total} {} ({percent} %)", self.what);
+        }
+    }
+
+    /// Takes the line away.
+    pub(crate) fn end(self) {
+        if self.shown.is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 /// Prints a failure: what happened and what to do, on standard error; as JSON on standard output when asked.

@@ -12,8 +12,8 @@ use crate::device::{Device, Mac, Source, Vendor};
 use crate::net::interfaces::Table;
 use crate::pnp::message::Subscribe;
 use crate::profile::{
-    Catalog, Clue, FileId, Origin, Profile, ProfileError, Reach, ReadClue, Report, Retention, Scope, Site,
-    Subject, bless, check_all, test_all,
+    Catalog, Clue, FileId, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report, Retention,
+    Scope, Site, Subject, bless, check_all, test_all,
 };
 
 /// The address of a sample phone: locally administered, so it is nobody's.
@@ -147,6 +147,7 @@ struct VendorRow<'a> {
     files: Vec<String>,
     reach: &'a Reach,
     retention: Retention,
+    release: &'a ReleaseRules,
 }
 
 fn list(context: &Context) {
@@ -160,9 +161,17 @@ fn list(context: &Context) {
             row.models.len().to_string(),
             row.files.join(" "),
             row.reach.words().join(" "),
-            row.retention.as_str().to_owned(),
+            retention(row.retention),
         ]
     });
+}
+
+/// What becomes of passwords, for people.
+fn retention(retention: Retention) -> String {
+    match retention {
+        Retention::Keep => "keep".to_owned(),
+        Retention::Replace => "REPLACE: passwords go with every file".to_owned(),
+    }
 }
 
 fn vendor_row(profile: &Profile) -> VendorRow<'_> {
@@ -173,6 +182,7 @@ fn vendor_row(profile: &Profile) -> VendorRow<'_> {
         files: profile.files().map(|(_, file)| file.path().to_string()).collect(),
         reach: profile.reach(),
         retention: profile.retention(),
+        release: profile.release(),
     }
 }
 
@@ -186,6 +196,9 @@ fn report(report: &Report, json: bool) -> Outcome {
     } else {
         for error in &report.errors {
             print_error(error);
+        }
+        for note in &report.notes {
+            output::print(&format!("note: {note}\n"));
         }
         for case in &report.blessed {
             output::print(&format!("wrote {case}\n"));

@@ -23,13 +23,19 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
+    hide_memory();
     if let Some(policy) = args.adopt {
         context.config.adopt.policy = policy;
     }
     if let Some(accounts) = &args.accounts {
         import::file(accounts, &context).await?;
     }
-    let store = open::store(&context).await?;
+    let store = open::store_with_key(&context).await?;
+    if let Some(waiting) = store.waiting_key()? {
+        tracing::warn!(
+            "The key {waiting} is given, and another one is in use: offhook key rotate changes over"
+        );
+    }
     let data = context.places.data.display().to_string();
     let (policy, json) = (context.config.adopt.policy, context.json);
     let agent = Agent::start(AgentOptions {
@@ -50,6 +56,14 @@ pub(crate) async fn run(args: Args, mut context: Context) -> Outcome {
     tokio::select! {
         () = agent.stop() => Ok(()),
         told = until_told_to_stop() => told,
+    }
+}
+
+/// Opened passwords and the key are in this process's memory: no other process of this user may look into it, and no
+/// core dump is written (`PR_SET_DUMPABLE`, prctl(2)). Root still can.
+fn hide_memory() {
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!("Cannot keep other processes of this user out of this one's memory: {error}");
     }
 }
 
@@ -122,6 +136,9 @@ impl From<AgentError> for Failure {
                 Self::failed("running", message, "stop it, or give this one another --config")
             }
             AgentError::Release(error) => Self::failed(error.code(), message, error.remedy()),
+            AgentError::Claim { .. } => {
+                Self::failed("claim", message, "run the command as root, or as the user of the service")
+            }
             AgentError::Nothing(services) => {
                 Self::failed("no_service", message, ports(&services).trim().to_owned())
             }

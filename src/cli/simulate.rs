@@ -1,5 +1,7 @@
 //! `offhook simulate VENDOR`: a phone's whole life on the wire, against this or any other server, step by step as it
-//! happens.
+//! happens. Called again, the same phone lives on with what it knows.
+
+mod kept;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,7 +11,9 @@ use std::time::Duration;
 use super::{Context, Failure, Outcome, output};
 use crate::clock::{Clock, Entropy};
 use crate::device::Mac;
-use crate::simulate::{Brand, Patience, Phone, PhoneSpec, RegisterAt, Report, Step, Target, Transfer};
+use crate::simulate::{
+    Brand, Keep, Memory, Patience, Phone, PhoneSpec, RegisterAt, Report, Step, Target, Transfer,
+};
 
 /// More phones than one process has sockets for, by default.
 const COUNT_MAX: u32 = 300;
@@ -21,7 +25,8 @@ pub(crate) struct Args {
     /// Model, as the vendor prints it (default: D785, T46U)
     #[arg(long)]
     model: Option<String>,
-    /// Its MAC address (default: random, in the vendor's block)
+    /// Its MAC address (default: that of the phone of this model that was simulated last, else random, in the vendor's
+    /// block)
     #[arg(long)]
     mac: Option<Mac>,
     /// The firmware it claims to run (default: the profile's for its model)
@@ -45,7 +50,17 @@ pub(crate) struct Args {
     /// Do not register
     #[arg(long, conflicts_with = "registrar")]
     no_register: bool,
-    /// How many phones at once, each with a MAC of its own
+    /// Keep what the phone knows, passwords included, in this file, and live on with it (default: a private file for
+    /// each phone in the data folder of the user who runs this)
+    #[arg(long, value_name = "FILE", conflicts_with = "forget")]
+    keep: Option<PathBuf>,
+    /// A phone out of the box, which keeps nothing
+    #[arg(long, conflicts_with = "factory_reset")]
+    forget: bool,
+    /// Reset the phone first: the same phone, and it knows nothing
+    #[arg(long)]
+    factory_reset: bool,
+    /// How many phones at once, each with a MAC of its own; several keep nothing
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
     count: u32,
     /// Look at the configuration once more at the end, as after a resync
@@ -64,10 +79,26 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             "leave out --mac or --count",
         ));
     }
+    if args.count > 1 && (args.keep.is_some() || args.factory_reset) {
+        let remedy = "leave out --count, --keep and --factory-reset as it fits";
+        return Err(Failure::usage("keep", "several phones at once keep nothing", remedy));
+    }
     let profiles = profiles_folder(&context);
-    let specs = specs(&args, profiles.as_ref(), &Entropy::System)?;
-    let lives = specs.into_iter().map(|spec| live(spec, args.count > 1, context.json));
-    let lives = futures_util::future::join_all(lives).await;
+    let mut keep = kept::find(&args)?;
+    let known = keep.as_ref().and_then(Keep::phone);
+    let specs = specs(&args, known, profiles.as_ref(), &Entropy::System)?;
+    let lives = match specs.as_slice() {
+        [spec] if !args.forget && args.count == 1 => {
+            if keep.is_none() {
+                keep = kept::make(&args, spec);
+            }
+            vec![live_on(spec, keep, args.factory_reset, context.json).await?]
+        }
+        _ => {
+            let lives = specs.into_iter().map(|spec| live(spec, args.count > 1, context.json));
+            futures_util::future::join_all(lives).await
+        }
+    };
     if context.json {
         match lives.as_slice() {
             [life] if args.count == 1 => output::value(life),
@@ -83,6 +114,38 @@ pub(super) struct Life {
     #[serde(flatten)]
     pub(super) report: Report,
     steps: Vec<Step>,
+    /// The file in which the phone keeps what it knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_in: Option<PathBuf>,
+}
+
+/// The next life of a phone that keeps what it knows, in `keep` where that could be had.
+async fn live_on(
+    spec: &PhoneSpec,
+    keep: Option<Keep>,
+    factory_reset: bool,
+    quiet: bool,
+) -> Result<Life, Failure> {
+    let remembered = keep.as_ref().filter(|_| !factory_reset).map(|keep| keep.memory(spec));
+    let mut memory = remembered.unwrap_or_default();
+    let tell = |step: &Step| {
+        if !quiet {
+            tell(None, step);
+        }
+    };
+    let mut life = live_on_told(spec.clone(), &mut memory, tell).await;
+    if let Some(mut keep) = keep {
+        keep.write(spec, &memory)?;
+        if !quiet {
+            let file = keep.path().display();
+            output::print(&format!(
+                "{:>10}what it knows is kept in {file}; called again, it lives on with it\n",
+                ""
+            ));
+        }
+        life.kept_in = Some(keep.path().to_owned());
+    }
+    Ok(life)
 }
 
 /// One phone's life; told step by step too, unless it is to be JSON at the end.
@@ -96,15 +159,24 @@ async fn live(spec: PhoneSpec, one_of_many: bool, quiet: bool) -> Life {
     .await
 }
 
-/// One phone's life, told by `tell`.
-pub(super) async fn live_told(spec: PhoneSpec, mut tell: impl FnMut(&Step) + Send) -> Life {
+/// One phone's life out of the box, told by `tell`.
+pub(super) async fn live_told(spec: PhoneSpec, tell: impl FnMut(&Step) + Send) -> Life {
+    live_on_told(spec, &mut Memory::default(), tell).await
+}
+
+/// One life of a phone with this memory, told by `tell`.
+pub(super) async fn live_on_told(
+    spec: PhoneSpec,
+    memory: &mut Memory,
+    mut tell: impl FnMut(&Step) + Send,
+) -> Life {
     let mut steps = Vec::new();
     let on_step = |step: Step| {
         tell(&step);
         steps.push(step);
     };
-    let report = Phone::new(spec).run(on_step).await;
-    Life { report, steps }
+    let report = Phone::new(spec).live_on(memory, on_step).await;
+    Life { report, steps, kept_in: None }
 }
 
 /// One line for a step, with the phone before it where there are several.
@@ -129,18 +201,26 @@ pub(super) fn verdict(lives: &[Life], json: bool) -> Outcome {
     Err(Failure::no("not_up", message, "the steps above end where it went wrong"))
 }
 
-fn specs(args: &Args, profiles: Option<&PathBuf>, entropy: &Entropy) -> Result<Vec<PhoneSpec>, Failure> {
+/// The phones that are asked for; `known` is the one whose memory there is.
+fn specs(
+    args: &Args,
+    known: Option<(Brand, &str, Mac)>,
+    profiles: Option<&PathBuf>,
+    entropy: &Entropy,
+) -> Result<Vec<PhoneSpec>, Failure> {
     let against = target(args)?;
     let register = match &args.registrar {
         _ if args.no_register => RegisterAt::Nowhere,
         Some(registrar) => RegisterAt::Instead(registrar.clone()),
         None => RegisterAt::Configured,
     };
-    let macs = macs(args, entropy)?;
+    let macs = macs(args, known.map(|(.., mac)| mac), entropy)?;
+    let model = args.model.as_deref().or(known.map(|(_, model, _)| model));
+    let model = model.unwrap_or_else(|| args.vendor.usual_model());
     Ok(macs
         .into_iter()
         .map(|mac| PhoneSpec {
-            model: args.model.clone().unwrap_or_else(|| args.vendor.usual_model().to_owned()),
+            model: model.to_owned(),
             firmware: args.firmware.clone(),
             address: args.address,
             against: against.clone(),
@@ -156,8 +236,8 @@ fn specs(args: &Args, profiles: Option<&PathBuf>, entropy: &Entropy) -> Result<V
         .collect())
 }
 
-fn macs(args: &Args, entropy: &Entropy) -> Result<BTreeSet<Mac>, Failure> {
-    let mut macs: BTreeSet<Mac> = args.mac.into_iter().collect();
+fn macs(args: &Args, known: Option<Mac>, entropy: &Entropy) -> Result<BTreeSet<Mac>, Failure> {
+    let mut macs: BTreeSet<Mac> = args.mac.or(known).into_iter().collect();
     while macs.len() < usize::try_from(args.count).unwrap_or(usize::MAX) {
         let mac = args.vendor.random_mac(entropy).map_err(|error| {
             Failure::failed("entropy", error.to_string(), "check that getrandom works in this environment")
@@ -207,7 +287,7 @@ mod tests {
 
     fn of(words: &[&str]) -> Result<Vec<PhoneSpec>, Failure> {
         let line = Line::try_parse_from(std::iter::once(&"simulate").chain(words)).unwrap();
-        specs(&line.args, None, &Entropy::seeded(1))
+        specs(&line.args, None, None, &Entropy::seeded(1))
     }
 
     fn check_target(words: &[&str], expected: &Target) {

@@ -51,9 +51,14 @@ impl Report {
 /// Checks every profile of an origin, without comparing its cases.
 pub fn check_all(origin: &Origin) -> Report {
     let (catalog, errors) = Catalog::of_origin(origin);
+    check_catalog(&catalog, errors)
+}
+
+/// Checks the profiles of a catalog, in whose making these errors were found.
+pub(super) fn check_catalog(catalog: &Catalog, errors: Vec<ProfileError>) -> Report {
     let mut report = Report { profiles: catalog.profiles().count(), errors, ..Report::default() };
     for profile in catalog.profiles() {
-        check_patterns(profile, &catalog, &mut report);
+        check_patterns(profile, catalog, &mut report);
         check_models(profile, &mut report);
         report.notes.extend(retention_note(profile));
     }

@@ -151,7 +151,7 @@ fn unchanged_rest(rendered: &Rendered, choice: &BTreeSet<Slot>, text: &str) -> O
         match piece {
             Piece::Text(text) => rest = rest.strip_prefix(text.as_str())?,
             Piece::Slot(piece) if choice.contains(&piece.slot) => {
-                rest = rest.strip_prefix(&shown(rendered, piece)?)?
+                rest = rest.strip_prefix(&shown(rendered, piece)?)?;
             }
             Piece::Slot(_) => {}
         }

@@ -27,7 +27,8 @@ fn run(origin: &Origin, bless: bool) -> Report {
     try_all(&catalog, errors, &folders, bless.then_some(origin))
 }
 
-fn try_all(
+/// Tries the cases of these folders, from which the catalog was made.
+pub(super) fn try_all(
     catalog: &Catalog,
     errors: Vec<ProfileError>,
     folders: &[VendorFiles],

@@ -25,6 +25,8 @@ pub(super) struct Habits {
     pub(super) event: String,
     /// The files it asks for below a URL that is a folder, in its order.
     pub(super) fetch: Vec<String>,
+    /// Whether it loses what its files do not name.
+    pub(super) forgets: bool,
     words: Words,
 }
 
@@ -48,6 +50,7 @@ struct Written {
     subscribe_uri: Option<String>,
     event: Option<String>,
     fetch: Option<Vec<String>>,
+    retention: Option<String>,
     #[serde(flatten)]
     families: BTreeMap<String, toml::Value>,
 }
@@ -56,6 +59,7 @@ struct Written {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ProfileFile {
+    retention: Option<String>,
     simulate: Written,
     models: BTreeMap<String, ModelFacts>,
 }
@@ -98,6 +102,8 @@ impl Habits {
         let mut habits = Self {
             firmware,
             dect,
+            // A profile that says nothing extends one that does, and snom and Yealink keep.
+            forgets: written.retention.as_deref() == Some("replace"),
             user_agent: pick(written.user_agent, known.user_agent),
             sip_user_agent: Some(pick(written.sip_user_agent, known.sip_user_agent)),
             subscribe_uri: pick(written.subscribe_uri, known.subscribe_uri),
@@ -197,6 +203,7 @@ impl ProfileFile {
             subscribe_uri: own.subscribe_uri.or(base.subscribe_uri),
             event: own.event.or(base.event),
             fetch: own.fetch.or(base.fetch),
+            retention: own.retention.or(base.retention).or(self.retention.clone()),
             families: BTreeMap::new(),
         }
     }
@@ -368,5 +375,13 @@ mod tests {
         assert_eq!(of("M900").fetch, ["base-000413000001.xml"]);
         assert_eq!(of("M900").user_agent, "phone M900 00:04:13:00:00:01");
         assert_eq!(of("M900").firmware, "07.10");
+        assert!(!of("D785").forgets);
+        for (text, desk, base) in [
+            (text.replace("[simulate]", "retention = \"replace\"\n[simulate]"), true, true),
+            (text.replace("[simulate.dect]", "[simulate.dect]\nretention = \"replace\""), false, true),
+        ] {
+            std::fs::write(folder.path().join("snom/profile.toml"), text).unwrap();
+            assert_eq!((of("D785").forgets, of("M900").forgets), (desk, base));
+        }
     }
 }

@@ -156,7 +156,7 @@ impl<'a> Dialog<'a> {
                 _ => return Ok(refused(status, "")),
             };
             let Some(password) = &self.account.password else {
-                return Ok(refused(status, "the configuration gave no password"));
+                return Ok(refused(status, "the phone has no password"));
             };
             let challenge = match Challenge::read(answer.header(header.0).unwrap_or_default()) {
                 Ok(challenge) => challenge,
@@ -387,6 +387,7 @@ mod tests {
             username: "101".to_owned(),
             auth_id: "101".to_owned(),
             password: None,
+            password_kept: false,
         };
         let proxied = Account { proxy: Some(("10.0.0.9".to_owned(), 5080)), ..account.clone() };
         let lab = RegisterAt::Instead("127.0.0.1:5099".to_owned());

@@ -41,6 +41,8 @@ pub enum StepKind {
     Fetch,
     /// What the configuration says.
     Settings,
+    /// What the phone remembers from before, and what became of it.
+    Memory,
     /// An account was registered, or not.
     Register,
     /// The phone looks at its configuration again.
@@ -63,6 +65,7 @@ impl StepKind {
             Self::Notify => "notify",
             Self::Fetch => "fetch",
             Self::Settings => "settings",
+            Self::Memory => "memory",
             Self::Register => "register",
             Self::Again => "again",
             Self::Remark => "remark",
@@ -118,8 +121,10 @@ pub struct AccountReport {
     pub username: String,
     /// The name in the digest.
     pub auth_id: String,
-    /// Whether a password came with it.
+    /// Whether the phone has its password.
     pub has_password: bool,
+    /// Whether it has it from earlier: the files of its last look did not name it.
+    pub password_kept: bool,
     /// What became of its REGISTER; none where the phone was not asked to.
     pub registration: Option<Registration>,
 }
@@ -133,6 +138,7 @@ impl AccountReport {
             username: account.username.clone(),
             auth_id: account.auth_id.clone(),
             has_password: account.password.is_some(),
+            password_kept: account.password_kept,
             registration: None,
         }
     }
@@ -151,6 +157,8 @@ pub struct Report {
     pub firmware: String,
     /// Its IPv4 address.
     pub address: Option<Ipv4Addr>,
+    /// Which of its lives this is: 1 out of the box, or after a factory reset.
+    pub life: u32,
     /// Whether its SUBSCRIBE got a success.
     pub subscribed: bool,
     /// The URL of the NOTIFY, as it came.
@@ -159,13 +167,21 @@ pub struct Report {
     pub files: Vec<FileReport>,
     /// How many settings it knows.
     pub settings: usize,
+    /// Parameters that it knew before its last look, and that no file of that look named.
+    pub absent: Vec<String>,
+    /// Those of them that it still has.
+    pub kept: Vec<String>,
+    /// Those of them that it has no more.
+    pub lost: Vec<String>,
+    /// Passwords of its accounts that it neither got nor had: somebody must let them leave once more.
+    pub missing: Vec<String>,
     /// The accounts of its configuration as it was last read.
     pub accounts: Vec<AccountReport>,
-    /// Whether it got a password for its web page.
+    /// Whether it has a password for its web page.
     pub web_password: bool,
-    /// Whether it got a credential for its menu.
+    /// Whether it has a credential for its menu.
     pub menu_password: bool,
-    /// Whether it got a URL of its own for later looks.
+    /// Whether it has a URL of its own for later looks.
     pub own_url: bool,
     /// How many function keys it got.
     pub keys: usize,
@@ -190,10 +206,15 @@ impl Report {
             mac: spec.mac,
             firmware: habits.firmware.clone(),
             address: spec.address,
+            life: 1,
             subscribed: false,
             url: None,
             files: Vec::new(),
             settings: 0,
+            absent: Vec::new(),
+            kept: Vec::new(),
+            lost: Vec::new(),
+            missing: Vec::new(),
             accounts: Vec::new(),
             web_password: false,
             menu_password: false,

@@ -16,7 +16,7 @@ use crate::secret::Secret;
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A script's tasks end with the test.
-struct Scripted<T>(T, JoinHandle<()>);
+pub(super) struct Scripted<T>(pub(super) T, JoinHandle<()>);
 
 impl<T> Drop for Scripted<T> {
     fn drop(&mut self) {
@@ -24,7 +24,7 @@ impl<T> Drop for Scripted<T> {
     }
 }
 
-async fn udp() -> UdpSocket {
+pub(super) async fn udp() -> UdpSocket {
     UdpSocket::bind((HOST, 0)).await.unwrap()
 }
 
@@ -74,7 +74,7 @@ async fn pnp_server(url: String, deaf: usize) -> Scripted<SocketAddr> {
 }
 
 /// A web server that knows these paths.
-async fn web_server(files: &[(&str, String)]) -> Scripted<SocketAddr> {
+pub(super) async fn web_server(files: &[(&str, String)]) -> Scripted<SocketAddr> {
     let listener = TcpListener::bind((HOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let files: BTreeMap<String, String> = files
@@ -126,12 +126,12 @@ async fn tftp_server(name: &'static str, body: String) -> Scripted<SocketAddr> {
     Scripted(address, task)
 }
 
-async fn registrar(password: &str) -> Registrar {
+pub(super) async fn registrar(password: &str) -> Registrar {
     let passwords = [("a101".to_owned(), Secret::new(password))];
     Registrar::start((HOST, 0).into(), passwords, Entropy::seeded(3)).await.unwrap()
 }
 
-fn snom_settings(registrar: SocketAddr, password: &str) -> String {
+pub(super) fn snom_settings(registrar: SocketAddr, password: &str) -> String {
     format!(
         "<?xml version=\"1.0\"?><settings><phone-settings><user_active idx=\"1\">on</user_active>\
          <user_name idx=\"1\">101</user_name><user_pname idx=\"1\">a101</user_pname>{password}\
@@ -140,7 +140,7 @@ fn snom_settings(registrar: SocketAddr, password: &str) -> String {
     )
 }
 
-fn yealink_settings(registrar: SocketAddr, transport: u8) -> String {
+pub(super) fn yealink_settings(registrar: SocketAddr, transport: u8) -> String {
     format!(
         "#!version:1.0.0.1\naccount.1.enable = 1\naccount.1.user_name = 101\naccount.1.auth_name = a101\n\
          account.1.password = right\naccount.1.sip_server.1.address = {}\naccount.1.sip_server.1.port = {}\n\
@@ -150,7 +150,7 @@ fn yealink_settings(registrar: SocketAddr, transport: u8) -> String {
     )
 }
 
-fn spec(vendor: Brand, address: u8, against: Target) -> PhoneSpec {
+pub(super) fn spec(vendor: Brand, address: u8, against: Target) -> PhoneSpec {
     let mac = match vendor {
         Brand::Snom => "00041396d9b4",
         Brand::Yealink => "805ec0aabbcc",

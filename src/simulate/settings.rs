@@ -1,7 +1,7 @@
 //! What a phone knows after reading its files: settings by name and index, and the accounts among them. Every value is
 //! a [`Secret`], because any of them may be one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device::Transport;
 use crate::secret::Secret;
@@ -9,23 +9,71 @@ use crate::secret::Secret;
 /// More settings than any phone has; the rest is not kept.
 const SETTINGS_MAX: usize = 20_000;
 
+/// A setting's name and index; the index is 0 where the vendor has none.
+pub(super) type Name = (String, u16);
+
 /// A phone's settings. Reading another file goes on top: what it does not name stays as it is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
-    values: BTreeMap<(String, u16), Secret>,
+    values: BTreeMap<Name, Secret>,
+    /// What the phone knew before it began to look at its configuration.
+    before: BTreeSet<Name>,
+    /// What the files of this look have named.
+    named: BTreeSet<Name>,
+}
+
+/// What the files of one look did not name although the phone knew it before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Absent {
+    /// The phone still has it.
+    pub(super) kept: Vec<Name>,
+    /// The phone has it no more.
+    pub(super) lost: Vec<Name>,
 }
 
 impl Settings {
+    /// What a phone remembers from its last life.
+    pub(super) fn remembered(values: impl IntoIterator<Item = (Name, Secret)>) -> Self {
+        Self { values: values.into_iter().take(SETTINGS_MAX).collect(), ..Self::default() }
+    }
+
+    /// The phone begins to look at its configuration.
+    pub(super) fn begin_look(&mut self) {
+        self.before = self.values.keys().cloned().collect();
+        self.named.clear();
+    }
+
+    /// The phone has read all its files; one that `forgets` loses now what none of them named.
+    pub(super) fn end_look(&mut self, forgets: bool) -> Absent {
+        if forgets {
+            self.values.retain(|name, _| self.named.contains(name));
+        }
+        let absent = self.before.difference(&self.named).cloned();
+        let (kept, lost) = absent.partition(|name| self.values.contains_key(name));
+        Absent { kept, lost }
+    }
+
     /// Sets one value; `index` is 0 where the vendor has none.
     pub(super) fn set(&mut self, name: &str, index: u16, value: &str) {
         if self.values.len() < SETTINGS_MAX {
+            self.named.insert((name.to_owned(), index));
             self.values.insert((name.to_owned(), index), Secret::new(value));
         }
     }
 
     /// Back to the factory's value, which is none.
     pub(super) fn clear(&mut self, name: &str, index: u16) {
-        self.values.remove(&(name.to_owned(), index));
+        let name = (name.to_owned(), index);
+        self.values.remove(&name);
+        if self.before.contains(&name) {
+            self.named.insert(name);
+        }
+    }
+
+    /// All of them back to the factory's.
+    pub(super) fn clear_all(&mut self) {
+        self.values.clear();
+        self.named.clear();
     }
 
     /// A value, if it was ever set.
@@ -38,14 +86,24 @@ impl Settings {
         self.secret(name, index).map(Secret::expose).filter(|value| !value.is_empty())
     }
 
-    /// Whether a password of this name was given.
+    /// Whether a password of this name is known.
     pub(super) fn has(&self, name: &str, index: u16) -> bool {
         self.secret(name, index).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Whether this is known although no file of the current look names it.
+    pub(super) fn is_kept(&self, name: &str, index: u16) -> bool {
+        self.has(name, index) && !self.named.contains(&(name.to_owned(), index))
     }
 
     /// Every name and index, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = (&str, u16)> {
         self.values.keys().map(|(name, index)| (name.as_str(), *index))
+    }
+
+    /// Everything, to be remembered.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&Name, &Secret)> {
+        self.values.iter()
     }
 
     /// How many are set.
@@ -69,6 +127,8 @@ pub(super) struct Account {
     pub(super) username: String,
     pub(super) auth_id: String,
     pub(super) password: Option<Secret>,
+    /// Whether the phone has the password from earlier, and no file of this look.
+    pub(super) password_kept: bool,
 }
 
 impl Account {
@@ -87,17 +147,70 @@ impl Account {
 
     /// The account in words, its password by its presence.
     pub(super) fn for_people(&self) -> String {
-        let password = if self.password.is_some() { "password given" } else { "no password" };
+        let password = match (&self.password, self.password_kept) {
+            (None, _) => "no password",
+            (Some(_), false) => "password given",
+            (Some(_), true) => "password kept",
+        };
         let transport = self.transport.as_str();
         format!("line {}: {} at {} ({transport}), {password}", self.line, self.username, self.registrar())
     }
 }
 
-/// What the configuration gave the phone beside its accounts.
+/// What the phone has beside its accounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Given {
     pub(super) web_password: bool,
     pub(super) menu_password: bool,
     pub(super) keys: usize,
     pub(super) language: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        (text.to_owned(), 1)
+    }
+
+    fn known() -> Settings {
+        let mut settings = Settings::default();
+        for name in ["pass", "host", "gone"] {
+            settings.set(name, 1, "x");
+        }
+        settings.begin_look();
+        settings.set("host", 1, "y");
+        settings.clear("gone", 1);
+        settings.set("new", 1, "z");
+        settings
+    }
+
+    #[test]
+    fn what_is_not_named_is_absent_and_kept_or_lost() {
+        let mut settings = known();
+        assert!(settings.is_kept("pass", 1) && !settings.is_kept("host", 1));
+        assert_eq!(settings.end_look(false), Absent { kept: vec![name("pass")], lost: Vec::new() });
+        assert!(settings.has("pass", 1));
+        let mut settings = known();
+        assert_eq!(settings.end_look(true), Absent { kept: Vec::new(), lost: vec![name("pass")] });
+        assert!(!settings.has("pass", 1) && settings.has("new", 1));
+    }
+
+    #[test]
+    fn a_file_that_resets_the_phone_takes_what_it_does_not_name() {
+        let mut settings = known();
+        settings.clear_all();
+        settings.set("host", 1, "y");
+        let absent = settings.end_look(false);
+        assert_eq!((absent.kept, absent.lost), (Vec::new(), vec![name("gone"), name("pass")]));
+    }
+
+    #[test]
+    fn a_first_look_misses_nothing() {
+        let mut settings = Settings::default();
+        settings.begin_look();
+        settings.set("host", 1, "y");
+        assert_eq!(settings.end_look(true), Absent::default());
+    }
 }

@@ -192,6 +192,7 @@ fn account(settings: &Settings, line: u16) -> Option<Account> {
         proxy: outbound.and_then(|(address, _)| host_and_port(address, usual_port)),
         transport,
         auth_id: settings.text("user_pname", line).map_or_else(|| username.clone(), str::to_owned),
+        password_kept: settings.is_kept("user_pass", line),
         password: settings.secret("user_pass", line).filter(|password| !password.is_empty()).cloned(),
         username,
     })

@@ -8,7 +8,7 @@ use crate::clock::{Clock, Entropy, EntropyError};
 use crate::device::Mac;
 
 /// The vendors whose phones can be simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Brand {
     /// Desk phones (D7xx, D8xx, 3xx …) and DECT bases (M-series).
@@ -23,6 +23,24 @@ impl Brand {
         match self {
             Self::Snom => "snom",
             Self::Yealink => "yealink",
+        }
+    }
+
+    /// A setting as people know it: `user_pass1`, `account.1.password`.
+    pub(super) fn parameter(self, name: &str, index: u16) -> String {
+        match (self, index) {
+            (Self::Snom, 0) => name.to_owned(),
+            (Self::Snom, index) => format!("{name}{index}"),
+            // A user's name behind the colon is ours, to keep its users apart.
+            (Self::Yealink, _) => name.split(':').next().unwrap_or(name).to_owned(),
+        }
+    }
+
+    /// The parameter that holds the password of an account.
+    pub(super) fn password_of(self, line: u16) -> String {
+        match self {
+            Self::Snom => format!("user_pass{line}"),
+            Self::Yealink => format!("account.{line}.password"),
         }
     }
 

@@ -64,7 +64,7 @@ async fn read_one(
     }
     if read.overwrite {
         diary.note(StepKind::Settings, format!("{} resets what it does not name", url.name()));
-        *settings = Settings::default();
+        settings.clear_all();
     }
     read.apply(settings);
     let mut count = usize::from(read.includes.is_empty());
@@ -204,6 +204,7 @@ fn account(settings: &Settings, line: u16) -> Option<Account> {
         proxy,
         transport,
         auth_id: text("auth_name").map_or_else(|| username.clone(), str::to_owned),
+        password_kept: settings.is_kept(&format!("account.{line}.password"), 0),
         password: settings.secret(&format!("account.{line}.password"), 0).filter(|p| !p.is_empty()).cloned(),
         username,
         host,

@@ -72,17 +72,13 @@ impl Store {
                 done: None,
                 remedy: alarm.kind.remedy(),
             };
-            match known {
-                Some(known) => {
-                    count_up(&mut write, &row).await?;
-                    if known.done {
-                        told.push(row);
-                    }
-                }
-                None => {
-                    new.push(cells(&row));
-                    told.push(row);
-                }
+            if known.is_some() {
+                count_up(&mut write, &row).await?;
+            } else {
+                new.push(cells(&row));
+            }
+            if known.is_none_or(|known| known.done) {
+                told.push(row);
             }
         }
         let columns = "alarm (id, kind, mac, peer, text, first_ms, last_ms, seen)";
@@ -139,12 +135,11 @@ impl Store {
 
     /// Removes alarms that have had their time, and the oldest where there are too many.
     pub async fn prune_alarms(&self) -> Result<u64, StoreError> {
-        let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
         let mut write = Write::begin(self).await?;
         let done = sqlx::query(
             "DELETE FROM alarm WHERE last_ms < $1 OR id <= (SELECT COALESCE(MAX(id), 0) FROM alarm) - $2",
         )
-        .bind(write.now.0.saturating_sub(kept))
+        .bind(write.now.minus(KEPT).0)
         .bind(ROWS_MAX)
         .execute(write.connection())
         .await
@@ -163,8 +158,9 @@ struct Known {
 }
 
 async fn recent(write: &mut Write<'_>, now: Timestamp) -> Result<HashMap<Key, Known>, StoreError> {
-    let since = now.0.saturating_sub(i64::try_from(REPEATED_WITHIN.as_millis()).unwrap_or(i64::MAX));
-    let rows: Vec<(i64, String, Option<String>, Option<String>, i64, i64, Option<i64>)> = sqlx::query_as(
+    type Row = (i64, String, Option<String>, Option<String>, i64, i64, Option<i64>);
+    let since = now.minus(REPEATED_WITHIN).0;
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT id, kind, mac, peer, first_ms, seen, done_ms FROM alarm WHERE last_ms > $1 AND first_ms > $1 \
          ORDER BY id",
     )
@@ -172,7 +168,7 @@ async fn recent(write: &mut Write<'_>, now: Timestamp) -> Result<HashMap<Key, Kn
     .fetch_all(write.connection())
     .await
     .map_err(failed("read the alarms"))?;
-    let known = |(id, kind, mac, peer, first, seen, done): (i64, _, _, _, i64, i64, Option<i64>)| {
+    let known = |(id, kind, mac, peer, first, seen, done): Row| {
         ((kind, mac, peer), Known { id, first: Timestamp(first), seen, done: done.is_some() })
     };
     Ok(rows.into_iter().map(known).collect())

@@ -33,6 +33,26 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
     (2, "release", include_str!("migrations/0002_release.sql")),
 ];
 
+/// How many migrations this program knows.
+#[expect(clippy::cast_possible_wrap, reason = "a handful")]
+pub(super) const SCHEMA: i64 = MIGRATIONS.len() as i64;
+/// Tables that others refer to; they are filled first.
+const PARENTS: [&str; 3] = ["head", "device", "account"];
+
+/// One of this program's tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) name: String,
+    pub(super) columns: Vec<Column>,
+}
+
+/// One of its columns: a number or a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: String,
+    pub(super) number: bool,
+}
+
 /// Which database a URL names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
@@ -87,6 +107,11 @@ impl Db {
         drop(connection);
         let read = pool(READERS_MAX, postgres).connect_lazy_with(options.clone());
         Ok(Self { write, read, postgres })
+    }
+
+    /// Whether it is a PostgreSQL server's.
+    pub(super) fn is_postgres(&self) -> bool {
+        self.postgres
     }
 
     /// A connection for one question.
@@ -210,6 +235,16 @@ pub fn sqlite_file(url: &str) -> Option<PathBuf> {
     }
 }
 
+/// One connection to an SQLite file that exists, with no settings but its patience.
+pub(super) async fn connect_file(file: &Path) -> Result<AnyConnection, StoreError> {
+    sqlx::any::install_default_drivers();
+    let options = Target::Sqlite(file.to_owned()).options()?;
+    let mut connection = AnyConnection::connect_with(&options).await.map_err(failed("open the database"))?;
+    let patience = sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {BUSY_MS_MAX}"));
+    sqlx::raw_sql(patience).execute(&mut connection).await.map_err(failed("open the database"))?;
+    Ok(connection)
+}
+
 fn shown_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", ""));
     let rest = rest.split('?').next().unwrap_or("");
@@ -254,24 +289,80 @@ fn pool(connections: u32, postgres: bool) -> AnyPoolOptions {
     })
 }
 
-async fn migrate(connection: &mut AnyConnection, postgres: bool) -> Result<(), StoreError> {
+/// The tables that this program's migrations made, in an order in which they can be filled. Others in the same schema
+/// are somebody else's.
+pub(super) async fn tables(connection: &mut AnyConnection, postgres: bool) -> Result<Vec<Table>, StoreError> {
+    let catalogue = if postgres {
+        "SELECT table_name::text, column_name::text, data_type::text FROM information_schema.columns \
+         WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position"
+    } else {
+        "SELECT m.name, p.name, lower(p.type) FROM sqlite_master m, pragma_table_info(m.name) p \
+         WHERE m.type = 'table' ORDER BY m.name, p.cid"
+    };
+    let rows: Vec<(String, String, String)> =
+        sqlx::query_as(catalogue).fetch_all(connection).await.map_err(failed("list the tables"))?;
+    let made = MIGRATIONS.iter().flat_map(|(_, _, sql)| sql.lines());
+    let made = made.filter_map(|line| line.strip_prefix("CREATE TABLE ")?.split([' ', '(']).next());
+    let made: std::collections::BTreeSet<&str> = made.collect();
+    let children = made.iter().copied().filter(|name| !PARENTS.contains(name));
+    let table = |name: &str| {
+        let columns: Vec<Column> = rows
+            .iter()
+            .filter(|(table, _, _)| table == name)
+            .map(|(_, column, kind)| Column { name: column.clone(), number: kind == "bigint" })
+            .collect();
+        (!columns.is_empty()).then(|| Table { name: name.to_owned(), columns })
+    };
+    Ok(PARENTS.into_iter().chain(children).filter_map(table).collect())
+}
+
+/// Drops every table, and makes them anew as they were after `schema` migrations, with no row in them.
+pub(super) async fn make_anew(
+    connection: &mut AnyConnection,
+    postgres: bool,
+    schema: i64,
+) -> Result<(), StoreError> {
+    let mut drops: Vec<String> =
+        tables(connection, postgres).await?.iter().rev().map(|table| table.name.clone()).collect();
+    drops.push("_sqlx_migrations".to_owned());
+    for name in drops {
+        let sql = sqlx::AssertSqlSafe(format!("DROP TABLE IF EXISTS {name}"));
+        sqlx::query(sql).execute(&mut *connection).await.map_err(failed("empty the database"))?;
+    }
+    migrate_within(connection, Some(schema)).await?;
+    sqlx::query("DELETE FROM head").execute(connection).await.map_err(failed("empty the database"))?;
+    Ok(())
+}
+
+/// Brings the tables up to date, or as far as `target`, within a transaction that has begun.
+pub(super) async fn migrate_within(
+    connection: &mut AnyConnection,
+    target: Option<i64>,
+) -> Result<(), StoreError> {
+    Ok(migrator().run_direct(target, connection, false).await?)
+}
+
+fn migrator() -> Migrator {
     let migrations = MIGRATIONS.map(|(version, name, sql)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
-    let migrator = Migrator::with_migrations(migrations.to_vec());
+    Migrator::with_migrations(migrations.to_vec())
+}
+
+async fn migrate(connection: &mut AnyConnection, postgres: bool) -> Result<(), StoreError> {
     // `run` takes any kind of connection and is not Send for any lifetime; `run_direct` is what it calls.
     if postgres {
         // It takes an advisory lock of the server.
-        return Ok(migrator.run_direct(None, connection, false).await?);
+        return migrate_within(connection, None).await;
     }
     // Up to date: nothing will be written, so another process may be writing. The migrator only compares.
     if applied(connection).await >= MIGRATIONS.len() {
-        return Ok(migrator.run_direct(None, connection, false).await?);
+        return migrate_within(connection, None).await;
     }
     // SQLite has no such lock; a transaction that may write is one.
     let mut transaction =
         connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed("prepare the tables"))?;
-    migrator.run_direct(None, &mut *transaction, false).await?;
+    migrate_within(&mut transaction, None).await?;
     transaction.commit().await.map_err(failed("prepare the tables"))
 }
 
@@ -282,7 +373,8 @@ async fn applied(connection: &mut AnyConnection) -> usize {
     versions.map_or(0, |versions| versions.len())
 }
 
-fn is_locked(error: &sqlx::Error) -> bool {
+/// Whether somebody else had it.
+pub(super) fn is_locked(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.message().contains("locked"))
 }
 

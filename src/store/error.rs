@@ -1,5 +1,7 @@
 //! Why the store did not do what it was asked, with what to do about it. Never holds a value that was bound to a query.
 
+use std::path::{Path, PathBuf};
+
 use super::vault::VaultError;
 use crate::clock::EntropyError;
 use crate::device::Mac;
@@ -47,6 +49,24 @@ pub enum StoreError {
     /// There is no such account.
     #[error("there is no account '{0}'")]
     NoAccount(String),
+    /// A backup is not one, not whole, or newer than this program.
+    #[error("{} is not restored: {reason}", file.display())]
+    Backup {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that is not the database could not be read or written.
+    #[error("cannot {operation} {}: {error}", file.display())]
+    File {
+        /// What was to be done.
+        operation: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// Something else stands in the way.
     #[error("{0}")]
     Conflict(String),
@@ -67,9 +87,15 @@ impl StoreError {
             Self::Vault(_) => "store_key",
             Self::Entropy(_) => "entropy",
             Self::NoDevice(_) | Self::NoAccount(_) => "not_found",
+            Self::Backup { .. } => "backup",
+            Self::File { .. } => "file",
             Self::Conflict(_) => "conflict",
             Self::Shared(error) => error.code(),
         }
+    }
+
+    pub(super) fn file(operation: &'static str, file: &Path, error: std::io::Error) -> Self {
+        Self::File { operation, file: file.to_owned(), error }
     }
 
     /// What to do about it.
@@ -92,6 +118,10 @@ impl StoreError {
             Self::Entropy(_) => "the kernel gives no random numbers; no credentials can be made on this host",
             Self::NoDevice(_) => "offhook device list shows the phones of the inventory",
             Self::NoAccount(_) => "offhook account list shows the accounts",
+            Self::Backup { .. } => {
+                "nothing was changed; take another backup, or the offhook that made this one where it is newer"
+            }
+            Self::File { .. } => "check the file's name, its permissions and the free space",
             Self::Conflict(_) => "",
             Self::Shared(error) => error.remedy(),
         }
@@ -100,7 +130,7 @@ impl StoreError {
     /// Whether the question was at fault, and not the database.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::NoDevice(_) | Self::NoAccount(_) | Self::Conflict(_) => true,
+            Self::NoDevice(_) | Self::NoAccount(_) | Self::Backup { .. } | Self::Conflict(_) => true,
             Self::Url(_)
             | Self::Open { .. }
             | Self::Migrate(_)
@@ -108,6 +138,7 @@ impl StoreError {
             | Self::Busy
             | Self::Damaged(_)
             | Self::Vault(_)
+            | Self::File { .. }
             | Self::Entropy(_) => false,
             Self::Shared(error) => error.is_refusal(),
         }

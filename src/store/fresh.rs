@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn credentials_have_their_forms() {
         let entropy = Entropy::seeded(1);
-        let keys = Vault::with_key([7; 32]).unlock(false, &entropy).unwrap();
+        let keys = Vault::with_key([7; 32]).unlock(None, &entropy).unwrap();
         let mint = Mint { keys: keys.clone(), entropy };
         let mac: Mac = "00:15:65:f4:f9:e1".parse().unwrap();
         let entry = mint

@@ -30,6 +30,8 @@ impl Store {
     /// Makes the inventory as the sheet says. The plan tells what changed, or would, and whether it was carried out:
     /// not when rows are bad and `partial` is not given.
     pub async fn import(&self, sheet: &Sheet, options: ImportOptions) -> Result<Plan, StoreError> {
+        // Without the key every password of the sheet would look like a new one.
+        self.keys().sealer()?;
         if options.dry_run {
             self.refresh().await?;
             return Ok(self.draft(sheet, options).plan());

@@ -23,19 +23,21 @@ pub(super) struct Head {
     pub(super) generation: i64,
     pub(super) removal: i64,
     pub(super) wall_ms: i64,
+    /// A known text, sealed with the key of everything else.
+    pub(super) check: Option<Sealed>,
 }
 
 /// Reads the head row.
 pub(super) async fn head<'e>(
     executor: impl sqlx::Executor<'e, Database = sqlx::Any>,
 ) -> Result<Head, StoreError> {
-    let (generation, removal, wall_ms) =
-        sqlx::query_as("SELECT generation, removal, wall_ms FROM head WHERE id = $1")
+    let (generation, removal, wall_ms, check): (i64, i64, i64, Option<String>) =
+        sqlx::query_as("SELECT generation, removal, wall_ms, key_check FROM head WHERE id = $1")
             .bind(1_i64)
             .fetch_one(executor)
             .await
             .map_err(failed("read the generation"))?;
-    Ok(Head { generation, removal, wall_ms })
+    Ok(Head { generation, removal, wall_ms, check: check.map(Sealed) })
 }
 
 /// Everything that changed after the generation `after`.

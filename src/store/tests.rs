@@ -1,7 +1,9 @@
 //! The store on both databases: what people and phones do to it, what races and failures leave behind.
 
+mod backups;
 mod deeds;
 mod imports;
+mod keys;
 mod mutants;
 mod phones;
 mod releases;

@@ -1,29 +1,32 @@
-//! The vault: seals passwords and tokens for the database and opens them again. Its key lies in a file of its own, so
-//! that a copy of the database, or a backup of it, holds no password. Never logs, never shows a key.
+//! The vault: seals passwords and tokens for the database and opens them again. Its key lies in a file of its own, or is
+//! given to the service by systemd, so that a copy of the database, or a backup of it, holds no password. Here is where
+//! the keys are looked for; [`keys`] is what is done with them. Never logs, never shows a key.
 
-use std::fmt;
+mod key;
+mod keys;
+
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use super::key_file;
 use crate::clock::{Entropy, EntropyError};
-use crate::secret::{Sealed, Secret};
+use crate::secret::Sealed;
 
-/// The only format of a sealed text so far; written first in it, so that a later one can be told apart.
-const FORMAT: &str = "1";
-const NONCE_BYTES: usize = 24;
-/// What [`Keys::check`] seals: whoever opens it has the right key.
-const CHECK_TEXT: &str = "offhook";
+pub use key::KeyOrigin;
+pub(super) use key::{Found, Key};
+pub use keys::Keys;
+pub(super) use keys::{Place, Sealer};
 
 /// Where the key comes from; [`super::Store::open`] unlocks it.
 #[derive(Debug, Clone)]
-pub struct Vault(Origin);
+pub struct Vault {
+    /// Files of systemd's, each with a key or several; preferred.
+    credentials: Vec<PathBuf>,
+    origin: Origin,
+    may_be_locked: bool,
+}
 
 #[derive(Debug, Clone)]
 enum Origin {
@@ -32,7 +35,7 @@ enum Origin {
         path: PathBuf,
         like: Option<PathBuf>,
     },
-    Given(Keys),
+    Given(Key),
 }
 
 /// Why a secret could not be sealed or opened.
@@ -50,10 +53,19 @@ pub enum VaultError {
     /// Others than its owner may read it.
     #[error("the key file {0} can be read by other users of this host")]
     Exposed(PathBuf),
+    /// The key is systemd's, and only an administrator can give it another.
+    #[error("the key is given to the service by systemd ({0}), and offhook cannot change it there")]
+    Credential(PathBuf),
+    /// The key is in no file.
+    #[error("the key is in memory only, and there is nothing to change it in")]
+    Memory,
+    /// Another process is changing the key.
+    #[error("another process is changing the key in {0}")]
+    Busy(PathBuf),
     /// The system refused.
     #[error("cannot {operation} the key file {path}: {error}")]
     File {
-        /// `read` or `create`.
+        /// `read`, `create` or `replace`.
         operation: &'static str,
         /// The file.
         path: PathBuf,
@@ -74,10 +86,14 @@ impl VaultError {
         match self {
             Self::Missing(_) | Self::Wrong(_) => {
                 "put back the key file that belongs to this database (it is in the backup of the configuration \
-                 folder); without it every password must be set again in a new database"
+                 folder). Where systemd gives the key to the service, start the service: while it runs, root and the \
+                 service's user find the key there. Without the key every password must be set again in a new database"
             }
             Self::NotAKey(_) => "put back the key file from a backup; do not edit it",
             Self::Exposed(_) => "chmod 0400 the file; whoever could read it may know every password",
+            Self::Credential(_) => "give systemd a credential with both keys, then try again",
+            Self::Memory => "use a key file",
+            Self::Busy(_) => "let it finish, then look with: offhook key show",
             Self::File { .. } => "run the command as the user of the service, or as root",
             Self::Broken(_) => {
                 "set this password again; if there are several, the key or the database is damaged"
@@ -90,173 +106,192 @@ impl VaultError {
 impl Vault {
     /// The vault whose key lies in this file. The file is made when the first database is sealed with it.
     pub fn at(path: &Path) -> Self {
-        Self(Origin::File { path: path.to_owned(), like: None })
-    }
-
-    /// The same; when root makes the file, it shall belong to the owner of `folder` (the service's data).
-    #[must_use]
-    pub fn owned_like(self, folder: &Path) -> Self {
-        match self.0 {
-            Origin::File { path, .. } => Self(Origin::File { path, like: Some(folder.to_owned()) }),
-            given @ Origin::Given(_) => Self(given),
-        }
+        Self::of(Origin::File { path: path.to_owned(), like: None })
     }
 
     /// A vault without a file, for tests and the demonstration.
     pub fn with_key(key: [u8; 32]) -> Self {
-        Self(Origin::Given(Keys::new(&Zeroizing::new(key), Path::new("(in memory)"))))
+        Self::of(Origin::Given(Key::new(key)))
     }
 
-    /// Reads the key; makes one if there is none and `sealed_before` says that nothing needs the old one.
-    pub(super) fn unlock(&self, sealed_before: bool, entropy: &Entropy) -> Result<Keys, VaultError> {
-        let (path, like) = match &self.0 {
-            Origin::Given(keys) => return Ok(keys.clone()),
-            Origin::File { path, like } => (path, like),
-        };
-        let key = match key_file::read(path)? {
-            Some(key) => key,
-            None if sealed_before => return Err(VaultError::Missing(path.clone())),
-            None => key_file::create(path, like.as_deref(), entropy)?,
-        };
-        Ok(Keys::new(&key, path))
-    }
-}
-
-/// Which value a sealed text stands for. It is authenticated with it, so that a row copied over another does not open.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) table: &'static str,
-    pub(super) row: String,
-    pub(super) kind: &'static str,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} ({})", self.table, self.row, self.kind)
-    }
-}
-
-/// The unlocked vault. Cheap to clone.
-#[derive(Clone)]
-pub struct Keys(Arc<Subkeys>);
-
-struct Subkeys {
-    seal: Zeroizing<[u8; 32]>,
-    etag: Zeroizing<[u8; 32]>,
-    fingerprint: Zeroizing<[u8; 32]>,
-    id: String,
-    path: PathBuf,
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keys(…)")
-    }
-}
-
-impl Keys {
-    fn new(key: &Zeroizing<[u8; 32]>, path: &Path) -> Self {
-        let derived = |purpose: &str| Zeroizing::new(hmac(key, purpose.as_bytes()));
-        let id = hex(derived("offhook key id").get(..4).unwrap_or_default());
-        Self(Arc::new(Subkeys {
-            seal: derived("offhook seal"),
-            etag: derived("offhook etag"),
-            fingerprint: derived("offhook fingerprint"),
-            id,
-            path: path.to_owned(),
-        }))
+    fn of(origin: Origin) -> Self {
+        Self { credentials: Vec::new(), origin, may_be_locked: false }
     }
 
-    /// An entity tag, in quotes, of a file for a phone. Keyed: from a plain hash of a file with an eight-digit menu
-    /// credential in it, that credential could be found by trying. It covers the epochs of the passwords in the body, so
-    /// that the same body after an arming is another one.
-    pub fn etag(&self, body: &[u8], epochs: &[i64]) -> String {
-        let mut parts = vec![body];
-        let epochs: Vec<[u8; 8]> = epochs.iter().map(|epoch| epoch.to_be_bytes()).collect();
-        parts.extend(epochs.iter().map(<[u8; 8]>::as_slice));
-        let tag = hmac(&self.0.etag, &parts.concat());
-        format!("\"{}\"", hex(tag.get(..16).unwrap_or_default()))
-    }
-
-    /// A short name of a value for the audit: the same value has the same one, and without the key nobody finds the
-    /// value from it.
-    pub fn fingerprint(&self, secret: &Secret) -> String {
-        let mark = hmac(&self.0.fingerprint, secret.expose().as_bytes());
-        hex(mark.get(..8).unwrap_or_default())
-    }
-
-    /// Seals the `version`th value of a place.
-    pub(super) fn seal(
-        &self,
-        place: &Place,
-        version: i64,
-        secret: &Secret,
-        entropy: &Entropy,
-    ) -> Result<Sealed, VaultError> {
-        let nonce = entropy.bytes::<NONCE_BYTES>()?;
-        let associated = associated(place, version);
-        let payload = Payload { msg: secret.expose().as_bytes(), aad: associated.as_bytes() };
-        let sealed = self
-            .cipher()
-            .encrypt(&XNonce::from(nonce), payload)
-            .map_err(|_| VaultError::Broken(place.to_string()))?;
-        Ok(Sealed(format!("{FORMAT}.{}.{version}.{}.{}", self.0.id, hex(&nonce), hex(&sealed))))
-    }
-
-    /// Opens a sealed text of this place; with `version`, only that one.
-    pub(super) fn open(
-        &self,
-        place: &Place,
-        version: Option<i64>,
-        sealed: &Sealed,
-    ) -> Result<Secret, VaultError> {
-        self.try_open(place, version, sealed).ok_or_else(|| VaultError::Broken(place.to_string()))
-    }
-
-    fn try_open(&self, place: &Place, expected: Option<i64>, sealed: &Sealed) -> Option<Secret> {
-        let mut parts = sealed.0.split('.');
-        let mut next = || parts.next();
-        let (format, id, version) = (next()?, next()?, next()?.parse::<i64>().ok()?);
-        let (nonce, body) = (unhex(next()?)?, unhex(next()?)?);
-        if format != FORMAT || id != self.0.id || expected.is_some_and(|expected| expected != version) {
-            return None;
+    /// The same; when root makes the file, it shall belong to the owner of `folder` (the service's data).
+    #[must_use]
+    pub fn owned_like(mut self, folder: &Path) -> Self {
+        if let Origin::File { like, .. } = &mut self.origin {
+            *like = Some(folder.to_owned());
         }
-        let nonce: [u8; NONCE_BYTES] = nonce.try_into().ok()?;
-        let associated = associated(place, version);
-        let payload = Payload { msg: &body, aad: associated.as_bytes() };
-        let opened = Zeroizing::new(self.cipher().decrypt(&XNonce::from(nonce), payload).ok()?);
-        std::str::from_utf8(&opened).ok().map(Secret::new)
+        self
     }
 
-    /// Which version a sealed text says it is; 0 for what is no sealed text.
-    pub(super) fn version_of(sealed: &Sealed) -> i64 {
-        sealed.0.split('.').nth(2).and_then(|version| version.parse().ok()).unwrap_or(0)
+    /// The same, with files of systemd's in which a key is looked for first. Those that are not there do not matter.
+    #[must_use]
+    pub fn with_credentials(mut self, files: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.credentials.extend(files);
+        self
     }
 
-    /// A text by which a later start recognises its key.
-    pub(super) fn check(&self, entropy: &Entropy) -> Result<Sealed, VaultError> {
-        self.seal(&check_place(), 1, &Secret::new(CHECK_TEXT), entropy)
+    /// The same for whoever can do without: where the key of a database is missing, the database is opened all the
+    /// same, and only what seals or opens a secret fails.
+    #[must_use]
+    pub fn or_locked(mut self) -> Self {
+        self.may_be_locked = true;
+        self
     }
 
-    /// Whether this is the key that made `check`.
-    pub(super) fn recognise(&self, check: &Sealed) -> Result<(), VaultError> {
-        match self.open(&check_place(), Some(1), check) {
-            Ok(text) if text.expose() == CHECK_TEXT => Ok(()),
-            _ => Err(VaultError::Wrong(self.0.path.clone())),
+    /// Unlocks it with the key that made `check`. Without a check nothing needs an old key, and a first one is made.
+    pub(super) fn unlock(&self, check: Option<&Sealed>, entropy: &Entropy) -> Result<Keys, VaultError> {
+        let Some(check) = check else {
+            let found = match (self.find()?.into_iter().next(), &self.origin) {
+                (Some(found), _) => found,
+                (None, Origin::File { path, like }) => {
+                    let key = key_file::create(path, like.as_deref(), entropy)?;
+                    Found { key, origin: KeyOrigin::File(path.clone()) }
+                }
+                (None, Origin::Given(key)) => Found { key: key.clone(), origin: KeyOrigin::Memory },
+            };
+            return Ok(Keys::new(self.clone(), Sealer::new(&found)));
+        };
+        match self.sealer_of(check) {
+            Ok(sealer) => Ok(Keys::new(self.clone(), sealer)),
+            Err(VaultError::Missing(_)) if self.may_be_locked => Keys::locked(self.clone(), entropy),
+            Err(error) => Err(error),
         }
     }
 
-    fn cipher(&self) -> XChaCha20Poly1305 {
-        XChaCha20Poly1305::new(&(*self.0.seal).into())
+    /// The key that made `check`.
+    pub(super) fn sealer_of(&self, check: &Sealed) -> Result<Sealer, VaultError> {
+        let here = self.find()?;
+        let id = Keys::key_of(check).unwrap_or_default();
+        let found = match here.iter().find(|found| found.key.id() == id) {
+            Some(found) => Some(found.clone()),
+            None => self.retired(id)?,
+        };
+        let sealer = found.map(|found| Sealer::new(&found)).filter(|sealer| sealer.recognises(check));
+        sealer.ok_or_else(|| if here.is_empty() { self.missing() } else { self.wrong() })
     }
-}
 
-fn check_place() -> Place {
-    Place { table: "head", row: "1".to_owned(), kind: "check" }
-}
+    /// Every key that is given, the preferred one first: that of systemd, then the key file's lines.
+    pub(super) fn find(&self) -> Result<Vec<Found>, VaultError> {
+        let mut found: Vec<Found> = Vec::new();
+        let mut add = |keys: Vec<Key>, origin: KeyOrigin| {
+            for key in keys {
+                if found.iter().all(|known| known.key != key) {
+                    found.push(Found { key, origin: origin.clone() });
+                }
+            }
+        };
+        for file in &self.credentials {
+            add(key_file::read_credential(file)?, KeyOrigin::Credential(file.clone()));
+        }
+        match &self.origin {
+            Origin::File { path, .. } => add(key_file::read(path)?, KeyOrigin::File(path.clone())),
+            Origin::Given(key) => add(vec![key.clone()], KeyOrigin::Memory),
+        }
+        Ok(found)
+    }
 
-fn associated(place: &Place, version: i64) -> String {
-    format!("{}|{}|{}|{version}", place.table, place.row, place.kind)
+    /// A key that was replaced, from the file that it was put aside in.
+    fn retired(&self, id: &str) -> Result<Option<Found>, VaultError> {
+        // The name comes from the database: nothing but a key's name becomes part of a path.
+        let Some(path) = self.retired_file(id).filter(|_| unhex(id).is_some_and(|id| !id.is_empty())) else {
+            return Ok(None);
+        };
+        let keys = key_file::read(&path)?;
+        let key = keys.into_iter().find(|key| key.id() == id);
+        Ok(key.map(|key| Found { key, origin: KeyOrigin::Retired(path) }))
+    }
+
+    /// Every key that was put aside.
+    pub(super) fn find_retired(&self) -> Result<Vec<Found>, VaultError> {
+        let Origin::File { path, .. } = &self.origin else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for file in key_file::all_retired(path) {
+            let keys = key_file::read(&file)?.into_iter();
+            found.extend(keys.map(|key| Found { key, origin: KeyOrigin::Retired(file.clone()) }));
+        }
+        Ok(found)
+    }
+
+    fn retired_file(&self, id: &str) -> Option<PathBuf> {
+        match &self.origin {
+            Origin::File { path, .. } => Some(key_file::retired(path, id)),
+            Origin::Given(_) => None,
+        }
+    }
+
+    /// The key that everything is to be sealed with next, beside `current`: the one that is given already and
+    /// preferred, or a new one, which is in the key file, beside the others, when this returns.
+    pub(super) fn prepare(&self, current: &Sealer, entropy: &Entropy) -> Result<Found, VaultError> {
+        let here = self.find()?;
+        if let Some(first) = here.first().filter(|first| first.key.id() != current.id()) {
+            return Ok(first.clone());
+        }
+        let path = match (current.origin(), &self.origin) {
+            (KeyOrigin::Credential(path), _) => return Err(VaultError::Credential(path.clone())),
+            (_, Origin::Given(_)) => return Err(VaultError::Memory),
+            (_, Origin::File { path, .. }) => path,
+        };
+        let key = Key::draw(entropy)?;
+        let mut keys = vec![key.clone()];
+        keys.extend(key_file::read(path)?);
+        key_file::replace(path, &keys)?;
+        Ok(Found { key, origin: KeyOrigin::File(path.clone()) })
+    }
+
+    /// Leaves only `current` in the key file, after everything was sealed with it. The others are put aside, each in a
+    /// file of its name, or forgotten; gives back those files. A key of systemd's is not touched.
+    pub(super) fn tidy(&self, current: &str, forget: bool) -> Result<Vec<PathBuf>, VaultError> {
+        let Origin::File { path, .. } = &self.origin else { return Ok(Vec::new()) };
+        let (kept, old): (Vec<Key>, Vec<Key>) =
+            key_file::read(path)?.into_iter().partition(|key| key.id() == current);
+        if kept.is_empty() || old.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut aside = Vec::new();
+        for key in old.iter().filter(|_| !forget) {
+            let file = key_file::retired(path, &key.id());
+            key_file::keep(&file, path, key)?;
+            aside.push(file);
+        }
+        key_file::replace(path, &kept)?;
+        Ok(aside)
+    }
+
+    /// Puts a key that came with a backup where it is found again: it becomes the key file where there is none, and
+    /// gets a file of its name where there is another.
+    pub(super) fn install(&self, key: &Key, entropy: &Entropy) -> Result<(), VaultError> {
+        let Origin::File { path, like } = &self.origin else { return Err(VaultError::Memory) };
+        let taken = !self.find()?.is_empty();
+        let path = if taken { &key_file::retired(path, &key.id()) } else { path };
+        key_file::write_new(path, like.as_deref(), key, entropy)
+    }
+
+    /// Lets only one process at a time change the key file.
+    pub(super) fn lock(&self) -> Result<Option<std::fs::File>, VaultError> {
+        match &self.origin {
+            Origin::File { path, .. } => key_file::lock_folder(path),
+            Origin::Given(_) => Ok(None),
+        }
+    }
+
+    pub(super) fn missing(&self) -> VaultError {
+        VaultError::Missing(self.path())
+    }
+
+    pub(super) fn wrong(&self) -> VaultError {
+        VaultError::Wrong(self.path())
+    }
+
+    fn path(&self) -> PathBuf {
+        match &self.origin {
+            Origin::File { path, .. } => path.clone(),
+            Origin::Given(_) => PathBuf::from("(in memory)"),
+        }
+    }
 }
 
 fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
@@ -269,7 +304,7 @@ fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
 
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
+    use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -282,78 +317,4 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
     Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn keys(byte: u8) -> Keys {
-        Vault::with_key([byte; 32]).unlock(false, &Entropy::System).unwrap()
-    }
-
-    fn place(row: &str, kind: &'static str) -> Place {
-        Place { table: "device_secret", row: row.to_owned(), kind }
-    }
-
-    #[test]
-    fn a_sealed_text_opens_only_in_its_place_and_version_with_its_key() {
-        let sealed = keys(1).seal(&place("00", "menu"), 2, &Secret::new("geheim"), &Entropy::System).unwrap();
-        assert!(!sealed.0.contains("geheim"), "{sealed:?}");
-        let open = |keys: Keys, place: Place, version| {
-            keys.open(&place, version, &sealed).ok().map(|secret| secret.expose().to_owned())
-        };
-        assert_eq!(open(keys(1), place("00", "menu"), None).as_deref(), Some("geheim"));
-        assert_eq!(open(keys(1), place("00", "menu"), Some(2)).as_deref(), Some("geheim"));
-        assert_eq!(open(keys(1), place("00", "menu"), Some(1)), None);
-        assert_eq!(open(keys(1), place("01", "menu"), None), None);
-        assert_eq!(open(keys(1), place("00", "webui"), None), None);
-        assert_eq!(open(keys(2), place("00", "menu"), None), None);
-    }
-
-    #[test]
-    fn an_altered_text_does_not_open() {
-        let sealed = keys(1).seal(&place("00", "menu"), 1, &Secret::new("x"), &Entropy::System).unwrap();
-        let (head, last) = sealed.0.split_at(sealed.0.len() - 1);
-        for altered in [
-            format!("{head}{}", if last == "0" { "1" } else { "0" }),
-            sealed.0.replacen(".1.", ".2.", 1),
-            sealed.0.replacen("1.", "2.", 1),
-            head.to_owned(),
-            String::new(),
-            "1.é.1.zz.zz".to_owned(),
-        ] {
-            assert!(keys(1).open(&place("00", "menu"), None, &Sealed(altered.clone())).is_err(), "{altered}");
-        }
-    }
-
-    #[test]
-    fn two_sealings_of_one_password_differ() {
-        let seal = || keys(1).seal(&place("00", "menu"), 1, &Secret::new("x"), &Entropy::System).unwrap();
-        assert_ne!(seal(), seal());
-    }
-
-    #[test]
-    fn etags_depend_on_the_key_and_the_body() {
-        assert_eq!(keys(1).etag(b"a", &[]), keys(1).etag(b"a", &[]));
-        assert_ne!(keys(1).etag(b"a", &[]), keys(1).etag(b"b", &[]));
-        assert_ne!(keys(1).etag(b"a", &[]), keys(2).etag(b"a", &[]));
-        assert_ne!(keys(1).etag(b"a", &[1]), keys(1).etag(b"a", &[2]));
-        assert_eq!(keys(1).etag(b"a", &[]).len(), 34);
-    }
-
-    #[test]
-    fn a_fingerprint_names_a_value_and_shows_nothing_of_it() {
-        let [one, other] = ["12345678", "12345679"].map(Secret::new);
-        assert_eq!(keys(1).fingerprint(&one), keys(1).fingerprint(&one));
-        assert_ne!(keys(1).fingerprint(&one), keys(1).fingerprint(&other));
-        assert_ne!(keys(1).fingerprint(&one), keys(2).fingerprint(&one));
-        assert_eq!(keys(1).fingerprint(&one).len(), 16);
-    }
-
-    #[test]
-    fn debug_shows_no_key() {
-        let shown = format!("{:?} {:?}", keys(0xab), Vault::with_key([0xab; 32]));
-        assert!(!shown.contains("171") && !shown.contains("abab"), "{shown}");
-    }
 }

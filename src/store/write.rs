@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sqlx::any::{Any, AnyArguments};
 use sqlx::query::Query;
-use sqlx::{AnyConnection, AssertSqlSafe, Transaction};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, Transaction};
 use tokio::sync::MutexGuard;
 
 use super::audit::chain::{self, Chain, Deed};
@@ -70,24 +70,31 @@ impl<'s> Write<'s> {
 
     /// The same for whoever has the right already.
     pub(super) async fn begin_with(store: &'s Store, right: MutexGuard<'s, ()>) -> Result<Self, StoreError> {
-        let mut transaction = store.inner.db.begin().await?;
+        let transaction = store.inner.db.begin().await?;
+        Self::over(store, right, transaction).await
+    }
+
+    /// The same over a transaction that has begun.
+    pub(super) async fn over(
+        store: &'s Store,
+        right: MutexGuard<'s, ()>,
+        mut transaction: Transaction<'static, Any>,
+    ) -> Result<Self, StoreError> {
         // Changes nothing, but locks the row on PostgreSQL: from here on everything that is read is the latest.
-        let (generation, removal, next_id, audit_seq, audit_hash, wall_ms): (
-            i64,
-            i64,
-            i64,
-            i64,
-            String,
-            i64,
-        ) = sqlx::query_as(
+        let head = sqlx::query(
             "UPDATE head SET next_id = next_id WHERE id = $1 \
-                 RETURNING generation, removal, next_id, audit_seq, audit_hash, wall_ms",
+             RETURNING generation, removal, next_id, key_check, audit_seq, audit_hash, wall_ms",
         )
         .bind(1_i64)
         .fetch_one(&mut *transaction)
         .await
         .map_err(failed("lock the inventory"))?;
-        store.catch_up(&mut transaction, &load::Head { generation, removal, wall_ms }).await?;
+        let number = |name: &str| head.try_get::<i64, _>(name).map_err(failed("lock the inventory"));
+        let text = |name: &str| head.try_get::<Option<String>, _>(name).map_err(failed("lock the inventory"));
+        let (generation, removal, wall_ms) = (number("generation")?, number("removal")?, number("wall_ms")?);
+        let (next_id, audit_seq) = (number("next_id")?, number("audit_seq")?);
+        let (check, audit_hash) = (text("key_check")?.map(Sealed), text("audit_hash")?.unwrap_or_default());
+        store.catch_up(&mut transaction, &load::Head { generation, removal, wall_ms, check }).await?;
         let wall = store.inner.db.wall(&mut transaction, &store.inner.clock).await?;
         Ok(Self {
             transaction,
@@ -305,7 +312,7 @@ impl<'s> Write<'s> {
 pub(super) async fn insert_rows(
     connection: &mut AnyConnection,
     operation: &'static str,
-    into: &'static str,
+    into: &str,
     rows: Vec<Vec<Cell>>,
     rest: &'static str,
 ) -> Result<(), StoreError> {
@@ -324,7 +331,7 @@ pub(super) async fn insert_rows(
 }
 
 /// `($1, $2), ($3, $4)`: the places of `rows` rows.
-fn placeholders(rows: usize, columns: usize) -> String {
+pub(super) fn placeholders(rows: usize, columns: usize) -> String {
     let row = |row: usize| {
         let places: Vec<String> =
             (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
@@ -333,7 +340,8 @@ fn placeholders(rows: usize, columns: usize) -> String {
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
-fn bind(
+/// Binds the values of a statement, in their order.
+pub(super) fn bind(
     mut query: Query<'_, Any, AnyArguments>,
     cells: impl IntoIterator<Item = Cell>,
 ) -> Query<'_, Any, AnyArguments> {

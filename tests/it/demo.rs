@@ -38,6 +38,15 @@ fn every_phone_of_the_demonstration_comes_up() {
         assert_eq!(phone["remarks"], serde_json::json!([]), "our own agent deserves no remark: {phone}");
         assert_eq!((&phone["web_password"], &phone["own_url"]), (&true.into(), &true.into()), "{phone}");
         assert!(phone["way"].is_string(), "{phone}");
+        let second = &phone["second_life"];
+        assert_eq!((&second["life"], &second["registered"]), (&2.into(), &true.into()), "{second}");
+        assert_eq!((&second["missing"], &second["lost"]), (&serde_json::json!([]), &serde_json::json!([])));
+        let kept: Vec<&str> =
+            second["kept"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+        let is_password = |name: &&str| name.ends_with("password") || name.starts_with("user_pass");
+        let accounts = second["accounts"].as_array().unwrap();
+        assert!(kept.iter().filter(|name| is_password(name)).count() > accounts.len(), "{kept:?}");
+        assert!(accounts.iter().all(|account| account["password_kept"] == true), "{second}");
     }
     let accounts = phones.iter().map(|phone| phone["accounts"].as_array().unwrap().len()).sum::<usize>();
     assert_eq!(shown["registered"].as_array().unwrap().len(), accounts);

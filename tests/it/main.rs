@@ -18,6 +18,7 @@ mod network;
 mod pbx;
 mod phone;
 mod scenarios;
+mod second_life;
 mod services;
 mod sipp;
 mod tftp;

@@ -101,6 +101,7 @@ fn a_phone_registers_with_the_password_it_fetched() {
             MAC,
             "--address",
             "192.168.1.100",
+            "--forget",
         ]);
         println!("{text}");
         pbx.line("registered 201 from 192.168.1.100");

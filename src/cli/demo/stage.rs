@@ -21,6 +21,10 @@ use crate::store::{AccountRow, ImportOptions, Sheet, Store, Vault};
 const ACCOUNTS: &str = include_str!("../../../examples/accounts.csv");
 const KEYS: &str = include_str!("../../../examples/keys.csv");
 
+/// What is said between the two lives of the phones.
+pub(super) const INTERVAL: &str = "\nAll passwords have left once, and are locked now (offhook device lock). Every phone is switched off and on.\n\
+                                   It keeps what its file no longer names, as a real one does:\n\n";
+
 /// Phones that nobody announced: brand, model, and whether somebody typed the agent's address into them.
 const STRANGERS: [(Brand, &str, bool); 2] = [(Brand::Snom, "D865", false), (Brand::Yealink, "T54W", true)];
 

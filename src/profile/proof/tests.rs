@@ -1,10 +1,10 @@
 //! Each rule of the proof, broken by a profile made for it, or by a file that no renderer of ours makes.
 
 use super::super::catalog::Catalog;
-use super::super::check::check_all;
+use super::super::check::{Report, check_catalog};
 use super::super::fixture;
 use super::super::origin::Origin;
-use super::super::trial::test_all;
+use super::super::trial::try_all;
 use super::*;
 
 const CASE: &str = "model = 'A'\nmac = '001565000001'\nurl = 'http://h/'\n[[line]]\nusername = '200'\n\
@@ -231,23 +231,19 @@ fn a_preamble_without_room_or_meaning_is_found() {
     }
 }
 
-/// What the checks find in a folder with this one vendor.
-fn found_in(files: &[(&str, &str)], attempt: fn(&Origin) -> super::super::Report) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let file = folder.path().join("acme").join(name);
-        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, text).unwrap();
-    }
-    let report = attempt(&Origin::Folder(folder.path().to_owned()));
-    report.errors.iter().map(ToString::to_string).chain(report.notes).collect()
+/// What `profile check` and `profile test` find in this vendor.
+fn found_in(files: &[(&str, &str)]) -> [Vec<String>; 2] {
+    let folders = [fixture::vendor("acme", files)];
+    let (catalog, errors) = Catalog::of_folders(&folders);
+    let told = |report: Report| report.errors.iter().map(ToString::to_string).chain(report.notes).collect();
+    [told(check_catalog(&catalog, errors.clone())), told(try_all(&catalog, errors, &folders, None))]
 }
 
 #[test]
 fn a_kind_that_is_declared_is_asked_for() {
     let profile = profile("line", "");
     let check = |template: &str, finding: &str| {
-        let found = found_in(&[("profile.toml", &profile), ("templates/t", template)], check_all);
+        let [found, _] = found_in(&[("profile.toml", &profile), ("templates/t", template)]);
         assert!(found.iter().any(|found| found.contains(finding)), "{found:?}");
     };
     check(LINES, "acme: REPLACE: a phone loses what its file does not name");
@@ -265,8 +261,7 @@ fn case_50_a_credential_that_the_phone_would_not_take_again_is_found() {
     let template = "<a>{{ secret_param('webui', 0, 'http_pass', attributes='perm=\"RW!\"') }}\
                     {{ secret_param('sip', 1, 'user_pass') }}</a>";
     let files = [("profile.toml", profile.as_str()), ("templates/t", template), ("tests/one.toml", CASE)];
-    for attempt in [check_all, test_all] {
-        let found = found_in(&files, attempt);
+    for found in found_in(&files) {
         let finding =
             "the secret stands as `<http_pass perm=\"RW!\">********</http_pass>`, which release.rejects";
         assert!(found.iter().any(|found| found.contains(finding)), "{found:?}");
@@ -279,10 +274,10 @@ fn plain_files(vendor: &str) -> Vec<(String, String)> {
     let profile = catalog.get(&crate::device::Vendor::new(vendor)).unwrap();
     let (folders, _) = Origin::BuiltIn.read();
     let folder = folders.iter().find(|folder| folder.vendor == vendor).unwrap();
-    let cases = folder.under("tests/").filter(|(name, _)| name.ends_with(".toml") && !name.contains('/'));
+    let cases = folder.under("tests/").filter_map(|(name, _)| name.strip_suffix(".toml"));
     let mut files = Vec::new();
-    for (name, _) in cases {
-        let text = folder.text(&format!("tests/{name}")).unwrap();
+    for name in cases {
+        let text = folder.text(&format!("tests/{name}.toml")).unwrap();
         let case = Case::read(profile.vendor(), text).unwrap();
         let model = case.device.model.as_deref();
         for (id, _) in profile.files_for(model) {
