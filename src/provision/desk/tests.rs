@@ -271,3 +271,38 @@ async fn what_was_never_acknowledged_is_refused_after_its_window() {
     let grants = bench.store.inventory().grants(mac()).unwrap();
     assert_eq!(grants.get(GrantId::device(SecretKind::Webui)).unwrap().state, State::Locked(Reason::Expired));
 }
+
+#[tokio::test]
+async fn case_44_a_file_with_an_account_that_goes_elsewhere_is_stopped() {
+    let bench = bench().await;
+    let body = bench.file().await;
+    bench.store.move_account("101", None).await.unwrap();
+    bench.desk.stop_revoked();
+    assert!(body.receipt.unwrap().revoked().is_cancelled());
+}
+
+/// The phone asks by the URL that only its delivered file contains.
+async fn ask_by_steady_token(bench: &mut Bench) -> bool {
+    let device = bench.store.inventory().device(mac()).unwrap();
+    let token = bench.store.reveal(&device, SecretKind::Prov, None).unwrap().unwrap();
+    let path = format!("/d/{}/{FILE}", token.expose());
+    drop(bench.desk.answer(&FileRequest { path, ..bench.request(PHONE) }).await);
+    let mut applied = false;
+    while let Ok(deed) = bench.deeds.try_recv() {
+        applied |= matches!(deed, Deed::Delivery(delivery) if delivery.evidence == crate::release::Evidence::Applied);
+    }
+    applied
+}
+
+#[tokio::test]
+async fn a_token_from_before_an_arming_proves_nothing_about_it() {
+    let mut bench = bench().await;
+    let body = bench.file().await;
+    bench.acknowledge(body).await;
+    bench.arm().await;
+    assert!(!ask_by_steady_token(&mut bench).await, "nothing of this arming has left");
+    assert!(!ask_by_steady_token(&mut bench).await, "it may have broken off; the token is an older one");
+    let body = bench.file().await;
+    bench.acknowledge(body).await;
+    assert!(ask_by_steady_token(&mut bench).await);
+}
