@@ -245,6 +245,10 @@ impl Inner {
             debug!(device.mac = %mac, "Released the passwords of {mac} again in {}", due.name);
         }
         let (underway, revoked) = self.running.leaves(mac, released.clone());
+        // A lock that came between the commit and this line has looked for this file in vain.
+        if self.is_revoked(mac, &released) {
+            return self.refuse(&case, &device, Refusal::Locked);
+        }
         let handed_out = HandedOut {
             release_id: decided.release_id,
             released,
@@ -393,7 +397,9 @@ impl Inner {
         let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return };
         let news =
             token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
-        if !news {
+        // A token that had arrived before this arming may be used from before it.
+        let is_older = token.delivered.is_some() && token.evidence < Evidence::Acked;
+        if !news || is_older {
             return;
         }
         let with_it = grants.grants.iter().filter(|grant| grant.epoch == token.epoch);
