@@ -48,7 +48,7 @@ impl<'a> Agent<'a> {
 
     /// Stops it; gives what it printed.
     pub(crate) fn stop(self) -> String {
-        let said = self.process.output();
+        let said = self.process.borrow().output();
         drop(self.process);
         said
     }
