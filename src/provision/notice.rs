@@ -81,6 +81,12 @@ pub fn alarm_of(device: Option<&Device>, catalog: &Catalog, mac: Mac, change: &C
     Some(Alarm { kind, mac: Some(mac), peer: None, text: format!("{mac} {text}") })
 }
 
+/// Two hosts with one MAC, or two MACs at one address.
+pub(super) fn clone_alarm(mac: Mac, peer: IpAddr, sign: &CloneSign) -> Alarm {
+    let text = format!("{mac} at {peer} is not alone: {sign}");
+    Alarm { kind: AlarmKind::Clone, mac: Some(mac), peer: Some(peer), text }
+}
+
 impl Inner {
     /// Puts something into the queue of what is written down.
     pub(super) fn deed(&self, deed: Deed) {
@@ -103,11 +109,6 @@ impl Inner {
     pub(super) fn note_move(&self, device: &Device, before: IpAddr, now_at: IpAddr) {
         info!(device.mac = %device.mac, "{} has moved from {before} to {now_at}", device.mac);
         self.deed(Deed::Moved { mac: device.mac, before, now_at });
-    }
-
-    pub(super) fn alarm_clone(&self, device: &Device, peer: IpAddr, sign: &CloneSign) {
-        let text = format!("{} at {peer} is not alone: {sign}", device.mac);
-        self.alarm(AlarmKind::Clone, Some(device.mac), peer, text);
     }
 
     pub(super) fn alarm_enumeration(&self, peer: IpAddr) {

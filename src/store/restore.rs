@@ -72,7 +72,7 @@ pub async fn restore(
     db.close().await;
     let exchanged = match filled {
         Ok(locked) => {
-            let replaced = swap::exchange(&file, &draft, &aside(&file, "replaced", now)).await;
+            let replaced = swap::exchange(&file, &draft, &aside(&file, now)).await;
             replaced.map(|replaced| (locked, replaced))
         }
         Err(error) => Err(error),
@@ -106,12 +106,17 @@ fn unlock(options: &Restore, backup: &Backup) -> Result<Keys, StoreError> {
     Ok(Keys::new(vault, sealer))
 }
 
-/// `offhook.db.replaced-20261123T014300.000Z`
-fn aside(file: &Path, what: &str, now: Timestamp) -> PathBuf {
+/// `offhook.db.replaced-20261123T014300.000Z`, a name that nothing has.
+fn aside(file: &Path, now: Timestamp) -> PathBuf {
     let stamp: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{what}-{stamp}"));
-    PathBuf::from(name)
+    let named = |suffix: String| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".replaced-{stamp}{suffix}"));
+        PathBuf::from(name)
+    };
+    let first = std::iter::once(named(String::new()));
+    let mut free = first.chain((2_u32..).map(|number| named(format!("-{number}"))));
+    free.find(|name| !name.exists()).unwrap_or_default()
 }
 
 /// What a PostgreSQL holds now, as a backup of its own.
@@ -119,7 +124,7 @@ async fn save_aside(db: &Db, options: &Restore, now: Timestamp) -> Result<Option
     if super::load::head(db.reader()).await?.check.is_none() {
         return Ok(None);
     }
-    let file = aside(&options.aside.join("offhook.backup"), "replaced", now);
+    let file = aside(&options.aside.join("offhook.backup"), now);
     key_file::create_folder(&options.aside)
         .map_err(|error| StoreError::file("keep the replaced database in", &options.aside, error))?;
     backup::save(db, &file, None, now, &options.entropy, &mut |_, _| {}).await?;

@@ -144,7 +144,8 @@ impl Store {
                     let version = Keys::version_of(&value.sealed);
                     match self.keys().open(&value.place, None, &value.sealed) {
                         Ok(secret) => {
-                            rows.push((value, next.seal(&value.place, version, &secret, &entropy)?))
+                            let sealed = next.seal(&value.place, version, &secret, &entropy)?;
+                            rows.push((value, sealed));
                         }
                         Err(VaultError::Broken(place)) => broken.push(place),
                         Err(error) => return Err(error.into()),
