@@ -381,6 +381,17 @@ on_both! {
         bench.assert_settled(&store).await;
     }
 
+    async fn a_phone_that_was_served_before_takes_anothers_place_as_a_new_one(bench) {
+        let store = office(bench).await;
+        store.move_account("103", None).await.unwrap();
+        deliver(bench, &store, mac(2)).await;
+        store.replace(mac(1), mac(2)).await.unwrap();
+        let released = released(ask(&store, mac(2), phone()).await);
+        assert_eq!(released.len(), ids(&store, mac(2)).len(), "its credentials are new ones, too");
+        assert!(grants(&store, mac(2)).grants.iter().all(|grant| grant.delivered.is_none()));
+        bench.assert_settled(&store).await;
+    }
+
     async fn a_device_that_comes_back_begins_anew(bench) {
         let store = office(bench).await;
         deliver(bench, &store, mac(1)).await;
