@@ -175,10 +175,11 @@ impl Store {
             "origin": next.origin().as_str(),
         });
         write.audit("key_rotated", None, &detail).await?;
-        // Whoever reads memory right after the commit must be able to open what is there.
+        // What the commit itself seals, and whoever reads memory right after it, has the new key; if it fails, the next
+        // write finds the old one in the head and follows it back.
         self.keys().learn(&next);
-        write.commit().await?;
         self.keys().follow(&check)?;
+        write.commit().await?;
         Ok(rotation)
     }
 
