@@ -104,10 +104,11 @@ impl Inner {
                 Step::Now(self.plain(case, kept))
             }
             Verdict::Refuse(refusal) => Step::Now(self.refuse(case, device, refusal)),
-            Verdict::Secret(_) if case.request.want == Want::Head => Step::Now(Answer::Head(FileHead {
-                content_type: kept.rendered.content_type.clone(),
-                etag: None,
-            })),
+            Verdict::Secret(_) if case.request.want == Want::Head => {
+                self.heard(case, &format!("asked only about {}", case.name), false);
+                let content_type = kept.rendered.content_type.clone();
+                Step::Now(Answer::Head(FileHead { content_type, etag: None }))
+            }
             Verdict::Secret(preview) => {
                 let due = Due {
                     requested: requested.clone(),
@@ -144,6 +145,7 @@ impl Inner {
             evidence: Evidence::Acked,
             policies: due.policies,
         }));
+        self.heard_of(request, &due.identity, &format!("asked for {}, has it already", due.name));
         Some(Answer::Known(head))
     }
 
@@ -152,6 +154,7 @@ impl Inner {
         let (bytes, etag) = kept.plain(self.parts.store.keys());
         let content_type = kept.rendered.content_type.clone();
         if case.request.known.as_deref().is_some_and(|tags| knows(tags, &etag)) {
+            self.heard(case, &format!("asked for {}, has it already", case.name), false);
             return Answer::Known(FileHead { content_type, etag: Some(etag) });
         }
         let receipt = Receipt {
