@@ -418,3 +418,6 @@ impl Inner {
         news.allows((peer, mac), self.parts.clock.instant())
     }
 }
+
+#[cfg(test)]
+mod tests;

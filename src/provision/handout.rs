@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::cache::Kept;
 use super::desk::{Case, Inner};
+use super::notice::clone_alarm;
 use super::running::Underway;
 use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
@@ -52,10 +53,14 @@ pub(crate) struct HandedOut {
     device: Arc<Device>,
     _underway: Underway,
     /// The phone's neighbour entry stays as it is while this lives.
-    _held: Option<Held>,
+    _held: Option<DropGuard>,
 }
 
 /// The first step: an answer that releases nothing, or a file that is due.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an answer is moved once; a box would cost every request an allocation"
+)]
 pub(super) enum Step {
     Now(Answer),
     Due(Box<Due>),
@@ -240,13 +245,17 @@ impl Inner {
             debug!(device.mac = %mac, "Released the passwords of {mac} again in {}", due.name);
         }
         let (underway, revoked) = self.running.leaves(mac, released.clone());
+        // A lock that came between the commit and this line has looked for this file in vain.
+        if self.is_revoked(mac, &released) {
+            return self.refuse(&case, &device, Refusal::Locked);
+        }
         let handed_out = HandedOut {
             release_id: decided.release_id,
             released,
             policies: due.policies,
             device,
             _underway: underway,
-            _held: held,
+            _held: held.map(|held| self.guard(held, mac, request.peer, revoked.clone())),
         };
         let receipt = Receipt {
             identity: due.identity.clone(),
@@ -256,6 +265,27 @@ impl Inner {
             handed_out: Some(Box::new(handed_out)),
         };
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
+    }
+
+    /// Keeps the neighbour entry pinned until the guard is dropped; somebody who claims the address meanwhile ends the
+    /// transfer.
+    fn guard(&self, held: Held, mac: Mac, peer: IpAddr, revoked: CancellationToken) -> DropGuard {
+        let done = CancellationToken::new();
+        let (over, alarms) = (done.clone(), self.parts.alarms.clone());
+        tokio::spawn(async move {
+            let contest = async {
+                match &held.pin {
+                    Some(pin) => pin.contest().await,
+                    None => std::future::pending().await,
+                }
+            };
+            if let Some(sign) = over.run_until_cancelled(contest).await {
+                revoked.cancel();
+                alarms.raise(clone_alarm(mac, peer, &sign));
+                over.cancelled().await;
+            }
+        });
+        done.drop_guard()
     }
 
     /// Puts what was released into its slots; the others are gone. The tag covers the epochs.
@@ -336,7 +366,7 @@ impl Inner {
             }
             Proved::Indistinct => Err(self.withhold(&case, "every neighbour looks alike there")),
             Proved::Clone(sign) => {
-                self.alarm_clone(&due.device, peer, &sign);
+                self.parts.alarms.raise(clone_alarm(mac, peer, &sign));
                 Err(self.withhold(&case, &format!("its MAC is there twice: {sign}")))
             }
         }
@@ -367,7 +397,9 @@ impl Inner {
         let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return };
         let news =
             token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
-        if !news {
+        // A token that had arrived before this arming may be used from before it.
+        let is_older = token.delivered.is_some() && token.evidence < Evidence::Acked;
+        if !news || is_older {
             return;
         }
         let with_it = grants.grants.iter().filter(|grant| grant.epoch == token.epoch);

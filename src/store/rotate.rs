@@ -144,7 +144,8 @@ impl Store {
                     let version = Keys::version_of(&value.sealed);
                     match self.keys().open(&value.place, None, &value.sealed) {
                         Ok(secret) => {
-                            rows.push((value, next.seal(&value.place, version, &secret, &entropy)?))
+                            let sealed = next.seal(&value.place, version, &secret, &entropy)?;
+                            rows.push((value, sealed));
                         }
                         Err(VaultError::Broken(place)) => broken.push(place),
                         Err(error) => return Err(error.into()),
@@ -174,10 +175,11 @@ impl Store {
             "origin": next.origin().as_str(),
         });
         write.audit("key_rotated", None, &detail).await?;
-        // Whoever reads memory right after the commit must be able to open what is there.
+        // What the commit itself seals, and whoever reads memory right after it, has the new key; if it fails, the next
+        // write finds the old one in the head and follows it back.
         self.keys().learn(&next);
-        write.commit().await?;
         self.keys().follow(&check)?;
+        write.commit().await?;
         Ok(rotation)
     }
 

@@ -46,6 +46,13 @@ impl<'a> Agent<'a> {
         self.host.run(&self.command(arguments))
     }
 
+    /// Stops it; gives what it printed.
+    pub(crate) fn stop(self) -> String {
+        let said = self.process.borrow().output();
+        drop(self.process);
+        said
+    }
+
     /// A listing as JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let text = self.offhook(&[&["--json"], arguments].concat());

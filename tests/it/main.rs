@@ -14,6 +14,7 @@ mod arp;
 mod demo;
 mod files;
 mod http;
+mod keys;
 mod lab;
 mod neighbours;
 mod network;
