@@ -57,7 +57,8 @@ fn told(restored: &Restored) -> String {
     }
     text.push_str(&format!(
         "Every password is locked ({} could have left when the backup was made): nobody knows which have left since.\n\
-         Phones keep what they have; one that lost its password is let have it again by arming it.\n",
+         Phones keep what they have. To let those passwords leave once more: offhook rearm --all --reason restored,\n\
+         or one phone's alone: offhook device rearm MAC\n",
         restored.locked
     ));
     text
