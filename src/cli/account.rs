@@ -213,7 +213,9 @@ async fn add_account(store: &Store, add: Add) -> Result<Holding, Failure> {
 
 /// What becomes of a new password: it is armed by itself.
 fn follows(store: &Store, holding: &Holding) -> String {
-    let Some((mac, _)) = holding.on else { return "it leaves with the phone that gets the account".to_owned() };
+    let Some((mac, _)) = holding.on else {
+        return "it leaves with the phone that gets the account".to_owned();
+    };
     let grants = store.inventory().grants(mac);
     let grant = grants.as_ref().and_then(|grants| grants.get(GrantId::sip(holding.account.id)));
     if grant.is_some_and(Grant::is_armed) {

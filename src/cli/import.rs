@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
 use crate::accounts::read_csv_file;
-use crate::profile::Catalog;
 use crate::device::Mac;
-use crate::store::{
-    Change, DeviceRow, FieldChange, ImportOptions, Plan, Problem, Sheet, Store, Tally, Verb,
-};
+use crate::profile::Catalog;
+use crate::store::{Change, DeviceRow, FieldChange, ImportOptions, Plan, Problem, Sheet, Store, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -164,8 +164,7 @@ impl Args {
             device.model.as_ref().is_some_and(|model| model.eq_ignore_ascii_case(&spelled))
         };
         let same_vendor = |wanted: &String| device.vendor.as_ref() == Some(&Vendor::new(wanted));
-        self.vendor.as_ref().is_none_or(same_vendor)
-            && self.model.as_ref().is_none_or(same_model)
+        self.vendor.as_ref().is_none_or(same_vendor) && self.model.as_ref().is_none_or(same_model)
     }
 
     /// Whether a password is meant. What is armed already stays as it is: its window may be in use. Of a phone that gets

@@ -17,6 +17,7 @@ mod lab;
 mod network;
 mod pbx;
 mod phone;
+mod rearm;
 mod scenarios;
 mod second_life;
 mod services;

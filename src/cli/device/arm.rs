@@ -108,7 +108,9 @@ impl How {
         lengths.dedup();
         match lengths.as_slice() {
             [one] => (*one).clone(),
-            _ => windows.iter().map(|(kind, length)| format!("{kind} {length}")).collect::<Vec<_>>().join(", "),
+            _ => {
+                windows.iter().map(|(kind, length)| format!("{kind} {length}")).collect::<Vec<_>>().join(", ")
+            }
         }
     }
 }
@@ -201,7 +203,8 @@ pub(super) async fn rearm(context: &Context, store: &Store, args: Rearm) -> Outc
 
 pub(super) async fn lock(context: &Context, store: &Store, args: Chosen) -> Outcome {
     let releases = Releases::new(context, store);
-    let targets = targets(&releases, store, &args.macs, |device, release| args.which.any(store, device, release))?;
+    let targets =
+        targets(&releases, store, &args.macs, |device, release| args.which.any(store, device, release))?;
     let mut rows = Vec::new();
     for target in &targets {
         let mac = target.device.mac;
@@ -220,7 +223,9 @@ pub(super) async fn lock(context: &Context, store: &Store, args: Chosen) -> Outc
         output::print(&if changes.is_empty() {
             format!("{mac}: {passwords}: locked as before\n")
         } else {
-            format!("{mac}: {passwords}: locked; {follows}. To let them leave again: offhook device rearm {mac}\n")
+            format!(
+                "{mac}: {passwords}: locked; {follows}. To let them leave again: offhook device rearm {mac}\n"
+            )
         });
     }
     if context.json {
@@ -236,7 +241,9 @@ pub(super) async fn confirm(context: &Context, store: &Store, args: Chosen) -> O
             let mac = device.mac;
             return Err(Failure::no(
                 "replaces",
-                format!("{mac} loses what its file does not name: it gets its passwords with every configuration"),
+                format!(
+                    "{mac} loses what its file does not name: it gets its passwords with every configuration"
+                ),
                 format!("there is nothing to confirm; offhook device lock {mac} keeps its passwords here"),
             ));
         }
@@ -253,7 +260,8 @@ pub(super) async fn confirm(context: &Context, store: &Store, args: Chosen) -> O
         }
         let passwords = target.passwords().join(", ");
         output::print(&format!("{mac} is taken to have {passwords}: its files may come without them\n"));
-        let armed = target.release.used().filter(|grant| grant.is_armed() && target.chosen.contains(&grant.id));
+        let armed =
+            target.release.used().filter(|grant| grant.is_armed() && target.chosen.contains(&grant.id));
         let armed: Vec<&str> = armed.map(|grant| target.release.name(grant.id)).collect();
         if !armed.is_empty() {
             output::print(&format!(
@@ -388,7 +396,9 @@ fn done(releases: &Releases<'_>, target: &Target) -> Done {
 fn told(target: &Target, how: &How, shown: &ArmedShown) -> String {
     let (mac, passwords, windows) = (target.device.mac, target.passwords().join(", "), how.windows(target));
     if target.release.replaces() {
-        return format!("{mac}: {passwords} leave with every configuration again (its profile says replace)\n");
+        return format!(
+            "{mac}: {passwords} leave with every configuration again (its profile says replace)\n"
+        );
     }
     match (how.mode(), shown.until) {
         (Mode::OnContact, Some(until)) => format!(

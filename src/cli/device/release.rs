@@ -12,7 +12,9 @@ use crate::config::ReleaseConfig;
 use crate::device::{Approval, Device, Mac, Vendor};
 use crate::profile::{Catalog, Profile, Retention};
 use crate::provision;
-use crate::release::{Evidence, Grant, GrantId, Grants, Level, Now, Policies, Reason, State, Subject, Window};
+use crate::release::{
+    Evidence, Grant, GrantId, Grants, Level, Now, Policies, Reason, State, Subject, Window,
+};
 use crate::secret::SecretKind;
 use crate::store::Store;
 
@@ -284,9 +286,8 @@ impl Release {
         }
         let missing = |reason: &Reason| {
             let mut grants = self.used();
-            grants.any(|grant| {
-                grant.state == State::Locked(*reason) && grant.delivered != Some(grant.version)
-            })
+            grants
+                .any(|grant| grant.state == State::Locked(*reason) && grant.delivered != Some(grant.version))
         };
         let worst = [Reason::Interrupted, Reason::Restored, Reason::Budget, Reason::Expired, Reason::Never];
         if let Some(reason) = worst.into_iter().find(missing) {
@@ -326,15 +327,15 @@ impl GrantShown {
             (state, None, None, None) => format!("{state} until the phone has acknowledged it: "),
         };
         let bound = self.bound.as_ref().filter(|_| !self.every_time);
-        let bound =
-            bound.map(|bound| format!(", {} ({})", bound.to, bound.proof)).unwrap_or_default();
+        let bound = bound.map(|bound| format!(", {} ({})", bound.to, bound.proof)).unwrap_or_default();
         let arming = match (self.epoch, self.releases) {
             (0, _) => "never armed".to_owned(),
             (epoch, 0) => format!("arming {epoch}, not asked for"),
             (epoch, 1) => format!("arming {epoch}, sent once"),
             (epoch, times) => format!("arming {epoch}, sent {times} times"),
         };
-        let window = if self.every_time { String::new() } else { format!(", window {}", length(self.window_s)) };
+        let window =
+            if self.every_time { String::new() } else { format!(", window {}", length(self.window_s)) };
         let has = self.delivered_version.map_or_else(
             || "the phone is not known to have any".to_owned(),
             |version| format!("the phone has {version}"),

@@ -66,7 +66,8 @@ fn setting(text: &str) -> Result<Setting, Failure> {
 fn check_release(name: &str, value: Option<&str>) -> Outcome {
     let names = DEVICE_SETTINGS.map(|(name, _)| name);
     let refuse = |message: String| {
-        let remedy = format!("a phone's own windows are {}: write KEY=20m, or KEY= to remove it", names.join(", "));
+        let remedy =
+            format!("a phone's own windows are {}: write KEY=20m, or KEY= to remove it", names.join(", "));
         Failure::usage("setting", message, remedy)
     };
     if !names.contains(&name) {
