@@ -20,6 +20,7 @@ mod neighbours;
 mod network;
 mod pbx;
 mod phone;
+mod rearm;
 mod scenarios;
 mod second_life;
 mod services;
