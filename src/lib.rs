@@ -18,7 +18,7 @@
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`http`], [`tftp`] | the phones' files |
-//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets; the inventory in memory; the chained audit |
+//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
