@@ -151,6 +151,7 @@ impl Agent {
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
+        chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
         let mut chores = JoinSet::new();
@@ -355,6 +356,7 @@ impl Opened {
             clock: options.clock.clone(),
             entropy: options.entropy.clone(),
             sightings: parts.sightings.clone(),
+            alarms: parts.alarms.clone(),
         });
         match bound {
             Ok(server) => {

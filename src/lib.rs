@@ -12,7 +12,7 @@
 //! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
-//! | [`net`] | interfaces, neighbour table, UDP that knows where a datagram arrived, packet sockets, limits |
+//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
 //! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, catalog |
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
@@ -31,7 +31,8 @@
 //! ## A packet from socket to reply
 //!
 //! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
-//! ([`pnp::message`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks the inventory in
+//! ([`pnp::message`]), looks whether the neighbour behind the datagram is the phone that it says to be
+//! ([`net::neighbours::Neighbours::check`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks the inventory in
 //! memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
@@ -69,6 +70,7 @@
 //! 6. Every limit is a named constant with its reason.
 //! 7. What was done is written down in the transaction that does it, as a row that follows from the row before.
 //! 8. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
+//!    [`net::neighbours::Neighbours::prove`] says how sure that is.
 //!
 //! `tests/tidy.rs` holds what of this a program can check.
 //!

@@ -28,6 +28,22 @@ const KEPT_MAX: usize = 40_000;
 /// How soon a change by another process is seen when nobody pokes.
 const REFRESH_WAIT: Duration = Duration::from_millis(200);
 
+/// How many neighbours the kernel remembers, on the whole machine; shown only in the host's own network.
+const NEIGHBOURS_MAX: &str = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
+
+/// Says so when the kernel's neighbour table is too small for this many phones: what does not fit is not answered, and
+/// not even a phone's ARP is.
+pub(super) fn check_neighbour_table(phones: usize) {
+    let limit = std::fs::read_to_string(NEIGHBOURS_MAX).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(limit) = limit.filter(|limit: &usize| *limit < phones.saturating_mul(2)) {
+        warn!(
+            "The kernel remembers at most {limit} neighbours, too few for {phones} phones on its links; run: sysctl -w \
+             net.ipv4.neigh.default.gc_thresh3={}",
+            phones.saturating_mul(2)
+        );
+    }
+}
+
 /// Lets this process open as many files as it may: every phone's connection is one.
 pub(super) fn raise_open_files() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)

@@ -43,7 +43,7 @@ pub(super) async fn compare_with_mark(
          {} passwords that could have left are locked",
         rollback.found, rollback.marked, rollback.locked
     );
-    error!("Noticed that {text}");
+    error!("The database was put back to an earlier state: no password leaves until it is armed again");
     alarms.raise(Alarm { kind: AlarmKind::Rollback, mac: None, peer: None, text });
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The built program on a host of the lab: configured, running, and its command line beside it.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use crate::lab::{Host, Lab, Process};
@@ -20,7 +21,7 @@ pub(crate) struct Setup {
 pub(crate) struct Agent<'a> {
     host: &'a Host,
     config: PathBuf,
-    _process: Process,
+    process: RefCell<Process>,
 }
 
 impl<'a> Agent<'a> {
@@ -32,12 +33,24 @@ impl<'a> Agent<'a> {
         host.await_udp(5065);
         host.await_udp(69);
         host.await_tcp(8480);
-        Self { host, config, _process: process }
+        Self { host, config, process: RefCell::new(process) }
+    }
+
+    /// Waits for a line of its log with this in it.
+    pub(crate) fn log(&self, part: &str) -> String {
+        self.process.borrow_mut().line(part)
     }
 
     /// Runs a command of the program to its successful end; gives what it printed.
     pub(crate) fn offhook(&self, arguments: &[&str]) -> String {
         self.host.run(&self.command(arguments))
+    }
+
+    /// Stops it; gives what it printed.
+    pub(crate) fn stop(self) -> String {
+        let said = self.process.borrow().output();
+        drop(self.process);
+        said
     }
 
     /// A listing as JSON.

@@ -10,10 +10,13 @@
 )]
 
 mod agent;
+mod arp;
 mod demo;
 mod files;
 mod http;
+mod keys;
 mod lab;
+mod neighbours;
 mod network;
 mod pbx;
 mod phone;

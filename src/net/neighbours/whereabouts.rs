@@ -48,7 +48,7 @@ impl Whereabouts {
 
     /// Where else this MAC was within the hour, the latest place first.
     pub(super) fn elsewhere(&self, place: Place, mac: Mac, now: Instant) -> Vec<Place> {
-        let known = self.young.get(&mac).or_else(|| self.old.get(&mac));
+        let known = self.young.get(&mac).or_else(|| self.old.get(&mac)).filter(|_| place.address.is_ipv4());
         let fresh = known.into_iter().flatten().rev().filter(|(_, at)| is_fresh(*at, now));
         fresh.map(|(known, _)| *known).filter(|known| *known != place).collect()
     }
@@ -109,6 +109,8 @@ mod tests {
         let place = Place { address: "fe80::1".parse().unwrap(), interface: 2 };
         whereabouts.learn(place, mac(1), start);
         assert_eq!(whereabouts.elsewhere(self::place(1), mac(1), start), []);
+        whereabouts.learn(self::place(1), mac(1), start);
+        assert_eq!(whereabouts.elsewhere(place, mac(1), start), []);
     }
 
     #[test]
