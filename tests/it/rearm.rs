@@ -1,4 +1,5 @@
-//! What an operator decides about passwords, by the built program on a store in a folder of its own; no agent runs.
+//! What an operator decides about passwords, by the built program on a store in a folder of its own; in the last test
+//! beside an agent and a phone.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
@@ -9,7 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::agent::OFFHOOK;
+use crate::agent::{Agent, OFFHOOK, Setup};
+use crate::lab;
+use crate::phone::{Phone, Vendor};
 
 const OFFICE: &str = "mac,vendor,model,username,password,line\n\
                       001565000001,yealink,T46U,101,geheim1,1\n\
@@ -309,4 +312,44 @@ fn a_phone_has_a_window_of_its_own() {
     assert!(text.contains("(sip 5 min, webui 20 min, prov 20 min)"), "{text}");
     let text = office.text(2, &["device", "set", YEALINK, "release.window=2s"]);
     assert!(text.contains("release.window: '2s' is no window; write 1m to 24h"), "{text}");
+}
+
+#[test]
+fn a_running_agent_hears_of_it_at_once() {
+    lab::run("rearm::a_running_agent_hears_of_it_at_once", |lab| {
+        let server = lab.host("agent", "192.168.1.35/24");
+        let agent = Agent::start(lab, &server, &Setup { accounts: OFFICE.to_owned(), ..Setup::default() });
+        let mut phone = Phone::plug(lab, "phone", Vendor::Yealink, YEALINK, "lan", "192.168.1.40/24");
+        let url = phone.settings_url(&phone.provisioned().url);
+        let (status, first) = phone.get(&url);
+        assert!(status == 200 && first.contains("geheim1") && first.contains("geheim2"), "{status}: {first}");
+        let sip = || agent.json(&["device", "show", YEALINK])["release"][0].clone();
+        let arrived =
+            lab::poll("the proof of the delivery", || Some(sip()).filter(|one| one["evidence"] == "acked"));
+        assert_eq!(
+            (&arrived["state"], &arrived["delivered_version"]),
+            (&"open".into(), &1.into()),
+            "{arrived}"
+        );
+        assert_eq!(arrived["bound"]["identity"], "i2", "{arrived}");
+        assert_eq!(arrived["bound"]["to"], format!("mac {YEALINK}"));
+        assert_eq!(agent.device(YEALINK).unwrap()["passwords"], "open");
+        assert_eq!(phone.get(&url), (200, first), "the same bytes again");
+
+        agent.offhook(&["device", "lock", YEALINK]);
+        let plain = lab::poll("a file without passwords", || {
+            let (status, body) = phone.get(&url);
+            (status == 200 && !body.contains("geheim")).then_some(body)
+        });
+        assert!(!plain.contains(".password"), "absent, not empty: {plain}");
+        assert_eq!((sip()["state"].clone(), sip()["reason"].clone()), ("locked".into(), "revoked".into()));
+
+        agent.offhook(&["device", "rearm", YEALINK, "--account", "102"]);
+        // The URL of the first NOTIFY was for the first window: the phone is told another when it boots.
+        lab::poll("the end of the old URL", || (phone.get(&url).0 != 200).then_some(()));
+        phone.reboot();
+        let (status, again) = phone.get(&phone.settings_url(&phone.provisioned().url));
+        assert!(status == 200 && again.contains("geheim2"), "{status}: {again}");
+        assert!(!again.contains("geheim1"), "{again}");
+    });
 }
