@@ -240,6 +240,10 @@ impl Inner {
             debug!(device.mac = %mac, "Released the passwords of {mac} again in {}", due.name);
         }
         let (underway, revoked) = self.running.leaves(mac, released.clone());
+        // An operator may have locked it after the commit and before it was on this list.
+        if self.is_revoked(mac, &released) {
+            revoked.cancel();
+        }
         let handed_out = HandedOut {
             release_id: decided.release_id,
             released,

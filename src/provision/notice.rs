@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::desk::{Case, Inner};
 use super::handout::Deed;
@@ -171,23 +171,23 @@ impl Inner {
 
     /// Stops the files on their way to a device that was locked, blocked or removed since.
     pub(super) fn stop_revoked(&self) {
-        let inventory = self.parts.store.inventory();
-        let revoked = |mac: Mac, released: &[Released]| {
-            let served = inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
-            let grants = inventory.grants(mac).unwrap_or_default();
-            let locked = released.iter().any(|one| {
-                grants.get(one.id).is_some_and(|grant| {
-                    grant.epoch == one.epoch && grant.state == State::Locked(Reason::Revoked)
-                })
-            });
-            !served || locked
-        };
-        let stopped = self.running.stop_where(revoked);
+        let stopped = self.running.stop_where(|mac, released| self.is_revoked(mac, released));
         if stopped > 0 {
             info!("Stopped {stopped} files on their way to locked phones");
-        } else {
-            debug!("No file on its way was revoked");
         }
+    }
+
+    /// Whether what was released may not leave any more.
+    pub(super) fn is_revoked(&self, mac: Mac, released: &[Released]) -> bool {
+        let inventory = self.parts.store.inventory();
+        let served = inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
+        let grants = inventory.grants(mac).unwrap_or_default();
+        let locked = released.iter().any(|one| {
+            grants.get(one.id).is_some_and(|grant| {
+                grant.epoch >= one.epoch && grant.state == State::Locked(Reason::Revoked)
+            })
+        });
+        !served || locked
     }
 }
 

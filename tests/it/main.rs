@@ -10,6 +10,8 @@
 )]
 
 mod agent;
+mod attack;
+mod attack_wire;
 mod demo;
 mod files;
 mod http;
@@ -17,6 +19,9 @@ mod lab;
 mod network;
 mod pbx;
 mod phone;
+mod release;
+mod release_who;
+mod release_window;
 mod scenarios;
 mod second_life;
 mod services;
