@@ -170,7 +170,13 @@ impl Agent {
         let (batches, written) = watch::channel(0);
         chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
         let (store, clock) = (parts.options.store.clone(), parts.options.clock.clone());
-        chores.spawn(ledger::keep(store.clone(), mark, clock.clone(), stop_chores.clone()));
+        chores.spawn(ledger::keep(
+            store.clone(),
+            mark,
+            parts.alarms.clone(),
+            clock.clone(),
+            stop_chores.clone(),
+        ));
         let config = parts.options.config.alarm.clone();
         chores.spawn(alarms::keep(
             store,

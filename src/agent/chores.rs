@@ -20,6 +20,8 @@ use crate::store::Store;
 
 /// How soon a phone's sighting is in the database; a batch is one transaction.
 const BATCH_WAIT: Duration = Duration::from_millis(500);
+/// How soon what could not be written is tried again, also when nothing else comes.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Sightings of one transaction. More wait for the next: while a whole fleet boots, its phones come first, and what is
 /// known of them is written down when they have their files.
 const BATCH_MAX: usize = 2_000;
@@ -180,9 +182,11 @@ pub(super) async fn record(
 ) {
     let mut batch = Vec::new();
     loop {
+        let is_left = !batch.is_empty();
         let stopping = tokio::select! {
             taken = heard.recv_many(&mut batch, BATCH_MAX) => taken == 0,
             () = last.cancelled() => true,
+            () = tokio::time::sleep(AGAIN_AFTER), if is_left => false,
         };
         if stopping {
             heard.close();

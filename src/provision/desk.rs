@@ -186,13 +186,8 @@ impl Inner {
             self.unknown_name(request, token, name).await;
             return Step::Now(Answer::NotFound);
         }
-        let by_token = match token {
-            None => None,
-            Some(token) => match self.parts.store.inventory().by_token(token) {
-                Some(found) => Some(found),
-                None => return Step::Now(Answer::NotFound),
-            },
-        };
+        // A token that is none any more (it was renewed) proves nothing, and disproves nothing either.
+        let by_token = token.and_then(|token| self.parts.store.inventory().by_token(token));
         let (proof, interface) = self.proof(request).await;
         let named = fitting.iter().find_map(|requested| requested.mac);
         let mac = match (&by_token, named, proof) {

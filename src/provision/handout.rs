@@ -86,10 +86,7 @@ impl Inner {
         asker: Asker,
     ) -> Step {
         let replaces = requested.profile.retention() == Retention::Replace;
-        let mut wanted: Vec<GrantId> =
-            kept.rendered.slots().filter_map(|slot| wanted_by(device, slot.kind, slot.line)).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let wanted = wanted(kept, device);
         let policies =
             terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);
         let grants = self.parts.store.inventory().grants(device.mac).unwrap_or_default();
@@ -248,6 +245,17 @@ impl Inner {
     /// The body that was decided about.
     fn send(&self, request: &FileRequest, due: &Due, decided: Decided, held: Option<Held>) -> Answer {
         let case = due.case(request);
+        let now = decided.device.as_ref().unwrap_or(&due.device);
+        if self.render(&case, now, &due.requested).is_ok_and(|kept| wanted(&kept, now) != due.wanted) {
+            // It was decided about other passwords than its file has places for by now: a file without the new ones is
+            // not what this phone is to get.
+            self.heard_of(
+                request,
+                &due.identity,
+                &format!("{} has to wait: its lines have changed", due.name),
+            );
+            return Answer::Unavailable;
+        }
         let released = match decided.verdict {
             Verdict::Secret(released) => released,
             Verdict::Plain => return self.plain(&case, &due.kept),
@@ -453,6 +461,15 @@ impl Inner {
             policies: handed_out.policies,
         }));
     }
+}
+
+/// The passwords that a file has places for.
+fn wanted(kept: &Kept, device: &Device) -> Vec<GrantId> {
+    let slots = kept.rendered.slots();
+    let mut wanted: Vec<GrantId> = slots.filter_map(|slot| wanted_by(device, slot.kind, slot.line)).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
 }
 
 /// A phone that was served on our link and now asks through a router, or the other way round, is still the same one where

@@ -120,12 +120,13 @@ impl Store {
     }
 
     async fn serve_releases(self) {
+        let serving = self.inner.releases.serving();
         loop {
             let unseen = (!holds(Rule::DecideInTransaction)).then(|| self.inventory().all_grants());
             let right = self.inner.writer.lock().await;
             let mut waiting = self.inner.releases.take(TOGETHER_MAX);
             if waiting.is_empty() {
-                return;
+                return serving.done();
             }
             let outcome = match Write::begin_with(&self, right).await {
                 Err(error) => Err(error),

@@ -50,7 +50,8 @@ impl Whereabouts {
     pub(super) fn elsewhere(&self, place: Place, mac: Mac, now: Instant) -> Vec<Place> {
         let known = self.young.get(&mac).or_else(|| self.old.get(&mac)).filter(|_| place.address.is_ipv4());
         let fresh = known.into_iter().flatten().rev().filter(|(_, at)| is_fresh(*at, now));
-        fresh.map(|(known, _)| *known).filter(|known| *known != place).collect()
+        // By another interface, the same address is the same host: both may be on one LAN.
+        fresh.map(|(known, _)| *known).filter(|known| known.address != place.address).collect()
     }
 
     /// This MAC is no longer at this place.
@@ -100,6 +101,17 @@ mod tests {
         whereabouts.learn(place(4), mac(7), at(91));
         whereabouts.forget(place(4), mac(7));
         assert_eq!(elsewhere(&whereabouts, 91), []);
+    }
+
+    #[test]
+    fn a_phone_seen_by_two_interfaces_on_one_lan_has_not_moved() {
+        let start = Clock::manual(Timestamp(0)).instant();
+        let mut whereabouts = Whereabouts::new(start);
+        let by_the_other = Place { interface: 3, ..place(1) };
+        whereabouts.learn(by_the_other, mac(7), start);
+        whereabouts.learn(place(1), mac(7), start);
+        assert_eq!(whereabouts.elsewhere(place(1), mac(7), start), []);
+        assert_eq!(whereabouts.elsewhere(place(2), mac(7), start), [place(1), by_the_other]);
     }
 
     #[test]

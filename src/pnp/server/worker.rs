@@ -35,7 +35,7 @@ const BATCH: usize = 256;
 /// once beside an agent that has just started itself, and knows no neighbour yet. More have to ask again.
 const WAITING_MAX: usize = 16_384;
 
-/// Said of a stranger that may be anybody on a link where all neighbours look alike.
+/// Said of one that may be anybody on a link where all neighbours look alike.
 const UNSURE: &str = "which phone asks cannot be told on this link";
 
 pub(super) struct Worker {
@@ -222,7 +222,9 @@ impl Worker {
         let device = inventory.device(mac);
         // What was answered to another phone is not this one's, however alike their SUBSCRIBEs are.
         let served = |answered| {
-            answered == mac && device.as_ref().is_some_and(|device| device.approval == Approval::Approved)
+            is_sure
+                && answered == mac
+                && device.as_ref().is_some_and(|device| device.approval == Approval::Approved)
         };
         if let Some(commands) = self.memory.again(&case.names, served, self.parts.clock.instant()) {
             count(&self.counters.repeated);
@@ -244,6 +246,8 @@ impl Worker {
             &self.parts.adopt,
             self.knows(&identity, mac, *case.peer.ours.ip()),
         ) {
+            // Whoever gets the URL gets the token in it, and with the token the passwords.
+            Admission::Serve if !is_sure => self.answer(&case, &identity, &Standing::Ignored(UNSURE)),
             Admission::Serve => match device {
                 Some(device) => self.serve(&case, &identity, device),
                 None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),

@@ -41,7 +41,8 @@ impl Worker {
         });
     }
 
-    /// The sender is known as far as it can be. Where all neighbours look alike, nothing contradicts what it writes.
+    /// The sender is known as far as it can be. Where all neighbours look alike, nothing contradicts what it writes,
+    /// and nothing proves it: it is heard, and gets no URL.
     pub(super) fn go_on_as(&mut self, case: Case, mac: Mac, behind: Behind, admitted: bool) {
         match behind {
             Behind::Same => self.consider(case, mac, true, admitted),
