@@ -12,6 +12,8 @@
 mod agent;
 mod attack;
 mod attack_wire;
+mod canary;
+mod crash;
 mod demo;
 mod files;
 mod http;
@@ -20,6 +22,8 @@ mod network;
 mod pbx;
 mod phone;
 mod release;
+mod release_lives;
+mod release_tftp;
 mod release_who;
 mod release_window;
 mod scenarios;
