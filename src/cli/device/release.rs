@@ -307,8 +307,9 @@ impl Short {
 }
 
 impl GrantShown {
+    /// As listings for people call it.
     pub(super) fn name(&self) -> &str {
-        &self.password
+        if self.kind == SecretKind::Prov { "prov (url)" } else { &self.password }
     }
 
     /// For a person, in one line or two.
@@ -337,7 +338,7 @@ impl GrantShown {
         let window =
             if self.every_time { String::new() } else { format!(", window {}", length(self.window_s)) };
         let has = self.delivered_version.map_or_else(
-            || "the phone is not known to have any".to_owned(),
+            || "not known to have arrived".to_owned(),
             |version| format!("the phone has {version}"),
         );
         vec![
