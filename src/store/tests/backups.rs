@@ -46,8 +46,7 @@ impl<'a> Host<'a> {
             self.bench.run_sql(sql).await;
         }
         store.close().await;
-        let store = self.open().await;
-        store
+        self.open().await
     }
 
     fn file(&self, name: &str) -> PathBuf {
