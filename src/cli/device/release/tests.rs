@@ -212,6 +212,7 @@ async fn what_needs_somebody_is_marked() {
     store.arm(yealink(), |_| true, Mode::Now, None, &release.policies, "").await.unwrap();
     assert!(office.told(yealink(), "webui").starts_with("open, 600 s left: leaves to whoever proves"));
     office.clock.reboot();
+    assert_eq!(office.cell(yealink()), "interrupted!", "before an agent has started");
     store.start_release().await.unwrap();
     assert_eq!(office.cell(yealink()), "interrupted!");
 
