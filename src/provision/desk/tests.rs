@@ -310,7 +310,7 @@ async fn a_token_from_before_an_arming_proves_nothing_about_it() {
 #[tokio::test]
 async fn case_44_a_promise_made_before_a_line_changed_gives_no_file_without_the_new_password() {
     let bench = bench().await;
-    let request = bench.request(PHONE);
+    let request = request(PHONE);
     let Offer::Due(promise) = bench.desk.offer(&request).await else { panic!() };
     let account = NewAccount { username: "102".to_owned(), ..NewAccount::default() };
     bench.store.add_account(&account, Some(&Secret::new("geheim-102"))).await.unwrap();
@@ -325,8 +325,7 @@ async fn case_44_a_promise_made_before_a_line_changed_gives_no_file_without_the_
 async fn a_phone_on_our_link_is_itself_whatever_old_token_its_url_holds() {
     let bench = bench().await;
     let path = format!("/d/{}/{FILE}", "0".repeat(32));
-    let ask =
-        async |peer| bench.desk.answer(&FileRequest { path: path.clone(), ..bench.request(peer) }).await;
+    let ask = async |peer| bench.desk.answer(&FileRequest { path: path.clone(), ..request(peer) }).await;
     assert!(matches!(ask(OTHER).await, Answer::NotFound));
     let Answer::File(body) = ask(PHONE).await else { panic!() };
     assert!(has_password(&body));
