@@ -140,7 +140,7 @@ impl Rig {
     /// address is, longer or shorter, and then says that it is his own until what TCP repeats has come to him.
     pub(crate) fn round(&mut self, site: &Site<'_>, number: usize) {
         let mut streams = self.ask(site);
-        std::thread::park_timeout(Duration::from_millis(SILENCES[number % SILENCES.len()]));
+        silent(Duration::from_millis(SILENCES[number % SILENCES.len()]));
         self.announce(ATTACKER_MAC, LISTENS);
         self.listen(&mut streams);
     }
@@ -178,7 +178,7 @@ impl Rig {
         for _ in 0..=during.as_millis() / 4 {
             self.wire.claim(attacker, self.server, octets(owner));
             if !during.is_zero() {
-                std::thread::park_timeout(Duration::from_millis(4));
+                silent(Duration::from_millis(4));
             }
         }
     }
@@ -231,6 +231,12 @@ impl Rig {
         });
         site.agent.unpinned(AT);
     }
+}
+
+/// The attacker says nothing for so long. Nothing can be awaited: what it waits for happens elsewhere.
+fn silent(during: Duration) {
+    let (_held, never) = std::sync::mpsc::channel::<()>();
+    let _ = never.recv_timeout(during);
 }
 
 fn own_mac(host: &Host) -> String {
