@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use offhook::agent::AgentOptions;
 use offhook::clock::{Clock, Entropy};
+use offhook::config::Places;
 use offhook::release::{CloseOn, Mode, Policies, Window};
 use offhook::store::{Store, Vault};
 
@@ -31,6 +33,18 @@ pub(crate) struct Agent<'a> {
     process: Mutex<Option<Process>>,
 }
 
+/// An agent that runs in this process, on threads of its host; ends with its handle.
+pub(crate) struct Inside {
+    agent: Option<offhook::agent::Agent>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.agent.take().map(|agent| self.runtime.block_on(agent.stop()));
+    }
+}
+
 impl<'a> Agent<'a> {
     /// Writes the configuration, imports the accounts, starts the agent and waits until its ports are bound.
     pub(crate) fn start(lab: &Lab, host: &'a Host, setup: &Setup) -> Self {
@@ -51,6 +65,37 @@ impl<'a> Agent<'a> {
         self.host.await_tcp(8480);
     }
 
+    /// The agent as a part of this process instead, on the same host and data, by a clock that the test holds.
+    pub(crate) fn inside(&mut self, clock: &Clock) -> Inside {
+        self.end();
+        let (config_file, clock) = (self.config.clone(), clock.clone());
+        self.host.inside(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let config =
+                offhook::config::load(Some(&config_file), &config_file, std::iter::empty()).unwrap().config;
+            let data = config.agent.data_dir.clone().unwrap();
+            let folder = config_file.parent().unwrap().to_owned();
+            let places = Places { runtime: data.join("run"), config: folder, data };
+            let url = format!("sqlite:{}", places.data.join("offhook.db").display());
+            let vault = Vault::at(&places.key_file());
+            let agent = runtime.block_on(async {
+                let store = Store::open(&url, vault, clock.clone(), Entropy::System).await.unwrap();
+                let (entropy, observe) = (Entropy::System, false);
+                let options = AgentOptions {
+                    config,
+                    places,
+                    store,
+                    clock,
+                    entropy,
+                    observe,
+                    declared_neighbours: None,
+                };
+                offhook::agent::Agent::start(options).await.unwrap()
+            });
+            Inside { agent: Some(agent), runtime }
+        })
+    }
+
     /// Asks the agent to stop, and waits until it has.
     pub(crate) fn end(&mut self) {
         self.process = Mutex::default();
@@ -69,11 +114,6 @@ impl<'a> Agent<'a> {
     /// Its host.
     pub(crate) fn host(&self) -> &'a Host {
         self.host
-    }
-
-    /// Where its database and files lie.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
     }
 
     /// Waits for a line of its log with this in it.
@@ -150,6 +190,14 @@ impl<'a> Agent<'a> {
         self.grants(mac).iter().map(|(_, _, releases)| *releases).max().unwrap_or(0)
     }
 
+    /// The token of the URL that a NOTIFY or a person hands out.
+    pub(crate) fn token(&self, mac: &str) -> String {
+        self.with_store(async |store| {
+            let device = store.inventory().device(mac.parse().unwrap()).unwrap();
+            store.bootstrap_token(&device).unwrap().expose().to_owned()
+        })
+    }
+
     /// An operator lets all passwords of a phone leave once more, from its next contact on.
     pub(crate) fn rearm(&self, mac: &str) {
         let policies = Policies::all(Window::Of(Duration::from_mins(10)), CloseOn::Window, 100);
@@ -186,6 +234,7 @@ impl<'a> Agent<'a> {
             let store = Store::open(&url, vault, Clock::System, Entropy::System).await.unwrap();
             let done = work(&store).await;
             store.close().await;
+            offhook::store::poke(&self.data.join("run/agent.sock"));
             done
         })
     }

@@ -1,25 +1,33 @@
 //! Attackers on the phone's own link: they win races, tell the agent where the phone is, take its MAC. The numbers are
 //! those of the specification's cases. OFFHOOK_RACES says how often (tests/run: 1,000 times).
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Barrier;
+use std::time::Duration;
+
+use offhook::clock::Clock;
 
 use crate::agent::{Agent, Setup};
-use crate::attack_wire::{ATTACKER, ATTACKER_MAC, Rig};
+use crate::attack_wire::{ATTACKER, ATTACKER_MAC, Rig, silent};
 use crate::lab::{self, Host, Lab};
 use crate::release::{AT, FILE, MAC, SECRETS, SERVER, curl, get, site};
+use crate::release_who::behind_a_router;
 
-/// How often, divided by what one of these costs more than another; a run of `cargo test` alone does a tenth.
+/// A poked agent has read by then what was written.
+const SEEN_WITHIN: Duration = Duration::from_millis(50);
+
+/// How often; a run of `cargo test` alone does a tenth.
 pub(crate) fn times(all: usize) -> usize {
     let wanted = std::env::var("OFFHOOK_RACES").ok().and_then(|text| text.parse().ok());
     wanted.unwrap_or(all / 10).min(all)
 }
 
-/// Whether a password, or half of one that was cut in two, is in these bytes.
+/// Whether a password is in these bytes, or the half of a long one that was cut in two.
 pub(crate) fn has_secret(bytes: &[u8]) -> bool {
     let has = |part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
-    SECRETS.iter().any(|secret| has(&secret[..secret.len() / 2]) || has(&secret[secret.len() / 2..]))
+    let [sip, web, menu] = SECRETS;
+    [sip, web].iter().flat_map(|secret| [&secret[..7], &secret[8..]]).chain([menu]).any(has)
 }
 
 /// A connection that is kept, and what it is answered.
@@ -115,6 +123,46 @@ fn race(hosts: &[Host; 2], agent: &Agent<'_>, lane: usize, runs: usize) {
     }
 }
 
+/// The one has the phone's MAC, the other the token of its URL.
+#[test]
+fn case_10_of_two_that_are_both_proven_one_is_served() {
+    lab::run("attack::case_10_of_two_that_are_both_proven_one_is_served", |lab| {
+        site(lab, "", |site| {
+            let (_router, routed) = behind_a_router(site);
+            let (mut phone, mut rival) = (Line::of(&site.phone), Line::of(&routed));
+            let mut won = [0, 0];
+            for run in 0..times(200) {
+                if run > 0 {
+                    site.agent.rearm(MAC);
+                }
+                let token = site.agent.token(MAC);
+                silent(SEEN_WITHIN);
+                let start = Barrier::new(2);
+                let answers = std::thread::scope(|scope| {
+                    let first = scope.spawn(|| {
+                        start.wait();
+                        phone.get(FILE)
+                    });
+                    start.wait();
+                    // Proving the phone takes about 50 ms, a token none: so both come first now and then.
+                    silent(Duration::from_millis(u64::try_from(run * 7 % 90).unwrap()));
+                    [rival.get(&format!("d/{token}/{FILE}")), first.join().unwrap()]
+                });
+                let served = answers.iter().position(|(status, _)| *status == 200).expect("one is served");
+                assert_eq!(answers[1 - served].0, 403, "run {run}");
+                assert!(has_secret(&answers[served].1) && !has_secret(&answers[1 - served].1));
+                won[served] += 1;
+            }
+            println!("the token came first {} times, the phone {} times", won[0], won[1]);
+            // Decided in the same commit it is a row of its own; a moment later, one of the refusals of a minute.
+            lab::poll("the audit", || {
+                (site.agent.audit("contention").len() + site.agent.audit("refused").len() > 0).then_some(())
+            });
+            site.agent.alarmed("contention");
+        });
+    });
+}
+
 #[test]
 fn case_34_an_attacker_who_answers_for_the_phone_gets_nothing() {
     lab::run("attack::case_34_an_attacker_who_answers_for_the_phone_gets_nothing", |lab| {
@@ -157,6 +205,36 @@ fn case_34_without_the_pin_the_same_attacker_wins() {
             assert!(won, "{:?}\n{}", rig.heard(), site.agent.process().output());
         });
     });
+}
+
+#[test]
+fn case_35_an_attacker_who_waits_for_the_end_of_the_pin_finds_no_connection() {
+    lab::run("attack::case_35_an_attacker_who_waits_for_the_end_of_the_pin_finds_no_connection", |lab| {
+        site(lab, "", |site| {
+            let clock = Clock::manual(Clock::System.now());
+            let _inside = site.agent.inside(&clock);
+            let mut rig = Rig::set(site);
+            let mut streams = rig.ask(site);
+            lab::poll("the releases", || (site.agent.releases(MAC) > 10).then_some(()));
+            rig.takes_over();
+            assert!(site.agent.neighbour(AT).contains("PERMANENT"), "as long as the files are on their way");
+            clock.advance(Duration::from_secs(121));
+            site.agent.unpinned(AT);
+            rig.convince(site, ATTACKER_MAC);
+            let ended = streams.iter_mut().map(is_reset).filter(|is_reset| *is_reset).count();
+            assert_eq!(ended, streams.len(), "none is left to go on");
+            rig.listen(&mut streams);
+            assert_eq!((rig.secrets(), site.agent.audit("acked").len()), (0, 0));
+        });
+    });
+}
+
+/// Whether who still writes is told that there is no such connection: by the writing, or by the reading after it.
+fn is_reset(stream: &mut TcpStream) -> bool {
+    stream.set_read_timeout(Some(lab::PATIENCE)).unwrap();
+    let written = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
+    let ended = written.and_then(|()| stream.read(&mut [0; 4096]).map(|_| ()));
+    matches!(ended, Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Rig {
     /// address is, longer or shorter, and then says that it is his own until what TCP repeats has come to him.
     pub(crate) fn round(&mut self, site: &Site<'_>, number: usize) {
         let mut streams = self.ask(site);
-        std::thread::park_timeout(Duration::from_millis(SILENCES[number % SILENCES.len()]));
+        silent(Duration::from_millis(SILENCES[number % SILENCES.len()]));
         self.announce(ATTACKER_MAC, LISTENS);
         self.listen(&mut streams);
     }
@@ -163,7 +163,7 @@ impl Rig {
     }
 
     /// Tells the agent's kernel where the phone's address is until it believes it, before the agent itself listens.
-    fn convince(&self, site: &Site<'_>, owner: &str) {
+    pub(crate) fn convince(&self, site: &Site<'_>, owner: &str) {
         let known = || site.agent.neighbour(AT);
         // Without an entry there is nothing to change: the first question is answered.
         lab::poll("the kernel's belief", || {
@@ -178,9 +178,16 @@ impl Rig {
         for _ in 0..=during.as_millis() / 4 {
             self.wire.claim(attacker, self.server, octets(owner));
             if !during.is_zero() {
-                std::thread::park_timeout(Duration::from_millis(4));
+                silent(Duration::from_millis(4));
             }
         }
+    }
+
+    /// From now on the attacker answers questions for the address, and the phone does not.
+    pub(crate) fn takes_over(&self) {
+        self.phone.set(false);
+        self.thief.set(true);
+        self.announce(ATTACKER_MAC, LISTENS);
     }
 
     /// A connection in the phone's name that lacks the last line of its request.
@@ -200,7 +207,7 @@ impl Rig {
     }
 
     /// What the connections are told.
-    fn listen(&mut self, streams: &mut [TcpStream]) {
+    pub(crate) fn listen(&mut self, streams: &mut [TcpStream]) {
         for stream in streams {
             stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
             let mut answer = vec![0; 16_384];
@@ -233,7 +240,14 @@ impl Rig {
     }
 }
 
-fn own_mac(host: &Host) -> String {
+/// The attacker says nothing for so long. Nothing can be awaited: what it waits for happens elsewhere.
+pub(crate) fn silent(during: Duration) {
+    let (_held, never) = std::sync::mpsc::channel::<()>();
+    let _ = never.recv_timeout(during);
+}
+
+/// The MAC of a host's first interface.
+pub(crate) fn own_mac(host: &Host) -> String {
     let link = host.ip(&["-o", "link", "show", "eth0"]);
     let mac = link.split_once("link/ether ").and_then(|(_, rest)| rest.split(' ').next());
     mac.unwrap_or_else(|| panic!("{link}")).to_owned()

@@ -43,7 +43,7 @@ fn case_33_a_mac_that_is_at_two_addresses_is_a_clone() {
 }
 
 /// A router between the agent's link and another one, and the phone behind it.
-fn behind_a_router(site: &Site<'_>) -> (Host, Host) {
+pub(crate) fn behind_a_router(site: &Site<'_>) -> (Host, Host) {
     let router = site.lab.host_on("router", &[("lan", "192.168.1.1/24"), ("far", "10.7.0.1/24")]);
     router.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
     site.agent.host().ip(&["route", "add", "10.7.0.0/24", "via", "192.168.1.1"]);
