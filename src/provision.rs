@@ -192,8 +192,6 @@ impl Promise {
 pub enum Handed {
     /// It is being sent.
     Sent,
-    /// The phone named its tag: it has this very file already.
-    Known,
     /// Only its head was asked for.
     Head,
     /// The phone broke off, or fell silent; asking by TFTP only for the size ends like this, too.

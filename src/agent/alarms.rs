@@ -79,7 +79,14 @@ fn tell(told: &[AlarmRow], outlets: &[Outlet]) {
     for row in told.iter().take(LINES_MAX) {
         let about = row.mac.map(|mac| format!(" about {mac}")).unwrap_or_default();
         let from = row.peer.as_ref().map(|peer| format!(" from {peer}")).unwrap_or_default();
-        warn!(alarm.id = row.id, alarm.kind = row.kind, "Alarm ({}){about}{from}: {}", row.kind, row.text);
+        let remedy = if row.remedy.is_empty() { String::new() } else { format!("; {}", row.remedy) };
+        warn!(
+            alarm.id = row.id,
+            alarm.kind = row.kind,
+            "Alarm ({}){about}{from}: {}{remedy}",
+            row.kind,
+            row.text
+        );
     }
     if told.len() > LINES_MAX {
         warn!("{} more alarms; `offhook alarm list` shows them", told.len() - LINES_MAX);

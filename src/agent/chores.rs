@@ -146,6 +146,7 @@ impl Drop for Claim {
 /// Reads what another process wrote, at once when poked; files on their way to a device that was locked are stopped.
 pub(super) async fn follow(store: Store, desk: Desk, claim: Claim, cancel: CancellationToken) {
     let mut failing = false;
+    let mut looked_at = store.inventory().generation();
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
@@ -153,11 +154,13 @@ pub(super) async fn follow(store: Store, desk: Desk, claim: Claim, cancel: Cance
             () = tokio::time::sleep(REFRESH_WAIT) => {}
         }
         match store.refresh().await {
-            Ok(changed) => {
+            Ok(_) => {
                 if std::mem::take(&mut failing) {
                     warn!("The database answers again");
                 }
-                if changed {
+                // Not only what was read just now: the agent's own writing reads what a command wrote before it.
+                let now_at = store.inventory().generation();
+                if std::mem::replace(&mut looked_at, now_at) != now_at {
                     desk.stop_revoked();
                 }
             }

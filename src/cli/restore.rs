@@ -59,7 +59,8 @@ fn told(restored: &Restored) -> String {
     let _ = writeln!(
         text,
         "Every password is locked ({} could have left when the backup was made): nobody knows which have left since.\n\
-         Phones keep what they have; one that lost its password gets it again when it is armed.",
+         Phones keep what they have. To let those passwords leave once more: offhook rearm --all --reason restored,\n\
+         or one phone's alone: offhook device rearm MAC",
         restored.locked
     );
     text

@@ -153,7 +153,6 @@ impl Desk {
         let Receipt { identity, name, .. } = receipt;
         let outcome = match handed {
             Handed::Sent => format!("served {name}"),
-            Handed::Known => format!("asked for {name}, has it already"),
             Handed::Head => format!("asked only about {name}"),
             Handed::Part => format!("asked for {name}, did not take all of it"),
         };

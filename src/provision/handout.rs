@@ -91,6 +91,7 @@ impl Inner {
             terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);
         let grants = self.parts.store.inventory().grants(device.mac).unwrap_or_default();
         self.notice_use(case, device, &grants, &policies);
+        let asker = same_phone(asker, case, &grants);
         let ask =
             Ask { wanted: &wanted, asker: &asker, replaces, policies: &policies, agent: &self.parts.agent };
         let (verdict, _) = Grants::clone(&grants).authorise(&ask, &self.parts.store.release_now());
@@ -100,10 +101,11 @@ impl Inner {
                 Step::Now(self.plain(case, kept))
             }
             Verdict::Refuse(refusal) => Step::Now(self.refuse(case, device, refusal)),
-            Verdict::Secret(_) if case.request.want == Want::Head => Step::Now(Answer::Head(FileHead {
-                content_type: kept.rendered.content_type.clone(),
-                etag: None,
-            })),
+            Verdict::Secret(_) if case.request.want == Want::Head => {
+                self.heard(case, &format!("asked only about {}", case.name), false);
+                let content_type = kept.rendered.content_type.clone();
+                Step::Now(Answer::Head(FileHead { content_type, etag: None }))
+            }
             Verdict::Secret(preview) => {
                 let due = Due {
                     requested: requested.clone(),
@@ -124,13 +126,24 @@ impl Inner {
     }
 
     /// A phone that has this very body already is told so, and nothing is released. Its tag names the epoch: after an
-    /// arming the same password is a new body.
+    /// arming the same password is a new body. That it knows the tag proves that the body has arrived.
     fn known(&self, request: &FileRequest, due: &Due) -> Option<Answer> {
         let tags = request.known.as_deref()?;
         let (_, etag) = self.fill(request, due, &due.kept, &due.device, &due.preview).ok()?;
         let head =
             FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
-        knows(tags, &etag).then_some(Answer::Known(head))
+        if !knows(tags, &etag) {
+            return None;
+        }
+        self.deed(Deed::Delivery(Delivery {
+            mac: due.device.mac,
+            release_id: String::new(),
+            released: due.preview.clone(),
+            evidence: Evidence::Acked,
+            policies: due.policies,
+        }));
+        self.heard_of(request, &due.identity, &format!("asked for {}, has it already", due.name));
+        Some(Answer::Known(head))
     }
 
     /// The file without its passwords: the phone has them.
@@ -138,6 +151,7 @@ impl Inner {
         let (bytes, etag) = kept.plain(self.parts.store.keys());
         let content_type = kept.rendered.content_type.clone();
         if case.request.known.as_deref().is_some_and(|tags| knows(tags, &etag)) {
+            self.heard(case, &format!("asked for {}, has it already", case.name), false);
             return Answer::Known(FileHead { content_type, etag: Some(etag) });
         }
         let receipt = Receipt {
@@ -445,6 +459,19 @@ fn wanted(kept: &Kept, device: &Device) -> Vec<GrantId> {
     wanted.sort_unstable();
     wanted.dedup();
     wanted
+}
+
+/// A phone that was served on our link and now asks through a router, or the other way round, is still the same one where
+/// it holds what only that window handed out: it must not contend with itself.
+fn same_phone(asker: Asker, case: &Case<'_>, grants: &Grants) -> Asker {
+    let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return asker };
+    let Some(bound) = token.opening().and_then(|opening| opening.bound.as_ref()) else { return asker };
+    let handed_out_here = case.steady && token.evidence >= Evidence::Acked;
+    let came_by_token = case.has_token && bound.level == Level::I3;
+    if asker.level >= Level::I2 && (handed_out_here || came_by_token) {
+        return Asker { key: bound.key.clone(), ..asker };
+    }
+    asker
 }
 
 fn preamble(kept: &Kept) -> Result<Arc<Kept>, String> {

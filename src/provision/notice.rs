@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::desk::{Case, Inner};
 use super::handout::Deed;
@@ -176,8 +176,6 @@ impl Inner {
         let stopped = self.running.stop_where(|mac, released| self.is_revoked(mac, released));
         if stopped > 0 {
             info!("Stopped {stopped} files on their way to locked phones");
-        } else {
-            debug!("No file on its way was revoked");
         }
     }
 
@@ -189,7 +187,7 @@ impl Inner {
         let locked = released.iter().any(|one| {
             grants
                 .get(one.id)
-                .is_none_or(|grant| grant.epoch == one.epoch && grant.state == State::Locked(Reason::Revoked))
+                .is_none_or(|grant| grant.epoch >= one.epoch && grant.state == State::Locked(Reason::Revoked))
         });
         !served || locked
     }

@@ -133,6 +133,15 @@ impl Grants {
         self.lock_as(Reason::Revoked, What::Revoked, chosen, now)
     }
 
+    /// A device that was blocked is to be served again: what was locked before it ever arrived is as new.
+    pub fn unblock(&mut self, now: &Now) {
+        for grant in &mut self.grants {
+            if grant.state == State::Locked(Reason::Revoked) && grant.delivered.is_none() {
+                grant.enter(State::Locked(Reason::Never), now);
+            }
+        }
+    }
+
     /// The database was put back: nothing that it lets go counts any more.
     pub fn restored(&mut self, now: &Now) -> Vec<Change> {
         self.lock_as(Reason::Restored, What::Restored, Grant::is_armed, now)

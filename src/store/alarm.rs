@@ -53,8 +53,18 @@ impl Store {
     /// again: those an administrator has to hear of.
     pub async fn record_alarms(&self, raised: &[Counted]) -> Result<Vec<AlarmRow>, StoreError> {
         let mut write = Write::begin(self).await?;
+        let told = Self::record_alarms_with(&mut write, raised).await?;
+        write.commit().await?;
+        Ok(told)
+    }
+
+    /// The same within a write that does more.
+    pub(super) async fn record_alarms_with(
+        write: &mut Write<'_>,
+        raised: &[Counted],
+    ) -> Result<Vec<AlarmRow>, StoreError> {
         let now = write.now;
-        let recent = recent(&mut write, now).await?;
+        let recent = recent(write, now).await?;
         let (next,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(id), 0) + 1 FROM alarm")
             .fetch_one(write.connection())
             .await
@@ -75,7 +85,7 @@ impl Store {
                 remedy: alarm.kind.remedy(),
             };
             if known.is_some() {
-                count_up(&mut write, &row).await?;
+                count_up(write, &row).await?;
             } else {
                 new.push(cells(&row));
             }
@@ -85,7 +95,6 @@ impl Store {
         }
         let columns = "alarm (id, kind, mac, peer, text, first_ms, last_ms, seen)";
         insert_rows(write.connection(), WRITE, columns, new, "").await?;
-        write.commit().await?;
         Ok(told)
     }
 

@@ -319,17 +319,19 @@ impl Write<'_> {
 impl Store {
     /// Gives grants to devices that have none: those of a database from before there were any.
     pub(super) async fn adopt_grants(&self) -> Result<(), StoreError> {
-        let without = || {
-            let devices = self.inventory().devices();
-            let grants = self.inventory().all_grants();
-            devices.into_iter().filter(move |device| !grants.contains_key(&device.mac)).collect::<Vec<_>>()
-        };
-        if without().is_empty() {
+        if self.without_grants().is_empty() {
             return Ok(());
         }
         let mut write = Write::begin(self).await?;
-        write.reconcile(&without()).await?;
+        write.reconcile(&self.without_grants()).await?;
         write.commit_with(super::inventory::Delta::default()).await
+    }
+
+    /// Devices that have no grants yet.
+    pub(super) fn without_grants(&self) -> Vec<Arc<Device>> {
+        let grants = self.inventory().all_grants();
+        let devices = self.inventory().devices().into_iter();
+        devices.filter(|device| !grants.contains_key(&device.mac)).collect()
     }
 }
 

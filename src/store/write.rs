@@ -94,7 +94,9 @@ impl<'s> Write<'s> {
         let (generation, removal, wall_ms) = (number("generation")?, number("removal")?, number("wall_ms")?);
         let (next_id, audit_seq) = (number("next_id")?, number("audit_seq")?);
         let (check, audit_hash) = (text("key_check")?.map(Sealed), text("audit_hash")?.unwrap_or_default());
-        store.catch_up(&mut transaction, &load::Head { generation, removal, wall_ms, check }).await?;
+        let head = load::Head { generation, removal, wall_ms, check };
+        store.follow_key(&head)?;
+        store.catch_up(&mut transaction, &head).await?;
         let wall = store.inner.db.wall(&mut transaction, &store.inner.clock).await?;
         Ok(Self {
             transaction,

@@ -1,9 +1,15 @@
-//! The built program on a host of the lab: configured, running, and its command line beside it.
+//! The built program on a host of the lab: configured, running, killed, started again, and its command line beside it.
 
-use std::cell::RefCell;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
 
-use crate::lab::{Host, Lab, Process};
+use offhook::clock::{Clock, Entropy};
+use offhook::release::{CloseOn, Mode, Policies, Window};
+use offhook::store::{Store, Vault};
+
+use crate::lab::{self, Host, Lab, Process};
 
 /// The program under test.
 pub(crate) const OFFHOOK: &str = env!("CARGO_BIN_EXE_offhook");
@@ -17,28 +23,62 @@ pub(crate) struct Setup {
     pub(crate) config: String,
 }
 
-/// A running agent.
+/// An agent, running or not.
 pub(crate) struct Agent<'a> {
     host: &'a Host,
     config: PathBuf,
-    process: RefCell<Process>,
+    data: PathBuf,
+    process: Mutex<Option<Process>>,
 }
 
 impl<'a> Agent<'a> {
     /// Writes the configuration, imports the accounts, starts the agent and waits until its ports are bound.
     pub(crate) fn start(lab: &Lab, host: &'a Host, setup: &Setup) -> Self {
         let config = configure(lab, host, setup);
-        let process = host.spawn(&[OFFHOOK, "--config", &config.to_string_lossy(), "run"]);
-        host.await_udp(5060);
-        host.await_udp(5065);
-        host.await_udp(69);
-        host.await_tcp(8480);
-        Self { host, config, process: RefCell::new(process) }
+        let process = Mutex::default();
+        let mut agent = Self { host, config, data: lab.folder().join("data"), process };
+        agent.begin(&[]);
+        agent
+    }
+
+    /// Starts the agent, as the child of a command if one is given, and waits until its ports are bound.
+    pub(crate) fn begin(&mut self, around: &[&str]) {
+        let command = [around, &self.command(&["run"])].concat();
+        self.process = Mutex::new(Some(self.host.spawn(&command)));
+        for port in [5060, 5065, 69] {
+            self.host.await_udp(port);
+        }
+        self.host.await_tcp(8480);
+    }
+
+    /// Asks the agent to stop, and waits until it has.
+    pub(crate) fn end(&mut self) {
+        self.process = Mutex::default();
+    }
+
+    /// Kills the agent: `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.process.get_mut().expect("no panic beside it").take().expect("a running agent").kill();
+    }
+
+    /// The agent's process.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        self.process.get_mut().expect("no panic beside it").as_mut().expect("a running agent")
+    }
+
+    /// Its host.
+    pub(crate) fn host(&self) -> &'a Host {
+        self.host
+    }
+
+    /// Where its database and files lie.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Waits for a line of its log with this in it.
     pub(crate) fn log(&self, part: &str) -> String {
-        self.process.borrow_mut().line(part)
+        self.process.lock().expect("no panic beside it").as_mut().expect("a running agent").line(part)
     }
 
     /// Runs a command of the program to its successful end; gives what it printed.
@@ -48,9 +88,13 @@ impl<'a> Agent<'a> {
 
     /// Stops it; gives what it printed.
     pub(crate) fn stop(self) -> String {
-        let said = self.process.borrow().output();
-        drop(self.process);
-        said
+        let process = self.process.into_inner().expect("no panic beside it").expect("a running agent");
+        process.output()
+    }
+
+    /// Runs a command of the program: whether it succeeded, and what it printed.
+    pub(crate) fn attempt(&self, arguments: &[&str]) -> (bool, String) {
+        self.host.attempt(&self.command(arguments))
     }
 
     /// A listing as JSON.
@@ -63,6 +107,87 @@ impl<'a> Agent<'a> {
     pub(crate) fn device(&self, mac: &str) -> Option<serde_json::Value> {
         let devices = self.json(&["device", "list"]);
         devices.as_array().expect("a listing is an array").iter().find(|device| device["mac"] == mac).cloned()
+    }
+
+    /// The rows of the audit for this event.
+    pub(crate) fn audit(&self, event: &str) -> Vec<serde_json::Value> {
+        let rows = self.json(&["audit", "--event", event, "--limit", "100000"]);
+        rows.as_array().expect("a listing is an array").clone()
+    }
+
+    /// Waits for a row of the audit for this event: refusals and deliveries are written in batches.
+    pub(crate) fn audited(&self, event: &str) -> serde_json::Value {
+        lab::poll(&format!("the audit's row '{event}'"), || self.audit(event).pop())
+    }
+
+    /// Waits for an alarm of this kind.
+    pub(crate) fn alarmed(&self, kind: &str) -> serde_json::Value {
+        lab::poll(&format!("the alarm '{kind}'"), || {
+            let alarms = self.json(&["alarm", "list"]);
+            alarms.as_array().expect("a listing is an array").iter().find(|one| one["kind"] == kind).cloned()
+        })
+    }
+
+    /// What holds for the passwords of a phone: each kind with its state, and how often it was released.
+    pub(crate) fn grants(&self, mac: &str) -> BTreeSet<(String, &'static str, u32)> {
+        let grants = self.with_store(async |store| store.inventory().grants(mac.parse().unwrap()).unwrap());
+        let row = |grant: &offhook::release::Grant| {
+            (grant.id.kind.to_string(), grant.state.as_str(), grant.releases)
+        };
+        grants.grants.iter().map(row).collect()
+    }
+
+    /// The one state that all passwords of a phone are in.
+    pub(crate) fn state(&self, mac: &str) -> &'static str {
+        let grants = self.grants(mac);
+        let states: BTreeSet<&'static str> = grants.iter().map(|(_, state, _)| *state).collect();
+        assert_eq!(states.len(), 1, "{grants:?}");
+        states.into_iter().next().expect("one")
+    }
+
+    /// How often the passwords of a phone were released in their present epoch.
+    pub(crate) fn releases(&self, mac: &str) -> u32 {
+        self.grants(mac).iter().map(|(_, _, releases)| *releases).max().unwrap_or(0)
+    }
+
+    /// An operator lets all passwords of a phone leave once more, from its next contact on.
+    pub(crate) fn rearm(&self, mac: &str) {
+        let policies = Policies::all(Window::Of(Duration::from_mins(10)), CloseOn::Window, 100);
+        let mac = mac.parse().unwrap();
+        let armed = self.with_store(async |store| {
+            store.arm(mac, |_| true, Mode::OnContact, None, &policies, "test").await.unwrap()
+        });
+        assert!(!armed.changes.is_empty(), "{armed:?}");
+    }
+
+    /// An operator locks a phone.
+    pub(crate) fn lock(&self, mac: &str) {
+        let locked = self.with_store(async |store| store.lock(mac.parse().unwrap(), |_| true).await.unwrap());
+        assert!(!locked.is_empty());
+    }
+
+    /// The agent's own neighbour entry for an address.
+    pub(crate) fn neighbour(&self, address: &str) -> String {
+        self.host.ip(&["neighbour", "show", address])
+    }
+
+    /// Waits until the entry is the kernel's own again.
+    pub(crate) fn unpinned(&self, address: &str) {
+        let is_free = || !self.neighbour(address).contains("PERMANENT");
+        lab::poll(&format!("the end of the pin on {address}"), || is_free().then_some(()));
+    }
+
+    /// Does something to the store, as another process of this host does; the agent is told.
+    pub(crate) fn with_store<T>(&self, work: impl AsyncFnOnce(&Store) -> T) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let url = format!("sqlite:{}", self.data.join("offhook.db").display());
+            let vault = Vault::at(&self.config.with_file_name("offhook.key"));
+            let store = Store::open(&url, vault, Clock::System, Entropy::System).await.unwrap();
+            let done = work(&store).await;
+            store.close().await;
+            done
+        })
     }
 
     fn command<'b>(&'b self, arguments: &[&'b str]) -> Vec<&'b str> {

@@ -261,6 +261,46 @@ fn a_backup_goes_to_another_host_with_its_key() {
 }
 
 #[test]
+fn a_key_that_systemd_gives_is_used_and_without_it_the_rest_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = inventory(folder.path());
+    let (key, given) = (folder.path().join("etc/offhook.key"), folder.path().join("credentials"));
+    let before = exported(&config);
+    fs::create_dir(&given).unwrap();
+    fs::rename(&key, given.join("offhook-key")).unwrap();
+    let with_key = |arguments: &[&str]| {
+        let mut command = Command::new(OFFHOOK);
+        command
+            .env("CREDENTIALS_DIRECTORY", &given)
+            .arg("--config")
+            .arg(&config)
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let shown = with_key(&["export", "--with-secrets"]);
+    assert!(shown.status.success() && before.starts_with(&*String::from_utf8_lossy(&shown.stdout)));
+    assert!(printed(&with_key(&["key", "show"])).contains("systemd credential"));
+    let refused = with_key(&["key", "rotate"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", printed(&refused));
+    assert!(printed(&refused).contains("systemd-creds encrypt"), "{}", printed(&refused));
+
+    let backup = folder.path().join("backup");
+    let backup = backup.to_string_lossy();
+    for fine in [vec!["device", "list"], vec!["account", "list"], vec!["export"], vec!["backup", &backup]] {
+        done(&config, &fine);
+    }
+    let reveal = ["device", "reveal", PHONES[0], "--kind", "sip"];
+    for missed in [&["run"][..], &reveal, &["key", "rotate"], &["restore", &backup]] {
+        let refused = offhook(&config, missed);
+        assert_eq!(refused.status.code(), Some(3), "{missed:?}: {}", printed(&refused));
+        let words = printed(&refused);
+        assert!(words.contains("is missing") && words.contains("start the service"), "{missed:?}: {words}");
+    }
+    assert!(!key.exists(), "no new key is made");
+}
+
+#[test]
 fn nobody_reads_the_agents_memory() {
     lab::run("keys::nobody_reads_the_agents_memory", |lab| {
         let server = lab.host("agent", "192.168.1.35/24");

@@ -11,6 +11,8 @@
 
 mod agent;
 mod arp;
+mod attack;
+mod attack_wire;
 mod demo;
 mod files;
 mod http;
@@ -20,6 +22,10 @@ mod neighbours;
 mod network;
 mod pbx;
 mod phone;
+mod rearm;
+mod release;
+mod release_who;
+mod release_window;
 mod scenarios;
 mod second_life;
 mod services;

@@ -1,6 +1,8 @@
 //! Who is behind an address, on real links: hosts that lie, move, are silent or look alike, and pins in the kernel's
 //! table that outlive who made them.
 
+mod fleet;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -408,61 +410,4 @@ fn a_link_where_one_mac_answers_for_everybody_proves_nothing_and_a_switch_does()
             }));
         },
     );
-}
-
-/// What a release costs: a fleet is proved at the budget's thousand a second, and each phone waits little longer than
-/// the time in which a second host could answer.
-#[test]
-fn a_fleet_is_proved_at_the_budget_s_pace() {
-    lab::run("neighbours::a_fleet_is_proved_at_the_budget_s_pace", |lab| {
-        let count =
-            std::env::var("OFFHOOK_LAB_FLEET").ok().and_then(|count| count.parse().ok()).unwrap_or(2_000);
-        let (agent, farm) = (lab.host("agent", "10.0.0.1/16"), lab.host("farm", "10.0.0.2/16"));
-        let _farm = arp::Farm::start(&farm, [10, 0, 16, 0].into(), count);
-        let prover = Prover::start(lab, &agent, LONG);
-        let begun = Instant::now();
-        let proofs: Vec<_> = (0..count)
-            .map(|number| {
-                let neighbours = prover.neighbours().clone();
-                let peer =
-                    IpAddr::from((u32::from(std::net::Ipv4Addr::new(10, 0, 16, 0)) + number).to_be_bytes());
-                prover.runtime.spawn(async move {
-                    let mac = arp::mac(number).parse().unwrap();
-                    let proof = neighbours.prove(peer, interface(), mac).await;
-                    (matches!(&proof, Proved::Yes(held) if held.pinned), begun.elapsed(), proof)
-                })
-            })
-            .collect();
-        let outcomes: Vec<_> =
-            proofs.into_iter().map(|proof| prover.runtime.block_on(proof).unwrap()).collect();
-        let whole = begun.elapsed();
-        let failed = outcomes.iter().filter(|(yes, ..)| !yes).count();
-        assert_eq!(failed, 0, "{:?}", outcomes.iter().find(|(yes, ..)| !yes));
-        let permanent = agent.ip(&["neigh", "show", "nud", "permanent"]).lines().count();
-        assert_eq!(permanent, usize::try_from(count).unwrap());
-        // Entries that are no longer pinned would fill the kernel's table, which all namespaces of the machine share.
-        agent.ip(&["neigh", "flush", "nud", "permanent", "dev", "eth0"]);
-        drop(outcomes);
-        prover.runtime.block_on(prover.neighbours().settle());
-        assert_eq!(agent.ip(&["neigh", "show", "to", "10.0.16.0/20"]), "", "nothing comes back");
-        // One after the other, so that nobody waits for a turn.
-        let mut waits: Vec<Duration> = (0..100)
-            .map(|number| {
-                let peer = format!("10.0.16.{number}");
-                let begun = Instant::now();
-                drop(prover.proved(&peer, &arp::mac(number)));
-                begun.elapsed()
-            })
-            .collect();
-        waits.sort_unstable();
-        println!(
-            "{count} phones proved and pinned in {:.2} s; one alone takes {:.1} ms (p50), {:.1} ms (p99)",
-            whole.as_secs_f64(),
-            waits[49].as_secs_f64() * 1e3,
-            waits[98].as_secs_f64() * 1e3
-        );
-        let due = f64::from(count.saturating_sub(1_000)) / 1_000.0;
-        assert!(whole.as_secs_f64() < due + 5.0, "{whole:?}");
-        assert!(waits[49] < Duration::from_millis(150), "{:?}", waits[49]);
-    });
 }

@@ -75,22 +75,22 @@ async fn bench() -> Bench {
     Bench { desk, store, clock, deeds, _folder: folder }
 }
 
-impl Bench {
-    fn request(&self, peer: IpAddr) -> FileRequest {
-        FileRequest {
-            path: format!("/{FILE}"),
-            user_agent: None,
-            peer,
-            local: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            interface: Some(1),
-            channel: Channel::Http,
-            want: Want::Whole,
-            known: None,
-        }
+fn request(peer: IpAddr) -> FileRequest {
+    FileRequest {
+        path: format!("/{FILE}"),
+        user_agent: None,
+        peer,
+        local: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        interface: Some(1),
+        channel: Channel::Http,
+        want: Want::Whole,
+        known: None,
     }
+}
 
+impl Bench {
     async fn ask(&self) -> Answer {
-        self.desk.answer(&self.request(PHONE)).await
+        self.desk.answer(&request(PHONE)).await
     }
 
     /// The file that the phone gets.
@@ -110,10 +110,10 @@ impl Bench {
     }
 
     async fn acknowledge(&mut self, body: FileBody) {
-        self.desk.delivered(&self.request(PHONE), body.receipt.unwrap());
+        self.desk.delivered(&request(PHONE), body.receipt.unwrap());
         while let Ok(deed) = self.deeds.try_recv() {
             if let Deed::Delivery(delivery) = deed {
-                self.store.write_deliveries(&[delivery], &[], &[]).await.unwrap();
+                self.store.write_deliveries(std::slice::from_ref(&delivery), &[], &[]).await.unwrap();
             }
         }
     }
@@ -167,7 +167,7 @@ async fn case_04_who_comes_too_late_is_refused() {
 async fn cases_11_and_12_somebody_else_gets_what_nobody_has() {
     let bench = bench().await;
     for _ in 0..2 {
-        assert!(matches!(bench.desk.answer(&bench.request(OTHER)).await, Answer::NotFound));
+        assert!(matches!(bench.desk.answer(&request(OTHER)).await, Answer::NotFound));
     }
     assert_eq!(bench.releases(), 0);
     assert!(has_password(&bench.file().await));
@@ -176,11 +176,11 @@ async fn cases_11_and_12_somebody_else_gets_what_nobody_has() {
 #[tokio::test]
 async fn cases_20_and_22_asking_about_a_file_releases_nothing() {
     let bench = bench().await;
-    let head = FileRequest { want: Want::Head, ..bench.request(PHONE) };
+    let head = FileRequest { want: Want::Head, ..request(PHONE) };
     assert!(matches!(bench.desk.answer(&head).await, Answer::Head(head) if head.etag.is_none()));
     assert_eq!(bench.releases(), 0);
     let tag = bench.file().await.etag;
-    let known = FileRequest { known: Some(tag.clone()), ..bench.request(PHONE) };
+    let known = FileRequest { known: Some(tag.clone()), ..request(PHONE) };
     assert!(matches!(bench.desk.answer(&known).await, Answer::Known(_)));
     assert_eq!(bench.releases(), 1);
     bench.arm().await;
@@ -193,7 +193,7 @@ async fn case_23_the_tag_of_the_file_with_passwords_is_not_the_plain_ones() {
     let mut bench = bench().await;
     let tag = bench.file().await.etag;
     bench.deliver().await;
-    let known = FileRequest { known: Some(tag), ..bench.request(PHONE) };
+    let known = FileRequest { known: Some(tag), ..request(PHONE) };
     let Answer::File(plain) = bench.desk.answer(&known).await else { panic!() };
     assert!(!names_password(&plain));
 }
@@ -230,7 +230,7 @@ async fn case_31_a_phone_whose_windows_are_closed_needs_no_database() {
 #[tokio::test]
 async fn case_45_a_promise_made_before_a_change_gives_the_new_password_or_none() {
     let bench = bench().await;
-    let request = bench.request(PHONE);
+    let request = request(PHONE);
     let Offer::Due(promise) = bench.desk.offer(&request).await else { panic!() };
     assert_eq!(bench.releases(), 0, "an offer opens nothing");
     bench.store.set_password("101", &Secret::new("geheim-neu")).await.unwrap();
@@ -255,7 +255,7 @@ async fn case_46_a_lock_stops_what_is_on_its_way() {
 #[tokio::test]
 async fn a_promise_made_before_a_lock_gives_nothing() {
     let bench = bench().await;
-    let request = bench.request(PHONE);
+    let request = request(PHONE);
     let Offer::Due(promise) = bench.desk.offer(&request).await else { panic!() };
     bench.store.lock(mac(), |_| true).await.unwrap();
     assert!(matches!(bench.desk.open(&request, promise).await, Answer::Forbidden));
@@ -286,7 +286,7 @@ async fn ask_by_steady_token(bench: &mut Bench) -> bool {
     let device = bench.store.inventory().device(mac()).unwrap();
     let token = bench.store.reveal(&device, SecretKind::Prov, None).unwrap().unwrap();
     let path = format!("/d/{}/{FILE}", token.expose());
-    drop(bench.desk.answer(&FileRequest { path, ..bench.request(PHONE) }).await);
+    drop(bench.desk.answer(&FileRequest { path, ..request(PHONE) }).await);
     let mut applied = false;
     while let Ok(deed) = bench.deeds.try_recv() {
         applied |= matches!(deed, Deed::Delivery(delivery) if delivery.evidence == crate::release::Evidence::Applied);
@@ -310,7 +310,7 @@ async fn a_token_from_before_an_arming_proves_nothing_about_it() {
 #[tokio::test]
 async fn case_44_a_promise_made_before_a_line_changed_gives_no_file_without_the_new_password() {
     let bench = bench().await;
-    let request = bench.request(PHONE);
+    let request = request(PHONE);
     let Offer::Due(promise) = bench.desk.offer(&request).await else { panic!() };
     let account = NewAccount { username: "102".to_owned(), ..NewAccount::default() };
     bench.store.add_account(&account, Some(&Secret::new("geheim-102"))).await.unwrap();
@@ -325,8 +325,7 @@ async fn case_44_a_promise_made_before_a_line_changed_gives_no_file_without_the_
 async fn a_phone_on_our_link_is_itself_whatever_old_token_its_url_holds() {
     let bench = bench().await;
     let path = format!("/d/{}/{FILE}", "0".repeat(32));
-    let ask =
-        async |peer| bench.desk.answer(&FileRequest { path: path.clone(), ..bench.request(peer) }).await;
+    let ask = async |peer| bench.desk.answer(&FileRequest { path: path.clone(), ..request(peer) }).await;
     assert!(matches!(ask(OTHER).await, Answer::NotFound));
     let Answer::File(body) = ask(PHONE).await else { panic!() };
     assert!(has_password(&body));

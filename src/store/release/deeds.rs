@@ -148,7 +148,17 @@ impl Store {
     /// The database is known to be an old one: nothing that it lets go counts.
     pub async fn lock_restored(&self) -> Result<Vec<(Mac, Vec<Change>)>, StoreError> {
         let write = Write::begin(self).await?;
-        let armed = self.inventory().macs_where(Grants::is_armed);
+        self.lock_restored_with(write, &[]).await
+    }
+
+    /// The same together with what `write` has done, and for these devices whatever memory says; commits it.
+    pub(in crate::store) async fn lock_restored_with(
+        &self,
+        write: Write<'_>,
+        also: &[Mac],
+    ) -> Result<Vec<(Mac, Vec<Change>)>, StoreError> {
+        let mut armed = self.inventory().macs_where(Grants::is_armed);
+        armed.extend(also.iter().filter(|mac| self.inventory().grants(**mac).is_none()));
         self.alter_all(write, &armed, Grants::restored).await
     }
 

@@ -122,7 +122,7 @@ async fn on_another_host(bench: &Bench, agent: &str) -> (Store, Clock) {
 
 /// Every write of a release fails, as on a full disk, until it is lifted.
 async fn fill_the_disk(bench: &Bench, full: bool) {
-    let (fill, lift) = if bench.url.starts_with("sqlite") {
+    let (begin, end) = if bench.url.starts_with("sqlite") {
         (
             "CREATE TRIGGER full_disk BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk is full'); END",
             "DROP TRIGGER full_disk",
@@ -134,7 +134,7 @@ async fn fill_the_disk(bench: &Bench, full: bool) {
             "DROP TRIGGER full_disk ON audit; DROP FUNCTION full_disk()",
         )
     };
-    bench.run_sql(if full { fill } else { lift }).await;
+    bench.run_sql(if full { begin } else { end }).await;
 }
 
 on_both! {

@@ -47,7 +47,7 @@ pub(crate) struct Packet {
     pub(crate) source_port: u16,
     /// As above.
     pub(crate) target_port: u16,
-    /// What a UDP datagram carries; empty otherwise.
+    /// What a UDP datagram or a TCP segment carries; empty otherwise.
     pub(crate) payload: Vec<u8>,
 }
 
@@ -177,8 +177,9 @@ impl Packet {
             self.source_port = number(segment.get(0..2)?);
             self.target_port = number(segment.get(2..4)?);
         }
-        if self.protocol == 17 {
-            self.payload = segment.get(8..)?.to_vec();
+        let header = if self.protocol == 17 { 8 } else { usize::from(*segment.get(12)? >> 4) * 4 };
+        if matches!(self.protocol, 6 | 17) {
+            self.payload = segment.get(header..)?.to_vec();
         }
         Some(())
     }
