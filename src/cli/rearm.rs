@@ -1,7 +1,9 @@
 //! `offhook rearm --all`: lets the passwords of many phones leave once more, a few phones at a time, so that they do not
 //! all come at once. Says which phones before it touches the first.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,7 +13,7 @@ use super::device::arm::{ArmedShown, How, Target, provoke};
 use super::device::release::{Place, Release, Releases, span};
 use super::{Context, Failure, Outcome, open, output, run};
 use crate::device::{Approval, Device, Mac, Vendor};
-use crate::release::{Grant, Mode, Reason, State};
+use crate::release::{Grant, GrantId, Mode, Reason, State};
 use crate::secret::SecretKind;
 use crate::store::{Store, StoreError};
 
@@ -144,17 +146,17 @@ impl Args {
     /// The phones, and what of theirs is to be armed.
     fn targets(&self, store: &Store, releases: &Releases<'_>) -> Vec<Target> {
         let devices = store.inventory().devices();
-        let target = |device: std::sync::Arc<Device>| {
-            let is_meant = device.approval == Approval::Approved && self.is_of_model(&device, releases);
-            if !is_meant {
-                return None;
-            }
-            let release = releases.of(&device);
-            let chosen: Vec<_> =
-                release.used().filter(|grant| self.wants(grant, &release)).map(|grant| grant.id).collect();
-            (!chosen.is_empty()).then_some(Target { device, release, chosen })
-        };
-        devices.into_iter().filter_map(target).collect()
+        devices.into_iter().filter_map(|device| self.target(device, releases)).collect()
+    }
+
+    fn target(&self, device: Arc<Device>, releases: &Releases<'_>) -> Option<Target> {
+        if device.approval != Approval::Approved || !self.is_of_model(&device, releases) {
+            return None;
+        }
+        let release = releases.of(&device);
+        let chosen: Vec<GrantId> =
+            release.used().filter(|grant| self.wants(grant, &release)).map(|grant| grant.id).collect();
+        (!chosen.is_empty()).then_some(Target { device, release, chosen })
     }
 
     fn is_of_model(&self, device: &Device, releases: &Releases<'_>) -> bool {
@@ -178,13 +180,8 @@ impl Args {
     }
 
     fn nobody(&self) -> Failure {
-        let mut which = String::new();
-        if let Some(vendor) = &self.vendor {
-            which.push_str(&format!(" of {vendor}"));
-        }
-        if let Some(model) = &self.model {
-            which.push_str(&format!(" of model {model}"));
-        }
+        let vendor = self.vendor.as_ref().map(|vendor| format!(" of {vendor}")).unwrap_or_default();
+        let model = self.model.as_ref().map(|model| format!(" of model {model}")).unwrap_or_default();
         let locked = match self.reason {
             Some(reason) => format!("a password that is locked as {}", reason.as_str()),
             None => "a locked password".to_owned(),
@@ -193,7 +190,7 @@ impl Args {
         let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
         Failure::no(
             "nothing",
-            format!("no approved phone{which} has {locked}{kinds}: nothing was armed"),
+            format!("no approved phone{vendor}{model} has {locked}{kinds}: nothing was armed"),
             "offhook device list shows how the passwords of each phone stand",
         )
     }
@@ -202,13 +199,14 @@ impl Args {
         let Rate(rate) = self.rate;
         let takes = self.rate.period() * u32::try_from(targets.len() - 1).unwrap_or(u32::MAX);
         let takes = Duration::from_secs(u64::try_from(takes.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX));
-        let named = targets.iter().take(NAMED_MAX);
-        let mut text: String =
-            named.map(|one| format!("  {}: {}\n", one.device.mac, one.passwords().join(", "))).collect();
-        if targets.len() > NAMED_MAX {
-            text.push_str(&format!("  and {} more (--dry-run shows all)\n", targets.len() - NAMED_MAX));
+        let mut text = format!("{} to arm, {rate} a minute, about {}:\n", phones(targets.len()), span(takes));
+        for target in targets.iter().take(NAMED_MAX) {
+            let _ = writeln!(text, "  {}: {}", target.device.mac, target.passwords().join(", "));
         }
-        format!("{} to arm, {rate} a minute, about {}:\n{text}", phones(targets.len()), span(takes))
+        if targets.len() > NAMED_MAX {
+            let _ = writeln!(text, "  and {} more (--dry-run shows all)", targets.len() - NAMED_MAX);
+        }
+        text
     }
 
     /// Arms one phone after the other. Whoever stops it in between leaves whole phones behind: done, or untouched.
@@ -219,7 +217,6 @@ impl Args {
         releases: &Releases<'_>,
         targets: &[Target],
     ) -> Result<Vec<Row>, Failure> {
-        let why = self.reason.map_or_else(String::new, |reason| format!("all that were {}", reason.as_str()));
         let (mut rows, mut plain) = (Vec::new(), Lines::new(context.json));
         let mut ticks = tokio::time::interval(self.rate.period());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -234,15 +231,7 @@ impl Args {
                 }
                 _ = ticks.tick() => {}
             }
-            // Somebody else may have done it, or blocked the phone, since this began.
-            store.refresh().await?;
-            let armed = match self.still(store, releases, target) {
-                Some(target) => {
-                    let armed = self.how.arm(store, &target, &why).await;
-                    armed.map(|armed| Some((ArmedShown::new(&armed, releases, &target), target)))
-                }
-                None => Ok(None),
-            };
+            let armed = self.arm_one(store, releases, target.device.mac).await;
             match armed {
                 Ok(Some((shown, target))) => {
                     open::poke(context);
@@ -264,14 +253,19 @@ impl Args {
         Ok(rows)
     }
 
-    /// The same phone as it is now, if anything of it is still meant.
-    fn still(&self, store: &Store, releases: &Releases<'_>, target: &Target) -> Option<Target> {
-        let device = store.inventory().device(target.device.mac)?;
-        let release = releases.of(&device);
-        let chosen: Vec<_> =
-            release.used().filter(|grant| self.wants(grant, &release)).map(|grant| grant.id).collect();
-        let served = device.approval == Approval::Approved && !chosen.is_empty();
-        served.then_some(Target { device, release, chosen })
+    /// One phone as it is now: somebody else may have armed or blocked it since this began.
+    async fn arm_one(
+        &self,
+        store: &Store,
+        releases: &Releases<'_>,
+        mac: Mac,
+    ) -> Result<Option<(ArmedShown, Target)>, StoreError> {
+        store.refresh().await?;
+        let device = store.inventory().device(mac);
+        let Some(target) = device.and_then(|device| self.target(device, releases)) else { return Ok(None) };
+        let why = self.reason.map_or_else(String::new, |reason| format!("all that were {}", reason.as_str()));
+        let armed = self.how.arm(store, &target, &why).await?;
+        Ok(Some((ArmedShown::new(&armed, releases, &target), target)))
     }
 }
 

@@ -135,13 +135,24 @@ impl Inner {
         if !knows(tags, &etag) {
             return None;
         }
-        self.deed(Deed::Delivery(Delivery {
-            mac: due.device.mac,
-            release_id: String::new(),
-            released: due.preview.clone(),
-            evidence: Evidence::Acked,
-            policies: due.policies,
-        }));
+        let grants = self.parts.store.inventory().grants(due.device.mac).unwrap_or_default();
+        let unproven = |one: &&Released| {
+            grants
+                .get(one.id)
+                .is_some_and(|grant| grant.epoch == one.epoch && grant.evidence < Evidence::Acked)
+        };
+        let released: Vec<Released> = due.preview.iter().filter(unproven).cloned().collect();
+        if !released.is_empty() {
+            let (mac, policies) = (due.device.mac, due.policies);
+            let release_id = String::new();
+            self.deed(Deed::Delivery(Delivery {
+                mac,
+                release_id,
+                released,
+                evidence: Evidence::Acked,
+                policies,
+            }));
+        }
         self.heard_of(request, &due.identity, &format!("asked for {}, has it already", due.name));
         Some(Answer::Known(head))
     }

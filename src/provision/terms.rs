@@ -33,6 +33,7 @@ pub fn policies(
     settings: &BTreeMap<String, String>,
 ) -> Policies {
     let mut policies = Policies::all(config.window, config.close_on, config.max_releases);
+    policies.on_contact = config.staged_ttl.0;
     let configured = [
         (SecretKind::Sip, config.sip_window),
         (SecretKind::Menu, config.menu_window),

@@ -105,7 +105,7 @@ impl Grants {
         let epoch = self.epoch + 1;
         for grant in self.grants.iter_mut().filter(|grant| chosen(grant.id)) {
             let (state, window) = match mode {
-                Mode::OnContact => (State::Staged { until: now.wall.plus(super::STAGED_DISCOVERED) }, window),
+                Mode::OnContact => (State::Staged { until: now.wall.plus(policies.on_contact) }, window),
                 Mode::Now => {
                     let opening = Opening {
                         at: now.boot.clone(),

@@ -122,14 +122,14 @@ impl Db {
     /// A transaction that sees one moment, whatever is written meanwhile.
     pub(super) async fn snapshot(&self) -> Result<Transaction<'static, Any>, StoreError> {
         let begin = if self.postgres { "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY" } else { "BEGIN" };
-        self.read.begin_with(begin).await.map_err(failed("read the database"))
+        begin_with(&self.read, begin).await.map_err(failed("read the database"))
     }
 
     /// A transaction that may write. On SQLite it holds the only right to write from its first statement on, so that
     /// it never has to be repeated; on PostgreSQL the head row serves for that.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
         let begin = if self.postgres { "BEGIN" } else { "BEGIN IMMEDIATE" };
-        self.write.begin_with(begin).await.map_err(failed("begin to write"))
+        begin_with(&self.write, begin).await.map_err(failed("begin to write"))
     }
 
     /// Whether only this host can have it open.
@@ -375,6 +375,21 @@ async fn applied(connection: &mut AnyConnection) -> usize {
     let versions: Result<Vec<(i64,)>, _> =
         sqlx::query_as("SELECT version FROM _sqlx_migrations").fetch_all(connection).await;
     versions.map_or(0, |versions| versions.len())
+}
+
+/// Begins on a connection of the pool. A commit that the disk refuses ends the transaction in SQLite, and sqlx goes on
+/// counting it as begun: that connection begins nothing any more, so it is closed, and the next one is a new one.
+async fn begin_with(pool: &AnyPool, begin: &'static str) -> Result<Transaction<'static, Any>, sqlx::Error> {
+    match pool.begin_with(begin).await {
+        Err(sqlx::Error::InvalidSavePointStatement | sqlx::Error::BeginFailed) => {
+            for _ in 0..pool.size() {
+                // Whatever it says at its end, it is gone.
+                let _ = pool.acquire().await?.close().await;
+            }
+            pool.begin_with(begin).await
+        }
+        begun => begun,
+    }
 }
 
 /// Whether somebody else had it.

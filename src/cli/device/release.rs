@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::Context;
+use super::super::{Context, open};
 use crate::clock::Timestamp;
 use crate::config::ReleaseConfig;
 use crate::device::{Approval, Device, Mac, Vendor};
@@ -16,13 +16,16 @@ use crate::release::{
     Evidence, Grant, GrantId, Grants, Level, Now, Policies, Reason, State, Subject, Window,
 };
 use crate::secret::SecretKind;
-use crate::store::Store;
+use crate::store::{Store, sqlite_file};
 
 /// What tells how passwords stand: the store, and the rules of configuration and profiles.
 pub(in crate::cli) struct Releases<'a> {
     store: &'a Store,
     config: &'a ReleaseConfig,
     catalog: Catalog,
+    agent: String,
+    /// Whether no other host has this database.
+    alone: bool,
 }
 
 /// The passwords of one device, as they are in this moment.
@@ -103,7 +106,8 @@ pub(in crate::cli) struct Short {
 impl<'a> Releases<'a> {
     pub(in crate::cli) fn new(context: &'a Context, store: &'a Store) -> Self {
         let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
-        Self { store, config: &context.config.release, catalog }
+        let alone = sqlite_file(&open::store_url(context)).is_some();
+        Self { store, config: &context.config.release, catalog, agent: context.config.agent.name(), alone }
     }
 
     pub(in crate::cli) fn profile(&self, vendor: Option<&Vendor>) -> Option<&Arc<Profile>> {
@@ -116,6 +120,8 @@ impl<'a> Releases<'a> {
         let now = self.store.release_now();
         let mut grants = self.store.inventory().grants(device.mac).as_deref().cloned().unwrap_or_default();
         grants.expire(&now);
+        // What an agent closes before it serves anybody is over, though none has started since the host booted.
+        grants.start(&self.agent, self.alone, &now.boot.boot, &now);
         let account = |line: &crate::device::Line| {
             let account = &line.account;
             (account.id, account.username.clone(), line.number)
@@ -307,8 +313,9 @@ impl Short {
 }
 
 impl GrantShown {
+    /// As listings for people call it.
     pub(super) fn name(&self) -> &str {
-        &self.password
+        if self.kind == SecretKind::Prov { "prov (url)" } else { &self.password }
     }
 
     /// For a person, in one line or two.
@@ -337,7 +344,7 @@ impl GrantShown {
         let window =
             if self.every_time { String::new() } else { format!(", window {}", length(self.window_s)) };
         let has = self.delivered_version.map_or_else(
-            || "the phone is not known to have any".to_owned(),
+            || "not known to have arrived".to_owned(),
             |version| format!("the phone has {version}"),
         );
         vec![

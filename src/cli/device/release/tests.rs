@@ -123,7 +123,7 @@ async fn from_the_first_contact_to_the_end_of_the_window() {
         "{text}"
     );
     assert!(
-        text.contains("arming 1, not asked for; delivery none; version 1, the phone is not known"),
+        text.contains("arming 1, not asked for; delivery none; version 1, not known to have arrived"),
         "{text}"
     );
     assert!(text.ends_with("window 10 min"), "{text}");
@@ -134,7 +134,7 @@ async fn from_the_first_contact_to_the_end_of_the_window() {
     let text = office.told(yealink(), "sip 102");
     let expected = "open, 432 s left: the same phone may fetch it again, mac 00:15:65:00:00:01 (a neighbour with \
                     this MAC)\nsince 2023-11-14T22:13:20.000Z, arming 1, sent once; delivery intent (it may have left); \
-                    version 1, the phone is not known to have any, window 10 min";
+                    version 1, not known to have arrived, window 10 min";
     assert_eq!(text, expected);
     assert_eq!(office.told(yealink(), "menu"), "same as webui");
 
@@ -212,6 +212,7 @@ async fn what_needs_somebody_is_marked() {
     store.arm(yealink(), |_| true, Mode::Now, None, &release.policies, "").await.unwrap();
     assert!(office.told(yealink(), "webui").starts_with("open, 600 s left: leaves to whoever proves"));
     office.clock.reboot();
+    assert_eq!(office.cell(yealink()), "interrupted!", "before an agent has started");
     store.start_release().await.unwrap();
     assert_eq!(office.cell(yealink()), "interrupted!");
 
