@@ -3,6 +3,7 @@
 
 mod cache;
 mod desk;
+mod evidence;
 mod handout;
 mod notice;
 mod running;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
-pub use handout::Deed;
+pub use evidence::Deed;
 pub use notice::alarm_of;
 pub use shelf::Shelf;
 pub use terms::{DEVICE_SETTINGS, device_window, policies};

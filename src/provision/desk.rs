@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::cache::{Cache, Kept, Key};
-use super::handout::{Deed, Step};
+use super::evidence::Deed;
+use super::handout::Step;
 use super::notice::Watched;
 use super::running::Running;
 use super::suspects::{Suspects, Treatment};

@@ -25,7 +25,7 @@ use crate::release::{
     Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
 };
 use crate::secret::{Secret, SecretKind};
-use crate::store::{Decided, Delivery, Refused, ReleaseRequest, wanted_by};
+use crate::store::{Decided, ReleaseRequest, wanted_by};
 
 /// A file whose passwords are due.
 #[derive(Debug)]
@@ -47,10 +47,10 @@ pub(crate) struct Due {
 /// What was released with a file, for as long as it is on its way.
 #[derive(Debug)]
 pub(crate) struct HandedOut {
-    release_id: String,
-    released: Vec<Released>,
-    policies: Policies,
-    device: Arc<Device>,
+    pub(super) release_id: String,
+    pub(super) released: Vec<Released>,
+    pub(super) policies: Policies,
+    pub(super) device: Arc<Device>,
     _underway: Underway,
     /// The phone's neighbour entry stays as it is while this lives.
     _held: Option<DropGuard>,
@@ -135,24 +135,7 @@ impl Inner {
         if !knows(tags, &etag) {
             return None;
         }
-        let grants = self.parts.store.inventory().grants(due.device.mac).unwrap_or_default();
-        let unproven = |one: &&Released| {
-            grants
-                .get(one.id)
-                .is_some_and(|grant| grant.epoch == one.epoch && grant.evidence < Evidence::Acked)
-        };
-        let released: Vec<Released> = due.preview.iter().filter(unproven).cloned().collect();
-        if !released.is_empty() {
-            let (mac, policies) = (due.device.mac, due.policies);
-            let release_id = String::new();
-            self.deed(Deed::Delivery(Delivery {
-                mac,
-                release_id,
-                released,
-                evidence: Evidence::Acked,
-                policies,
-            }));
-        }
+        self.has_it(due.device.mac, &due.preview, due.policies);
         self.heard_of(request, &due.identity, &format!("asked for {}, has it already", due.name));
         Some(Answer::Known(head))
     }
@@ -420,47 +403,6 @@ impl Inner {
         self.heard(case, &format!("{} withheld: {why}", case.name), false);
         Answer::Forbidden
     }
-
-    /// The phone uses what only a delivered file contained: the steady token of its URL. That proves the first file that
-    /// held it; a later arming hands out the same token, and its use proves nothing about that one.
-    fn notice_use(&self, case: &Case<'_>, device: &Arc<Device>, grants: &Grants, policies: &Policies) {
-        if !case.steady {
-            return;
-        }
-        let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return };
-        let news =
-            token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
-        // A token that had arrived before this arming may be used from before it.
-        let is_older = token.delivered.is_some() && token.evidence < Evidence::Acked;
-        if !news || is_older {
-            return;
-        }
-        let with_it = grants.grants.iter().filter(|grant| grant.epoch == token.epoch);
-        let released = with_it
-            .filter(|grant| grant.evidence > Evidence::None && grant.evidence < Evidence::Applied)
-            .map(|grant| Released { id: grant.id, epoch: grant.epoch, version: grant.version, again: true })
-            .collect();
-        self.deed(Deed::Delivery(Delivery {
-            mac: device.mac,
-            release_id: String::new(),
-            released,
-            evidence: Evidence::Applied,
-            policies: *policies,
-        }));
-    }
-
-    /// The phone has acknowledged the last byte.
-    pub(super) fn arrived(&self, request: &FileRequest, receipt: &Receipt) {
-        let Some(handed_out) = &receipt.handed_out else { return };
-        debug!(device.mac = %handed_out.device.mac, "{} has all of {}", request.peer, receipt.name);
-        self.deed(Deed::Delivery(Delivery {
-            mac: handed_out.device.mac,
-            release_id: handed_out.release_id.clone(),
-            released: handed_out.released.clone(),
-            evidence: Evidence::Acked,
-            policies: handed_out.policies,
-        }));
-    }
 }
 
 /// The passwords that a file has places for.
@@ -489,24 +431,6 @@ fn preamble(kept: &Kept) -> Result<Arc<Kept>, String> {
     let rendered = kept.rendered.with_preamble(PREAMBLE_BYTES);
     let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
     Ok(Arc::new(Kept::new(kept.revision, rendered)))
-}
-
-/// What is to be written down behind a phone's back.
-#[derive(Debug, Clone)]
-pub enum Deed {
-    /// How far a release has come.
-    Delivery(Delivery),
-    /// Who was refused.
-    Refused(Refused),
-    /// A phone has another address than before.
-    Moved {
-        /// Which.
-        mac: Mac,
-        /// Where it was.
-        before: IpAddr,
-        /// Where it is.
-        now_at: IpAddr,
-    },
 }
 
 impl Due {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::desk::{Case, Inner};
-use super::handout::Deed;
+use super::evidence::Deed;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::device::{Approval, Device, Mac};
 use crate::net::neighbours::CloneSign;
