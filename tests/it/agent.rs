@@ -1,7 +1,7 @@
 //! The built program on a host of the lab: configured, running, killed, started again, and its command line beside it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
