@@ -6,6 +6,7 @@ mod desk;
 mod evidence;
 mod handout;
 mod notice;
+mod pinned;
 mod running;
 mod shelf;
 mod suspects;

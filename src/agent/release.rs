@@ -57,7 +57,7 @@ pub(super) async fn watch(
 ) {
     let mut failing = false;
     while cancel.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
-        desk.raise_lost();
+        desk.tidy();
         match store.expire().await {
             Ok(over) => {
                 failing = false;

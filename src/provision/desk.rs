@@ -14,6 +14,7 @@ use super::cache::{Cache, Kept, Key};
 use super::evidence::Deed;
 use super::handout::Step;
 use super::notice::Watched;
+use super::pinned::Pinned;
 use super::running::Running;
 use super::suspects::{Suspects, Treatment};
 use super::{
@@ -27,8 +28,9 @@ use crate::config::{AdoptConfig, ReleaseConfig};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
-use crate::net::neighbours::{Evidence, Neighbours};
+use crate::net::neighbours::{self, Neighbours};
 use crate::profile::{Catalog, Clue, Requested, Scope, Site, Subject};
+use crate::release::Evidence;
 use crate::store::{Store, Token};
 
 /// One line about a peer that is refused a device's files, and no other for this time: a phone asks again and again.
@@ -80,6 +82,7 @@ pub(super) struct Inner {
     news: Mutex<Limiter<(IpAddr, Mac)>>,
     suspects: Mutex<Suspects>,
     watched: Mutex<Watched>,
+    pub(super) pinned: Pinned,
     pub(super) running: Arc<Running>,
 }
 
@@ -112,6 +115,7 @@ impl Desk {
             news,
             suspects: Mutex::default(),
             watched: Mutex::default(),
+            pinned: Pinned::default(),
             running: Arc::default(),
         }))
     }
@@ -138,9 +142,11 @@ impl Desk {
         self.0.hand_out(request, *promise.due).await
     }
 
-    /// Tells of phones that seem to have lost their passwords; to be called every few seconds.
-    pub fn raise_lost(&self) {
+    /// Tells of phones that seem to have lost their passwords, and forgets the files of windows that are over; to be
+    /// called every few seconds.
+    pub fn tidy(&self) {
         self.0.raise_lost();
+        self.0.pinned.prune(|mac| self.0.parts.store.inventory().grants(mac));
     }
 
     /// Stops the files that are on their way to a device that was locked, blocked or removed since they left; to be
@@ -158,11 +164,15 @@ impl Desk {
             Handed::Part => format!("asked for {name}, did not take all of it"),
         };
         self.0.record(request, identity.clone(), outcome, false);
+        if handed == Handed::Sent {
+            self.0.proven(receipt, Evidence::Sent);
+        }
     }
 
     /// The peer has acknowledged the last byte.
     pub fn delivered(&self, request: &FileRequest, receipt: Receipt) {
-        self.0.arrived(request, &receipt);
+        debug!("{} has all of {}", request.peer, receipt.name);
+        self.0.proven(&receipt, Evidence::Acked);
         drop(receipt);
     }
 }
@@ -349,7 +359,7 @@ impl Inner {
     async fn proof(&self, request: &FileRequest) -> (Proof, Option<u32>) {
         let table = self.parts.interfaces.current();
         let Some(interface) = basis(request, &table) else { return (Proof::OffLink, None) };
-        if self.parts.neighbours.evidence(interface) != Evidence::Usable {
+        if self.parts.neighbours.evidence(interface) != neighbours::Evidence::Usable {
             // Where every neighbour looks alike, being one proves no more than coming from elsewhere.
             return (Proof::OffLink, None);
         }

@@ -4,11 +4,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tracing::debug;
-
+use super::Receipt;
 use super::desk::{Case, Inner};
-use super::{FileRequest, Receipt};
 use crate::device::{Device, Mac};
+use crate::profile::Profile;
 use crate::release::{Evidence, GrantId, Grants, Policies, Released};
 use crate::secret::SecretKind;
 use crate::store::{Delivery, Refused};
@@ -38,6 +37,7 @@ impl Inner {
         &self,
         case: &Case<'_>,
         device: &Arc<Device>,
+        profile: &Profile,
         grants: &Grants,
         policies: &Policies,
     ) {
@@ -53,8 +53,14 @@ impl Inner {
             return;
         }
         let with_it = grants.grants.iter().filter(|grant| grant.epoch == token.epoch);
+        // Of what left in a file without the token, its use proves nothing.
+        let beside_it = |kind: SecretKind| {
+            let mut kinds = profile.files().map(|(file, _)| profile.secret_kinds(file));
+            kinds.all(|kinds| !kinds.contains(&kind) || kinds.contains(&SecretKind::Prov))
+        };
         let released = with_it
             .filter(|grant| grant.evidence > Evidence::None && grant.evidence < Evidence::Applied)
+            .filter(|grant| grant.evidence >= Evidence::Acked || beside_it(grant.id.kind))
             .map(|grant| Released { id: grant.id, epoch: grant.epoch, version: grant.version, again: true })
             .collect();
         self.deed(Deed::Delivery(Delivery {
@@ -66,15 +72,14 @@ impl Inner {
         }));
     }
 
-    /// The phone has acknowledged the last byte.
-    pub(super) fn arrived(&self, request: &FileRequest, receipt: &Receipt) {
+    /// A file has come so far.
+    pub(super) fn proven(&self, receipt: &Receipt, evidence: Evidence) {
         let Some(handed_out) = &receipt.handed_out else { return };
-        debug!(device.mac = %handed_out.device.mac, "{} has all of {}", request.peer, receipt.name);
         self.deed(Deed::Delivery(Delivery {
             mac: handed_out.device.mac,
             release_id: handed_out.release_id.clone(),
             released: handed_out.released.clone(),
-            evidence: Evidence::Acked,
+            evidence,
             policies: handed_out.policies,
         }));
     }

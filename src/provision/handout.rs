@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::cache::Kept;
 use super::desk::{Case, Inner};
 use super::notice::clone_alarm;
+use super::pinned::{PinnedKey, Shape};
 use super::running::Underway;
 use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
@@ -31,8 +32,10 @@ use crate::store::{Decided, ReleaseRequest, wanted_by};
 #[derive(Debug)]
 pub(crate) struct Due {
     requested: Requested,
-    kept: Arc<Kept>,
+    /// The file, and the device that it was rendered from: of an open window, as it left the first time.
+    shape: Shape,
     device: Arc<Device>,
+    replaces: bool,
     identity: Identity,
     name: String,
     proof: Proof,
@@ -90,7 +93,7 @@ impl Inner {
         let policies =
             terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);
         let grants = self.parts.store.inventory().grants(device.mac).unwrap_or_default();
-        self.notice_use(case, device, &grants, &policies);
+        self.notice_use(case, device, &requested.profile, &grants, &policies);
         let asker = same_phone(asker, case, &grants);
         let ask =
             Ask { wanted: &wanted, asker: &asker, replaces, policies: &policies, agent: &self.parts.agent };
@@ -107,10 +110,14 @@ impl Inner {
                 Step::Now(Answer::Head(FileHead { content_type, etag: None }))
             }
             Verdict::Secret(preview) => {
+                let key = pinned_key(requested, device, case.request);
+                let now = || Shape { kept: Arc::clone(kept), device: Arc::clone(device) };
+                let pinned = self.pinned.get(&key, &wanted, &preview).filter(|_| !replaces);
                 let due = Due {
                     requested: requested.clone(),
-                    kept: Arc::clone(kept),
+                    shape: pinned.unwrap_or_else(now),
                     device: Arc::clone(device),
+                    replaces,
                     identity: case.identity.clone(),
                     name: case.name.to_owned(),
                     proof: case.proof,
@@ -129,9 +136,9 @@ impl Inner {
     /// arming the same password is a new body. That it knows the tag proves that the body has arrived.
     fn known(&self, request: &FileRequest, due: &Due) -> Option<Answer> {
         let tags = request.known.as_deref()?;
-        let (_, etag) = self.fill(request, due, &due.kept, &due.device, &due.preview).ok()?;
+        let (_, etag) = self.fill(request, due, &due.shape, &due.device, &due.preview).ok()?;
         let head =
-            FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
+            FileHead { content_type: due.shape.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
         if !knows(tags, &etag) {
             return None;
         }
@@ -161,9 +168,9 @@ impl Inner {
 
     /// The same file, beginning with octets that say nothing.
     pub(super) fn with_preamble(&self, case: &Case<'_>, mut due: Box<Due>) -> Step {
-        match preamble(&due.kept) {
+        match preamble(&due.shape.kept) {
             Ok(kept) => {
-                due.kept = kept;
+                due.shape.kept = kept;
                 Step::Due(due)
             }
             Err(reason) => {
@@ -175,7 +182,7 @@ impl Inner {
 
     /// What a service that has yet to prove the peer's address is told of a file that is due.
     pub(super) fn promise(&self, request: &FileRequest, due: Box<Due>) -> Offer {
-        match self.fill(request, &due, &due.kept, &due.device, &due.preview) {
+        match self.fill(request, &due, &due.shape, &due.device, &due.preview) {
             Ok((bytes, _)) => {
                 let preamble = request.want == Want::WithPreamble;
                 let head = bytes.get(..PREAMBLE_BYTES).filter(|_| preamble).unwrap_or_default();
@@ -195,7 +202,7 @@ impl Inner {
             mac: due.device.mac,
             wanted: due.wanted.clone(),
             asker: due.asker.clone(),
-            replaces: due.requested.profile.retention() == Retention::Replace,
+            replaces: due.replaces,
             policies: due.policies,
             file: due.name.clone(),
             channel: request.channel,
@@ -241,14 +248,13 @@ impl Inner {
         }
         let released = match decided.verdict {
             Verdict::Secret(released) => released,
-            Verdict::Plain => return self.plain(&case, &due.kept),
+            Verdict::Plain => return self.plain(&case, &due.shape.kept),
             Verdict::Refuse(refusal) => return self.refuse(&case, &due.device, refusal),
         };
         let device = decided.device.unwrap_or_else(|| Arc::clone(&due.device));
-        let filled = self.render(&case, &device, &due.requested).and_then(|kept| {
-            let kept = if request.want == Want::WithPreamble { preamble(&kept)? } else { kept };
-            let (bytes, etag) = self.fill(request, due, &kept, &device, &released)?;
-            Ok((kept.rendered.content_type.clone(), bytes, etag))
+        let filled = self.shape(request, due, &device, &released).and_then(|shape| {
+            let (bytes, etag) = self.fill(request, due, &shape, &device, &released)?;
+            Ok((shape.kept.rendered.content_type.clone(), bytes, etag))
         });
         let (content_type, bytes, etag) = match filled {
             Ok(filled) => filled,
@@ -283,6 +289,33 @@ impl Inner {
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
     }
 
+    /// The file that these passwords go into: in an open window the one that left before, else the present one, which
+    /// is pinned for the rest of the window.
+    fn shape(
+        &self,
+        request: &FileRequest,
+        due: &Due,
+        device: &Arc<Device>,
+        released: &[Released],
+    ) -> Result<Shape, String> {
+        let key = pinned_key(&due.requested, device, request);
+        let mut shape = match self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces) {
+            Some(shape) => shape,
+            None => {
+                let kept = self.render(&due.case(request), device, &due.requested)?;
+                let shape = Shape { kept, device: Arc::clone(device) };
+                if !due.replaces {
+                    self.pinned.put(key, &due.wanted, released, shape.clone());
+                }
+                shape
+            }
+        };
+        if request.want == Want::WithPreamble {
+            shape.kept = preamble(&shape.kept)?;
+        }
+        Ok(shape)
+    }
+
     /// Keeps the neighbour entry pinned until the guard is dropped; somebody who claims the address meanwhile ends the
     /// transfer.
     fn guard(&self, held: Held, mac: Mac, peer: IpAddr, revoked: CancellationToken) -> DropGuard {
@@ -304,23 +337,25 @@ impl Inner {
         done.drop_guard()
     }
 
-    /// Puts what was released into its slots; the others are gone. The tag covers the epochs.
+    /// Puts what was released into its slots; the others are gone. Which password a slot wants, says the device that the
+    /// file was rendered from; the passwords are the device's as it is now. The tag covers the epochs.
     fn fill(
         &self,
         request: &FileRequest,
         due: &Due,
-        kept: &Kept,
+        shape: &Shape,
         device: &Device,
         released: &[Released],
     ) -> Result<(Bytes, String), String> {
         let mut failed = None;
-        let filled = kept.rendered.fill(|slot| {
-            let id = wanted_by(device, slot.kind, slot.line)?;
+        let filled = shape.kept.rendered.fill(|slot| {
+            let id = wanted_by(&shape.device, slot.kind, slot.line)?;
             released.iter().find(|one| one.id == id)?;
-            match self.parts.store.reveal(device, slot.kind, slot.line) {
+            let line = device.lines.iter().find(|line| GrantId::sip(line.account.id) == id);
+            match self.parts.store.reveal(device, slot.kind, line.map(|line| line.number)) {
                 Ok(opened) if slot.kind == SecretKind::Prov => {
                     let base = self.parts.roots.at(request.local)?.own_url(request.local, &opened?);
-                    let model = device.model.as_deref().or(due.identity.model.as_deref());
+                    let model = shape.device.model.as_deref().or(due.identity.model.as_deref());
                     due.requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
                 }
                 Ok(opened) => opened,
@@ -371,7 +406,11 @@ impl Inner {
                 Ok(Some(held))
             }
             Proved::Other(other) => Err(self.stranger(&case, &format!("{other} asked"))),
-            Proved::Silent => Err(self.withhold(&case, "nobody answers ARP there")),
+            Proved::Silent => {
+                // Its entry was there a moment ago: it may be busy with its boot.
+                self.heard(&case, &format!("{} has to wait: nobody answers ARP there", due.name), false);
+                Err(Answer::Unavailable)
+            }
             Proved::Unable => {
                 self.heard_of(
                     request,
@@ -380,7 +419,7 @@ impl Inner {
                 );
                 Err(Answer::Unavailable)
             }
-            Proved::Indistinct => Err(self.withhold(&case, "every neighbour looks alike there")),
+            Proved::Indistinct => Err(self.stranger(&case, "every neighbour looks alike there")),
             Proved::Clone(sign) => {
                 self.parts.alarms.raise(clone_alarm(mac, peer, &sign));
                 Err(self.withhold(&case, &format!("its MAC is there twice: {sign}")))
@@ -403,6 +442,11 @@ impl Inner {
         self.heard(case, &format!("{} withheld: {why}", case.name), false);
         Answer::Forbidden
     }
+}
+
+fn pinned_key(requested: &Requested, device: &Device, request: &FileRequest) -> PinnedKey {
+    let vendor = requested.profile.vendor().clone();
+    PinnedKey { vendor, mac: device.mac, file: requested.file, host: request.local }
 }
 
 /// The passwords that a file has places for.
