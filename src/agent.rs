@@ -151,6 +151,7 @@ impl Agent {
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
+        chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
         let mut chores = JoinSet::new();
@@ -169,7 +170,13 @@ impl Agent {
         let (batches, written) = watch::channel(0);
         chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
         let (store, clock) = (parts.options.store.clone(), parts.options.clock.clone());
-        chores.spawn(ledger::keep(store.clone(), mark, clock.clone(), stop_chores.clone()));
+        chores.spawn(ledger::keep(
+            store.clone(),
+            mark,
+            parts.alarms.clone(),
+            clock.clone(),
+            stop_chores.clone(),
+        ));
         let config = parts.options.config.alarm.clone();
         chores.spawn(alarms::keep(
             store,
@@ -355,6 +362,7 @@ impl Opened {
             clock: options.clock.clone(),
             entropy: options.entropy.clone(),
             sightings: parts.sightings.clone(),
+            alarms: parts.alarms.clone(),
         });
         match bound {
             Ok(server) => {

@@ -86,7 +86,10 @@ impl AlarmKind {
                 "switch off one of the two servers, or give the phones their URL by hand or by DHCP"
             }
             Self::Interrupted => "offhook rearm --all --reason interrupted lets those phones fetch again",
-            Self::NeverProvisioned => "connect the phone, then offhook device rearm MAC",
+            Self::NeverProvisioned => {
+                "with the phone connected: offhook device rearm MAC; if its passwords were typed in by hand: offhook \
+                 device confirm MAC"
+            }
             Self::Impostor => "find out what runs at that address; a phone behind a router needs its own URL",
             Self::Rollback => {
                 "passwords may have left that this database knows nothing of; check offhook audit, then \

@@ -15,6 +15,7 @@ mod export;
 mod import;
 mod key;
 mod profile;
+mod rearm;
 mod restore;
 mod run;
 mod simulate;
@@ -61,6 +62,8 @@ enum Command {
     /// SIP accounts, on phones and in the pool
     #[command(subcommand)]
     Account(account::Args),
+    /// Let the passwords of many phones leave once more
+    Rearm(rearm::Args),
     /// The exact path to type into a phone, and where
     Url(url::Args),
     /// Who did what and when; and whether that record is whole
@@ -204,6 +207,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Export(args) => export::run(args, &context).await,
             Command::Device(args) => device::run(args, &context).await,
             Command::Account(args) => account::run(args, &context).await,
+            Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
             Command::Alarm(args) => alarm::run(args, &context).await,

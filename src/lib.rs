@@ -12,13 +12,13 @@
 //! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
-//! | [`net`] | interfaces, neighbour table, UDP that knows where a datagram arrived, packet sockets, limits |
+//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
 //! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, catalog |
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`http`], [`tftp`] | the phones' files |
-//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets; the inventory in memory; the chained audit |
+//! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
@@ -31,8 +31,9 @@
 //! ## A packet from socket to reply
 //!
 //! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
-//! ([`pnp::message`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks the inventory in
-//! memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
+//! ([`pnp::message`]), looks whether the neighbour behind the datagram is the phone that it says to be
+//! ([`net::neighbours::Neighbours::check`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks
+//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
 //! in by.
@@ -40,8 +41,15 @@
 //! **A phone asks for its file.** [`http::server`] or [`tftp::server`] makes a [`provision::FileRequest`] of it.
 //! [`provision::Desk::answer`] takes the path apart (a name never becomes a path on disk), finds the file in the
 //! profiles and the device by token, name or neighbour entry, renders it with empty slots (or takes it from the cache),
-//! and decides whether this peer is the device. Only then are secrets opened and put into the slots. Whoever may not
-//! have a file gets the same 404, or ERROR 1, whatever the reason.
+//! and says how well this peer is proven to be the device. A file without slots, or of a phone that has its passwords
+//! already, needs no more: everything was in memory. Whoever may not have a file gets the same 404, or ERROR 1,
+//! whatever the reason.
+//!
+//! **Its passwords leave, once.** `provision/handout.rs` asks [`release::Grants::authorise`] what would leave, in memory;
+//! the phone proves its address once more and its neighbour entry is pinned ([`net::neighbours::Neighbours::prove`]);
+//! [`store::Store::release`] decides again inside a transaction, together with everybody who asks in that moment, and
+//! returns when the decision is durable. Only then the vault opens those passwords, and they are put into their slots.
+//! A database that does not answer is a 503, never a file without passwords.
 //!
 //! **A file with passwords is on its way.** By TFTP the first datagram's sender may be forged, so the desk first only
 //! promises ([`provision::Desk::offer`]) and opens at the first acknowledgement ([`provision::Desk::open`]). The
@@ -60,7 +68,7 @@
 //!
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
 //!    or `net`.
-//! 2. Only `*/server.rs` and what lies under it, `provision/desk.rs` and `provision/shelf.rs`, `store`, `agent`, `net`,
+//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `net`,
 //!    `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that two rooms' servers share, so it waits
 //!    in `provision`.
 //! 3. Decisions never call the store: load, decide, commit, send.
@@ -68,7 +76,9 @@
 //! 5. A malformed packet is not our error: it is counted, logged at DEBUG and dropped. Nothing from the network panics.
 //! 6. Every limit is a named constant with its reason.
 //! 7. What was done is written down in the transaction that does it, as a row that follows from the row before.
-//! 8. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, and to nobody else.
+//! 8. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, or from elsewhere to who
+//!    holds a token of the device's URL; within its window, to one of them, and to nobody else.
+//! 9. No byte of a password leaves before the decision about it is on the disk.
 //!
 //! `tests/tidy.rs` holds what of this a program can check.
 //!

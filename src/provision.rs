@@ -3,6 +3,7 @@
 
 mod cache;
 mod desk;
+mod evidence;
 mod handout;
 mod notice;
 mod running;
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
-pub use handout::Deed;
+pub use evidence::Deed;
 pub use notice::alarm_of;
 pub use shelf::Shelf;
 pub use terms::{DEVICE_SETTINGS, device_window, policies};
@@ -192,8 +193,6 @@ impl Promise {
 pub enum Handed {
     /// It is being sent.
     Sent,
-    /// The phone named its tag: it has this very file already.
-    Known,
     /// Only its head was asked for.
     Head,
     /// The phone broke off, or fell silent; asking by TFTP only for the size ends like this, too.
@@ -240,6 +239,8 @@ impl Asked {
             [area, vendor, name] if area.eq_ignore_ascii_case("lang") => {
                 Some(Self::named(Area::Lang, vendor, name))
             }
+            // The folder of a phone alone: its token is no file's name, and must not be written down as one.
+            [d, token] if d.eq_ignore_ascii_case("d") && is_token(token) => None,
             [d, token, .., name] if d.eq_ignore_ascii_case("d") => {
                 Some(Self::File { token: Some(token.to_ascii_lowercase()), name: (*name).to_owned() })
             }
@@ -251,6 +252,10 @@ impl Asked {
     fn named(area: Area, vendor: &str, name: &str) -> Self {
         Self::Static { area, vendor: vendor.to_ascii_lowercase(), name: name.to_owned() }
     }
+}
+
+fn is_token(text: &str) -> bool {
+    text.len() == 32 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 /// What becomes of a phone that was heard.
@@ -442,9 +447,17 @@ mod tests {
         let firmware =
             Asked::Static { area: Area::Firmware, vendor: "snom".to_owned(), name: "a.bin".to_owned() };
         assert_eq!(Asked::parse("/firmware/Snom/a.bin"), Some(firmware));
-        for bad in
-            ["", "/", "/../etc/passwd", "/d/../x", "a\\..\\b", "/x\0.cfg", "/a\r\nb", &"x/".repeat(300)]
-        {
+        for bad in [
+            "",
+            "/",
+            "/d/0123456789abcdef0123456789abcdef/",
+            "/../etc/passwd",
+            "/d/../x",
+            "a\\..\\b",
+            "/x\0.cfg",
+            "/a\r\nb",
+            &"x/".repeat(300),
+        ] {
             assert_eq!(Asked::parse(bad), None, "{bad:?}");
         }
     }

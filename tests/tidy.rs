@@ -79,7 +79,7 @@ const SHELLS: &[&str] = &[
     "src/net",
     "src/simulate",
     "src/push",
-    "src/provision/desk.rs",
+    "src/provision/desk",
     "src/provision/handout.rs",
     "src/provision/shelf.rs",
 ];

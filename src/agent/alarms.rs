@@ -46,15 +46,17 @@ pub(super) async fn keep(
 ) {
     let mut sinks = JoinSet::new();
     let outlets = outlets(&config, &agent, &clock, &mut sinks);
-    let mut failing = Pace::default();
+    let (mut failing, mut flooded, mut lost) = (Pace::default(), Pace::default(), 0);
     loop {
         let stopping = tokio::select! {
             () = cancel.cancelled() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };
-        let (raised, lost) = alarms.take();
-        if lost > 0 {
+        let (raised, more) = alarms.take();
+        lost += more;
+        if lost > 0 && flooded.may(clock.instant()) {
             warn!("Too many alarms at once: {lost} were not written down");
+            lost = 0;
         }
         if !raised.is_empty() {
             match store.record_alarms(&raised).await {
@@ -77,7 +79,14 @@ fn tell(told: &[AlarmRow], outlets: &[Outlet]) {
     for row in told.iter().take(LINES_MAX) {
         let about = row.mac.map(|mac| format!(" about {mac}")).unwrap_or_default();
         let from = row.peer.as_ref().map(|peer| format!(" from {peer}")).unwrap_or_default();
-        warn!(alarm.id = row.id, alarm.kind = row.kind, "Alarm ({}){about}{from}: {}", row.kind, row.text);
+        let remedy = if row.remedy.is_empty() { String::new() } else { format!("; {}", row.remedy) };
+        warn!(
+            alarm.id = row.id,
+            alarm.kind = row.kind,
+            "Alarm ({}){about}{from}: {}{remedy}",
+            row.kind,
+            row.text
+        );
     }
     if told.len() > LINES_MAX {
         warn!("{} more alarms; `offhook alarm list` shows them", told.len() - LINES_MAX);
@@ -231,6 +240,59 @@ mod tests {
         assert!(pace.may(clock.instant()) && !pace.may(clock.instant()));
         clock.advance(Duration::from_mins(1));
         assert!(pace.may(clock.instant()));
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_passed_on_then_one_a_second_and_what_finds_no_place_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        std::fs::write(&out, "").unwrap();
+        let toml = format!("command = [\"/bin/sh\", \"-c\", \"cat >> {}\"]", out.display());
+        let config: AlarmConfig = toml::from_str(&toml).unwrap();
+        let clock = Clock::manual(Timestamp(0));
+        let mut sinks = JoinSet::new();
+        let outlets = outlets(&config, &"host".into(), &clock, &mut sinks);
+        let rows: Vec<AlarmRow> = (0..200).map(row).collect();
+        tell(&rows, &outlets);
+        let passed_on = async |count: usize| loop {
+            let text = std::fs::read_to_string(&out).unwrap();
+            let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+            let lines: Vec<serde_json::Value> = lines.collect();
+            if lines.len() >= count {
+                return lines;
+            }
+            tokio::task::yield_now().await;
+        };
+        let burst = passed_on(10).await;
+        assert_eq!((burst.len(), &burst[9]["id"], &burst[0]["not_sent"]), (10, &9.into(), &100.into()));
+        clock.advance(SENT_EVERY);
+        let next = passed_on(11).await;
+        assert_eq!((next.len(), &next[10]["id"], &next[10]["not_sent"]), (11, &10.into(), &0.into()));
+    }
+
+    #[tokio::test]
+    async fn what_is_raised_becomes_a_row_and_what_cannot_be_written_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("offhook.db").display());
+        let (clock, vault) = (Clock::System, crate::store::Vault::with_key([7; 32]));
+        let store = Store::open(&url, vault, clock.clone(), crate::clock::Entropy::System).await.unwrap();
+        let alarms = Alarms::default();
+        let kind = crate::alarm::AlarmKind::Rival;
+        let raise =
+            || alarms.raise(crate::alarm::Alarm { kind, mac: None, peer: None, text: "x".to_owned() });
+        let stopped = CancellationToken::new();
+        stopped.cancel();
+        let stop = async |store: &Store| {
+            let config = AlarmConfig::default();
+            keep(store.clone(), alarms.clone(), config, "host".into(), clock.clone(), stopped.clone()).await;
+        };
+        raise();
+        stop(&store).await;
+        assert_eq!(store.alarms(false).await.unwrap().len(), 1, "also the last ones before a stop");
+        store.close().await;
+        raise();
+        stop(&store).await;
+        assert_eq!(alarms.take().0.len(), 1);
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::store::Store;
 
 /// How soon a phone's sighting is in the database; a batch is one transaction.
 const BATCH_WAIT: Duration = Duration::from_millis(500);
+/// How soon what could not be written is tried again, also when nothing else comes.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Sightings of one transaction. More wait for the next: while a whole fleet boots, its phones come first, and what is
 /// known of them is written down when they have their files.
 const BATCH_MAX: usize = 2_000;
@@ -27,6 +29,22 @@ const BATCH_MAX: usize = 2_000;
 const KEPT_MAX: usize = 40_000;
 /// How soon a change by another process is seen when nobody pokes.
 const REFRESH_WAIT: Duration = Duration::from_millis(200);
+
+/// How many neighbours the kernel remembers, on the whole machine; shown only in the host's own network.
+const NEIGHBOURS_MAX: &str = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
+
+/// Says so when the kernel's neighbour table is too small for this many phones: what does not fit is not answered, and
+/// not even a phone's ARP is.
+pub(super) fn check_neighbour_table(phones: usize) {
+    let limit = std::fs::read_to_string(NEIGHBOURS_MAX).ok().and_then(|text| text.trim().parse().ok());
+    if let Some(limit) = limit.filter(|limit: &usize| *limit < phones.saturating_mul(2)) {
+        warn!(
+            "The kernel remembers at most {limit} neighbours, too few for {phones} phones on its links; run: sysctl -w \
+             net.ipv4.neigh.default.gc_thresh3={}",
+            phones.saturating_mul(2)
+        );
+    }
+}
 
 /// Lets this process open as many files as it may: every phone's connection is one.
 pub(super) fn raise_open_files() {
@@ -164,9 +182,11 @@ pub(super) async fn record(
 ) {
     let mut batch = Vec::new();
     loop {
+        let is_left = !batch.is_empty();
         let stopping = tokio::select! {
             taken = heard.recv_many(&mut batch, BATCH_MAX) => taken == 0,
             () = last.cancelled() => true,
+            () = tokio::time::sleep(AGAIN_AFTER), if is_left => false,
         };
         if stopping {
             heard.close();

@@ -37,20 +37,31 @@ pub(super) async fn compare_with_mark(
             return Ok(());
         }
     };
-    let Some(rollback) = store.notice_rollback(&mark).await? else { return Ok(()) };
+    lock_if_put_back(store, &mark, alarms).await
+}
+
+/// Locks every password that could leave, where the database is not the one that was marked.
+async fn lock_if_put_back(store: &Store, mark: &Mark, alarms: &Alarms) -> Result<(), StoreError> {
+    let Some(rollback) = store.notice_rollback(mark).await? else { return Ok(()) };
     let text = format!(
         "the database was put back to an earlier state: its audit ends with row {}, and row {} had been written once; \
          {} passwords that could have left are locked",
         rollback.found, rollback.marked, rollback.locked
     );
-    error!("Noticed that {text}");
+    error!("The database was put back to an earlier state: no password leaves until it is armed again");
     alarms.raise(Alarm { kind: AlarmKind::Rollback, mac: None, peer: None, text });
     Ok(())
 }
 
 /// Lets the mark follow the audit, and removes old rows, until cancelled; then writes the mark a last time.
-pub(super) async fn keep(store: Store, file: MarkFile, clock: Clock, cancel: CancellationToken) {
-    let mut follower = Follower { store: store.clone(), file, written: None, failing: false };
+pub(super) async fn keep(
+    store: Store,
+    file: MarkFile,
+    alarms: Alarms,
+    clock: Clock,
+    cancel: CancellationToken,
+) {
+    let mut follower = Follower { store: store.clone(), file, alarms, written: None, failing: false };
     follower.follow().await;
     let mut pruned = clock.instant();
     loop {
@@ -84,6 +95,7 @@ async fn prune(store: &Store, clock: &Clock) {
 struct Follower {
     store: Store,
     file: MarkFile,
+    alarms: Alarms,
     written: Option<Mark>,
     failing: bool,
 }
@@ -93,6 +105,14 @@ impl Follower {
         // A database that does not answer is told by whoever needs it.
         let Ok(mark) = self.store.mark().await else { return };
         if self.written.as_ref() == Some(&mark) {
+            return;
+        }
+        let behind = |before: &&Mark| before.database == mark.database && mark.seq < before.seq;
+        if let Some(before) = self.written.as_ref().filter(behind) {
+            // Put back while we ran (a server's failover, a dump): the mark stays until its passwords are locked.
+            if lock_if_put_back(&self.store, before, &self.alarms).await.is_ok() {
+                self.written = None;
+            }
             return;
         }
         let (file, next) = (self.file.clone(), mark.clone());
@@ -136,7 +156,7 @@ mod tests {
         compare_with_mark(store, file, &alarms).await.unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();
-        keep(store.clone(), file.clone(), Clock::System, cancel).await;
+        keep(store.clone(), file.clone(), alarms.clone(), Clock::System, cancel).await;
         alarms.take().0.len()
     }
 

@@ -20,6 +20,8 @@ use crate::store::{Store, StoreError, Terms};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How soon a delivery is in the database; a batch is one transaction, and phones that wait for theirs come first.
 const BATCH_WAIT: Duration = Duration::from_millis(100);
+/// How soon what could not be written is tried again, also when nothing else comes.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Deliveries of one transaction.
 const BATCH_MAX: usize = 1_000;
 /// Deliveries that wait for a database that does not take them.
@@ -74,9 +76,11 @@ pub(super) async fn watch(
 pub(super) async fn write_down(store: Store, mut done: mpsc::Receiver<Deed>, last: CancellationToken) {
     let mut batch = Vec::new();
     loop {
+        let is_left = !batch.is_empty();
         let stopping = tokio::select! {
             taken = done.recv_many(&mut batch, BATCH_MAX) => taken == 0,
             () = last.cancelled() => true,
+            () = tokio::time::sleep(AGAIN_AFTER), if is_left => false,
         };
         if stopping {
             done.close();

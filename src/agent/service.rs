@@ -1,5 +1,6 @@
 //! The port table as it came out: each service, whether it is on, and what to do where it is not.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 
@@ -60,7 +61,7 @@ fn proof_note(abilities: Abilities) -> String {
     }
     if !missing.is_empty() {
         let missing = missing.join(" and ");
-        note.push_str(&format!("; needs {missing}: {}", capabilities()));
+        let _ = write!(note, "; needs {missing}: {}", capabilities());
     }
     note
 }

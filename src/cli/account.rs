@@ -7,6 +7,7 @@ use super::device::AccountShown;
 use super::{Context, Failure, Outcome, open, output};
 use crate::accounts::is_host;
 use crate::device::{Mac, Srtp, Transport};
+use crate::release::{Grant, GrantId};
 use crate::store::{Holding, NewAccount, Store};
 
 #[derive(Debug, clap::Subcommand)]
@@ -129,7 +130,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             store.inventory().find_account(&account)?;
             let password = open::read_secret(&format!("new password of {account}"))?;
             let holding = store.set_password(&account, &password).await?;
-            told(context, &holding, "has a new password");
+            told(context, &holding, &format!("has a new password; {}", follows(&store, &holding)));
             Ok(())
         }
         Args::Move { account, to, line } => {
@@ -208,6 +209,20 @@ async fn add_account(store: &Store, add: Add) -> Result<Holding, Failure> {
         None => new.username,
     };
     Ok(store.move_account(&name, Some((mac, None))).await?)
+}
+
+/// What becomes of a new password: it is armed by itself.
+fn follows(store: &Store, holding: &Holding) -> String {
+    let Some((mac, _)) = holding.on else {
+        return "it leaves with the phone that gets the account".to_owned();
+    };
+    let grants = store.inventory().grants(mac);
+    let grant = grants.as_ref().and_then(|grants| grants.get(GrantId::sip(holding.account.id)));
+    if grant.is_some_and(Grant::is_armed) {
+        "the phone gets it at its next contact, and the old one leaves no more".to_owned()
+    } else {
+        format!("it stays here until the phone is served: offhook device approve {mac}")
+    }
 }
 
 /// Says what became of an account, and tells the agent.

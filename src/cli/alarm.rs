@@ -1,5 +1,7 @@
 //! `offhook alarm`: what an administrator should look at, and saying that it is dealt with.
 
+use std::collections::BTreeMap;
+
 use super::{Context, Failure, Outcome, open, output};
 use crate::store::{AlarmRow, Store};
 
@@ -34,7 +36,14 @@ async fn list(context: &Context, store: &Store, all: bool) -> Outcome {
     let rows = store.alarms(all).await?;
     let heads = ["ID", "KIND", "PHONE", "FROM", "SEEN", "LAST", "STATE", "WHAT"];
     output::listing(context.json, &rows, &heads, cells);
-    if rows.is_empty() && !context.json {
+    if context.json {
+        return Ok(());
+    }
+    let remedies: BTreeMap<&str, &str> = rows.iter().map(|row| (&*row.kind, row.remedy)).collect();
+    for (kind, remedy) in remedies {
+        output::print(&format!("\n{kind}: {remedy}\n"));
+    }
+    if rows.is_empty() {
         eprintln!("no alarms");
     }
     Ok(())
@@ -49,7 +58,7 @@ fn cells(row: &AlarmRow) -> Vec<String> {
         row.seen.to_string(),
         row.last.to_string(),
         if row.done.is_some() { "done" } else { "open" }.to_owned(),
-        if row.remedy.is_empty() { row.text.clone() } else { format!("{}; {}", row.text, row.remedy) },
+        row.text.clone(),
     ]
 }
 

@@ -1,5 +1,7 @@
 //! `offhook device`: the phones of the inventory and those that wait, one deed per subcommand.
 
+pub(super) mod arm;
+pub(super) mod release;
 mod setting;
 mod view;
 
@@ -7,6 +9,7 @@ use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Approval, Mac};
 use crate::secret::SecretKind;
 use crate::store::{Give, Store};
+use release::Releases;
 pub(super) use view::AccountShown;
 use view::{Shown, Summary};
 
@@ -35,6 +38,12 @@ pub(crate) enum Args {
         #[arg(long)]
         without_account: bool,
     },
+    /// Let passwords leave once more, to the phone itself: after a factory reset, or when a window closed too early
+    Rearm(arm::Rearm),
+    /// Let passwords leave no more; a running transfer of them is aborted
+    Lock(arm::Chosen),
+    /// Say that phones have their passwords, typed in by hand: files may come without them
+    Confirm(arm::Chosen),
     /// Never serve phones; they keep their accounts
     Block {
         /// In any usual form
@@ -101,6 +110,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             };
             approve(context, &store, &macs, &give).await
         }
+        Args::Rearm(args) => arm::rearm(context, &store, args).await,
+        Args::Lock(args) => arm::lock(context, &store, args).await,
+        Args::Confirm(args) => arm::confirm(context, &store, args).await,
         Args::Block { macs } => {
             for mac in &macs {
                 store.block(*mac).await?;
@@ -126,8 +138,8 @@ async fn list(context: &Context, store: &Store, pending: bool) -> Outcome {
     let wanted = |approval| !pending || approval == Approval::Pending;
     let devices = store.inventory().devices();
     let devices = devices.iter().filter(|device| wanted(device.approval));
-    let rows: Vec<Summary> = Summary::of(devices, &sightings);
-    let heads = ["MAC", "VENDOR", "MODEL", "STATE", "ACCOUNTS", "WAY", "ADDRESS", "LAST SEEN"];
+    let rows: Vec<Summary> = Summary::of(devices, &sightings, &Releases::new(context, store));
+    let heads = ["MAC", "VENDOR", "MODEL", "STATE", "PASSWORDS", "ACCOUNTS", "WAY", "ADDRESS", "LAST SEEN"];
     output::listing(context.json, &rows, &heads, Summary::cells);
     if rows.is_empty() && !context.json {
         eprintln!("no phones{}", if pending { " wait for approval" } else { " yet" });
@@ -147,7 +159,7 @@ async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
             format!("offhook device approve {mac} takes it in"),
         ));
     };
-    let shown = Shown::new(&device, sightings);
+    let shown = Shown::new(&device, sightings, &Releases::new(context, store).of(&device));
     if context.json {
         output::value(&shown);
     } else {
@@ -232,7 +244,7 @@ async fn reveal(context: &Context, store: &Store, mac: Mac, kind: SecretKind, li
 fn done(context: &Context, store: &Store, macs: &[Mac], sentence: &str) {
     if context.json {
         let devices: Vec<_> = macs.iter().filter_map(|mac| store.inventory().device(*mac)).collect();
-        return output::value(&Summary::of(devices.iter(), &[]));
+        return output::value(&Summary::of(devices.iter(), &[], &Releases::new(context, store)));
     }
     for mac in macs {
         output::print(&format!("{mac} {sentence}\n"));

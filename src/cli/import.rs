@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
 use crate::accounts::read_csv_file;
+use crate::device::Mac;
 use crate::profile::Catalog;
-use crate::store::{Change, DeviceRow, FieldChange, ImportOptions, Plan, Problem, Sheet, Tally, Verb};
+use crate::store::{Change, DeviceRow, FieldChange, ImportOptions, Plan, Problem, Sheet, Store, Tally, Verb};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -66,6 +67,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         output::value(&plan);
     } else {
         tell(&plan, args.dry_run);
+        output::print(&renewed(&plan, &store));
     }
     if plan.problems.is_empty() {
         return Ok(());
@@ -153,6 +155,27 @@ fn text(plan: &Plan, dry_run: bool) -> String {
     };
     text.push_str(&end);
     text
+}
+
+/// Phones that have a new password now: it is armed by itself.
+fn renewed(plan: &Plan, store: &Store) -> String {
+    if !plan.applied {
+        return String::new();
+    }
+    let inventory = store.inventory();
+    let is_new = |change: &&Change| {
+        change.change == Verb::Changed && change.fields.iter().any(|field| field.field.ends_with("password"))
+    };
+    let of = |change: &Change| {
+        let mac = change.name.parse().ok().filter(|_| change.what == "device");
+        mac.or_else(|| Some(inventory.find_account(&change.name).ok()?.on?.0))
+    };
+    let phones: BTreeSet<Mac> = plan.changes.iter().filter(is_new).filter_map(of).collect();
+    match phones.len() {
+        0 => String::new(),
+        1 => "1 phone gets a new password at its next contact\n".to_owned(),
+        count => format!("{count} phones get new passwords at their next contact\n"),
+    }
 }
 
 fn rows(count: usize) -> String {

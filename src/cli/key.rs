@@ -1,5 +1,7 @@
 //! `offhook key`: which key seals the passwords, where it comes from, and a new one for all of them. Never shows a key.
 
+use std::fmt::Write as _;
+
 use super::{Context, Failure, Outcome, open, output};
 use crate::store::{KeyUse, Rotation, StoreError, VaultError, VaultKey};
 
@@ -113,7 +115,7 @@ fn told(rotation: &Rotation) -> String {
         format!("{values} passwords and tokens are sealed with the key {to} now, and none with {from}.\n");
     for file in kept {
         let file = file.display();
-        text.push_str(&format!("The old key is kept in {file}: only backups made before need it.\n"));
+        let _ = writeln!(text, "The old key is kept in {file}: only backups made before need it.");
     }
     text.push_str(
         "Store a copy of the key apart from your backups, and make a new backup: offhook backup FILE\n",

@@ -1,5 +1,6 @@
 //! `offhook restore`: a backup becomes the database again, while no agent runs. What was there is kept.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::{Context, Failure, Outcome, open, output};
@@ -53,13 +54,15 @@ fn told(restored: &Restored) -> String {
         head.at, head.devices, head.accounts
     );
     if let Some(replaced) = &restored.replaced {
-        text.push_str(&format!("What was there before is kept in {}\n", replaced.display()));
+        let _ = writeln!(text, "What was there before is kept in {}", replaced.display());
     }
-    text.push_str(&format!(
+    let _ = writeln!(
+        text,
         "Every password is locked ({} could have left when the backup was made): nobody knows which have left since.\n\
-         Phones keep what they have; one that lost its password is let have it again by arming it.\n",
+         Phones keep what they have. To let those passwords leave once more: offhook rearm --all --reason restored,\n\
+         or one phone's alone: offhook device rearm MAC",
         restored.locked
-    ));
+    );
     text
 }
 

@@ -147,6 +147,8 @@ impl HttpServer {
         let finish = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             warn!("Stopped HTTP in the middle of {} responses", connections.len());
+            // Until each is gone, and has let go of its neighbour's entry.
+            connections.shutdown().await;
         }
     }
 }

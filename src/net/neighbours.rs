@@ -62,7 +62,7 @@ struct Place {
 pub struct Neighbours(Arc<Table>);
 
 enum Table {
-    Kernel(Kernel),
+    Kernel(Box<Kernel>),
     Declared(HashMap<IpAddr, Mac>),
 }
 
@@ -168,7 +168,7 @@ pub enum CloneSign {
 impl Neighbours {
     /// The kernel's own table. Must be called inside the runtime.
     pub fn kernel(options: NeighbourOptions) -> io::Result<Self> {
-        Ok(Self(Arc::new(Table::Kernel(Kernel::open(options)?))))
+        Ok(Self(Arc::new(Table::Kernel(Box::new(Kernel::open(options)?)))))
     }
 
     /// A table that somebody wrote by hand. It proves nothing, so only the demonstration on loopback and tests use it.

@@ -203,6 +203,11 @@ impl Memory {
         Some(commands)
     }
 
+    /// Whether this SUBSCRIBE was answered before.
+    pub fn has(&self, names: &Names) -> bool {
+        self.answered.contains_key(&names.key)
+    }
+
     /// Whether a phone of the inventory may be answered now; if so, it has used its turn.
     pub fn answers_known(&mut self, caller: Caller, now: Instant) -> bool {
         self.known.allows((), now) && self.notified.allows(caller, now)

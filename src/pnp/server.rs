@@ -29,6 +29,7 @@ use tracing::{debug, warn};
 use self::ear::Ear;
 use self::worker::Worker;
 use super::message::DATAGRAM_BYTES_MAX;
+use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy, EntropyError};
 use crate::config::{AdoptConfig, PnpConfig, PnpReceive};
 use crate::net::interfaces::Interfaces;
@@ -65,7 +66,7 @@ pub struct PnpParts {
     pub roots: Roots,
     /// The interfaces to hear on, as they come and go.
     pub interfaces: Interfaces,
-    /// Who is behind an address, for phones that do not write their MAC.
+    /// Who is behind an address: whether a phone is the one that it says, or which one, where it does not write it.
     pub neighbours: Neighbours,
     /// The inventory, its tokens, and adoption.
     pub store: Store,
@@ -78,6 +79,8 @@ pub struct PnpParts {
     /// Where sightings go, to be written in batches. When nobody takes them, they are dropped and counted: a phone is
     /// never kept waiting for the database.
     pub sightings: mpsc::Sender<Heard>,
+    /// Where it is said that somebody asks in the name of a phone.
+    pub alarms: Alarms,
 }
 
 /// What has happened since the start.
@@ -95,6 +98,8 @@ pub struct Counters {
     pub limited: AtomicU64,
     /// SUBSCRIBEs of phones that are not served.
     pub unserved: AtomicU64,
+    /// SUBSCRIBEs in the name of another phone.
+    pub impostors: AtomicU64,
     /// SUBSCRIBEs answered for the first time.
     pub answered: AtomicU64,
     /// SUBSCRIBEs answered again.
@@ -302,6 +307,10 @@ async fn drain(socket: Source, queue: mpsc::Sender<Arrival>, counters: Arc<Count
     }
 }
 
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -311,6 +320,7 @@ mod tests {
     use tokio::net::UdpSocket;
 
     use super::*;
+    use crate::alarm::AlarmKind;
     use crate::clock::Timestamp;
     use crate::config::AdoptPolicy;
     use crate::device::Mac;
@@ -330,6 +340,7 @@ mod tests {
         reply_port: u16,
         counters: Arc<Counters>,
         sightings: mpsc::Receiver<Heard>,
+        alarms: Alarms,
         cancel: CancellationToken,
         _folder: tempfile::TempDir,
     }
@@ -351,6 +362,7 @@ mod tests {
         let store =
             Store::open(&url, Vault::with_key([7; 32]), clock.clone(), Entropy::System).await.unwrap();
         let (sender, sightings) = mpsc::channel(100);
+        let alarms = Alarms::default();
         let neighbour = |last, mac: &str| (IpAddr::from([127, 0, 0, last]), mac.parse().unwrap());
         let neighbours =
             [neighbour(99, "000413000099"), neighbour(9, "000413aabbcc"), neighbour(10, "000413aabbdd")];
@@ -366,11 +378,12 @@ mod tests {
             clock,
             entropy: Entropy::System,
             sightings: sender,
+            alarms: alarms.clone(),
         })?;
         let cancel = CancellationToken::new();
         let (group, reply_port, counters) = (server.group(), server.reply_port(), server.counters());
         tokio::spawn(server.run(cancel.clone()));
-        Ok(Bench { store, group, reply_port, counters, sightings, cancel, _folder: folder })
+        Ok(Bench { store, group, reply_port, counters, sightings, alarms, cancel, _folder: folder })
     }
 
     impl Drop for Bench {
@@ -510,9 +523,10 @@ mod tests {
         assert_eq!(next_outcome(&mut bench).await, ("pending".to_owned(), true));
         approve(&bench, "000413aabbdd").await;
         bench.store.block("000413aabbdd".parse().unwrap()).await.unwrap();
-        phone.ask("MAC%3a000413AABBDD", "b").await;
+        let blocked = Phone::new(&bench, 10);
+        blocked.ask("MAC%3a000413AABBDD", "b").await;
         assert_eq!(next_outcome(&mut bench).await, ("blocked".to_owned(), false));
-        assert!(phone.hears_nothing().await);
+        assert!(blocked.hears_nothing().await && phone.hears_nothing().await);
         approve(&bench, "000413aabbcc").await;
         phone.exchange(&bench, "MAC%3a000413AABBCC", "c", 200).await;
     }
@@ -543,6 +557,35 @@ mod tests {
         assert!(liar.hears_nothing().await);
         assert_eq!(bench.store.inventory().pool_size(), 1);
         Phone::new(&bench, 9).exchange(&bench, "MAC%3a000413AABBCC", "b", 200).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_is_answered_in_the_name_of_another_phone_whatever_is_known_of_either() {
+        let mut bench = bench(AdoptPolicy::Approve, PnpReceive::Udp, 0).await.unwrap();
+        approve(&bench, "000413aabbcc").await;
+        let impostor = ("asked for by another phone".to_owned(), false);
+        let liar = Phone::new(&bench, 10);
+        // A phone of the inventory, a stranger, and once more what was just answered to the phone itself.
+        liar.ask("MAC%3a000413AABBCC", "a").await;
+        assert_eq!(next_outcome(&mut bench).await, impostor);
+        liar.ask("MAC%3a000413EEEEEE", "b").await;
+        assert_eq!(next_outcome(&mut bench).await, impostor);
+        let silent = Phone::new(&bench, 98);
+        silent.ask("MAC%3a000413AABBCC", "c").await;
+        assert_eq!(next_outcome(&mut bench).await.0, "nobody answers at its address");
+        let phone = Phone::new(&bench, 9);
+        phone.exchange(&bench, "MAC%3a000413AABBCC", "d", 200).await;
+        assert_eq!(next_outcome(&mut bench).await.0, "answered");
+        // The same words with another MAC are no repetition.
+        phone.ask("MAC%3a000413AABBDD", "d").await;
+        assert_eq!(next_outcome(&mut bench).await, impostor);
+        assert!(liar.hears_nothing().await && silent.hears_nothing().await && phone.hears_nothing().await);
+        assert_eq!(bench.counters.impostors.load(Ordering::Relaxed), 3);
+        let (alarms, _) = bench.alarms.take();
+        assert!(alarms.iter().all(|counted| counted.alarm.kind == AlarmKind::Impostor), "{alarms:?}");
+        assert_eq!(alarms.len(), 3, "silence is none");
+        let inventory = bench.store.inventory();
+        assert!(inventory.device("000413eeeeee".parse().unwrap()).is_none(), "nobody comes to wait by a lie");
     }
 
     #[tokio::test]
@@ -653,6 +696,7 @@ mod tests {
             clock: Clock::System,
             entropy: Entropy::System,
             sightings: mpsc::channel(1).0,
+            alarms: Alarms::default(),
         };
         let Err(error) = PnpServer::bind(parts) else { panic!("the port was free") };
         assert!(error.to_string().contains("set pnp.reply_port to a free port"), "{error}");

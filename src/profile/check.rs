@@ -146,7 +146,7 @@ fn check_example(
     }
 }
 
-/// Every file must render for every model, with lines and keys of all kinds, and ask for the secrets that it declares: a
+/// Every file must render for every model, with lines and keys of all kinds, hold no empty password, and ask for the secrets that it declares: a
 /// release opens what is declared, and a kind that never leaves would look like one that was not fetched.
 fn check_models(profile: &Profile, report: &mut Report) {
     let Some(mac) = Mac::new([0x02, 0, 0, 0, 0, 1]) else { return };
@@ -169,7 +169,8 @@ fn check_models(profile: &Profile, report: &mut Report) {
             let wrong: Vec<String> = match profile.render(id, &subject) {
                 Ok(rendered) => {
                     asked.entry(id).or_default().extend(rendered.slots().map(|slot| slot.kind));
-                    proof::lacks(file, &rendered.plain()).collect()
+                    let lacks = proof::lacks(file, &rendered.plain()).collect();
+                    [lacks, proof::of_plain(&rendered)].concat()
                 }
                 Err(error) => {
                     asked.entry(id).or_default().extend(profile.secret_kinds(id));

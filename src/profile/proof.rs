@@ -29,6 +29,18 @@ pub(super) fn of_rendered(rendered: &Rendered) -> Vec<String> {
     wrong
 }
 
+/// What is wrong with a rendered file without secrets, and with how its slots stand: little enough to look at the files
+/// of every model.
+pub(super) fn of_plain(rendered: &Rendered) -> Vec<String> {
+    let (format, plain) = (rendered.format(), rendered.plain());
+    let mut wrong: Vec<String> =
+        rendered.slot_pieces().filter_map(|piece| part_of_something(rendered, piece)).collect();
+    wrong.extend(malformed(format, &plain).map(|why| format!("without secrets it is malformed: {why}")));
+    let empty = empty_password(format, &plain, &parameters(rendered));
+    wrong.extend(empty.map(|name| format!("without secrets {name} is empty")));
+    wrong
+}
+
 /// What is wrong with a file of a case: what only its phone and its profile can tell.
 pub(super) fn of_case(rendered: &Rendered, case: &Case, file: &ProfileFile) -> Vec<String> {
     let plain = rendered.plain();
@@ -72,8 +84,7 @@ fn choices(slots: &BTreeSet<Slot>) -> BTreeSet<BTreeSet<Slot>> {
 /// Tries every combination; `fill` makes the file of one, so that a test can show that a wrong one is found.
 fn of_choices(rendered: &Rendered, fill: impl Fn(&BTreeSet<Slot>) -> String) -> Vec<String> {
     let slots = rendered.slot_set();
-    let names: BTreeSet<&str> =
-        rendered.slot_pieces().map(|piece| parameter(rendered.format(), &piece.name)).collect();
+    let names = parameters(rendered);
     let mut wrong = Vec::new();
     for choice in choices(&slots) {
         let text = fill(&choice);
@@ -254,6 +265,11 @@ fn malformed(format: Format, text: &str) -> Option<String> {
         Format::Json => serde_json::from_str::<serde_json::Value>(text).err().map(|error| error.to_string()),
         Format::Line | Format::Plain => None,
     }
+}
+
+/// The names of the parameters that hold the file's secrets.
+fn parameters(rendered: &Rendered) -> BTreeSet<&str> {
+    rendered.slot_pieces().map(|piece| parameter(rendered.format(), &piece.name)).collect()
 }
 
 /// The parameter's name in a slot's name, which may carry the form of its line (`account.1.password = `).

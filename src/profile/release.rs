@@ -159,8 +159,8 @@ mod tests {
     fn a_window_is_a_minute_to_a_day() {
         let at = "acme/profile.toml:4: release.sip.window: ";
         for (window, message) in [
-            ("59s", "is not within 1m to 24h"),
-            ("25h", "is not within 1m to 24h"),
+            ("59s", "'59s' is no window; write 1m to 24h"),
+            ("25h", "'25h' is no window; write 1m to 24h"),
             ("ten", "'ten' is not a length of time"),
             ("none", "is none, but a sip password leaves only within a window"),
         ] {

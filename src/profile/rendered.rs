@@ -73,7 +73,7 @@ pub enum RenderError {
     },
     /// A slot whose line or element is one that the profile rejects.
     #[error(
-        "{file}: the secret stands as `{shown}`, which release.rejects in profile.toml forbids ({pattern}); correct the template"
+        "{file}: the secret stands as `{shown}`, which release.rejects in profile.toml forbids ({pattern})"
     )]
     Rejected {
         /// The file's path pattern.

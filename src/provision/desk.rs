@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::cache::{Cache, Kept, Key};
-use super::handout::{Deed, Step};
+use super::evidence::Deed;
+use super::handout::Step;
 use super::notice::Watched;
 use super::running::Running;
 use super::suspects::{Suspects, Treatment};
@@ -153,7 +154,6 @@ impl Desk {
         let Receipt { identity, name, .. } = receipt;
         let outcome = match handed {
             Handed::Sent => format!("served {name}"),
-            Handed::Known => format!("asked for {name}, has it already"),
             Handed::Head => format!("asked only about {name}"),
             Handed::Part => format!("asked for {name}, did not take all of it"),
         };
@@ -187,13 +187,8 @@ impl Inner {
             self.unknown_name(request, token, name).await;
             return Step::Now(Answer::NotFound);
         }
-        let by_token = match token {
-            None => None,
-            Some(token) => match self.parts.store.inventory().by_token(token) {
-                Some(found) => Some(found),
-                None => return Step::Now(Answer::NotFound),
-            },
-        };
+        // A token that is none any more (it was renewed) proves nothing, and disproves nothing either.
+        let by_token = token.and_then(|token| self.parts.store.inventory().by_token(token));
         let (proof, interface) = self.proof(request).await;
         let named = fitting.iter().find_map(|requested| requested.mac);
         let mac = match (&by_token, named, proof) {
@@ -418,3 +413,6 @@ impl Inner {
         news.allows((peer, mac), self.parts.clock.instant())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::cache::Kept;
 use super::desk::{Case, Inner};
+use super::notice::clone_alarm;
 use super::running::Underway;
 use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
@@ -24,7 +25,7 @@ use crate::release::{
     Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
 };
 use crate::secret::{Secret, SecretKind};
-use crate::store::{Decided, Delivery, Refused, ReleaseRequest, wanted_by};
+use crate::store::{Decided, ReleaseRequest, wanted_by};
 
 /// A file whose passwords are due.
 #[derive(Debug)]
@@ -46,16 +47,20 @@ pub(crate) struct Due {
 /// What was released with a file, for as long as it is on its way.
 #[derive(Debug)]
 pub(crate) struct HandedOut {
-    release_id: String,
-    released: Vec<Released>,
-    policies: Policies,
-    device: Arc<Device>,
+    pub(super) release_id: String,
+    pub(super) released: Vec<Released>,
+    pub(super) policies: Policies,
+    pub(super) device: Arc<Device>,
     _underway: Underway,
     /// The phone's neighbour entry stays as it is while this lives.
-    _held: Option<Held>,
+    _held: Option<DropGuard>,
 }
 
 /// The first step: an answer that releases nothing, or a file that is due.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an answer is moved once; a box would cost every request an allocation"
+)]
 pub(super) enum Step {
     Now(Answer),
     Due(Box<Due>),
@@ -81,14 +86,12 @@ impl Inner {
         asker: Asker,
     ) -> Step {
         let replaces = requested.profile.retention() == Retention::Replace;
-        let mut wanted: Vec<GrantId> =
-            kept.rendered.slots().filter_map(|slot| wanted_by(device, slot.kind, slot.line)).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let wanted = wanted(kept, device);
         let policies =
             terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);
         let grants = self.parts.store.inventory().grants(device.mac).unwrap_or_default();
         self.notice_use(case, device, &grants, &policies);
+        let asker = same_phone(asker, case, &grants);
         let ask =
             Ask { wanted: &wanted, asker: &asker, replaces, policies: &policies, agent: &self.parts.agent };
         let (verdict, _) = Grants::clone(&grants).authorise(&ask, &self.parts.store.release_now());
@@ -98,10 +101,11 @@ impl Inner {
                 Step::Now(self.plain(case, kept))
             }
             Verdict::Refuse(refusal) => Step::Now(self.refuse(case, device, refusal)),
-            Verdict::Secret(_) if case.request.want == Want::Head => Step::Now(Answer::Head(FileHead {
-                content_type: kept.rendered.content_type.clone(),
-                etag: None,
-            })),
+            Verdict::Secret(_) if case.request.want == Want::Head => {
+                self.heard(case, &format!("asked only about {}", case.name), false);
+                let content_type = kept.rendered.content_type.clone();
+                Step::Now(Answer::Head(FileHead { content_type, etag: None }))
+            }
             Verdict::Secret(preview) => {
                 let due = Due {
                     requested: requested.clone(),
@@ -122,13 +126,18 @@ impl Inner {
     }
 
     /// A phone that has this very body already is told so, and nothing is released. Its tag names the epoch: after an
-    /// arming the same password is a new body.
+    /// arming the same password is a new body. That it knows the tag proves that the body has arrived.
     fn known(&self, request: &FileRequest, due: &Due) -> Option<Answer> {
         let tags = request.known.as_deref()?;
         let (_, etag) = self.fill(request, due, &due.kept, &due.device, &due.preview).ok()?;
         let head =
             FileHead { content_type: due.kept.rendered.content_type.clone(), etag: Some(etag.clone()) };
-        knows(tags, &etag).then_some(Answer::Known(head))
+        if !knows(tags, &etag) {
+            return None;
+        }
+        self.has_it(due.device.mac, &due.preview, due.policies);
+        self.heard_of(request, &due.identity, &format!("asked for {}, has it already", due.name));
+        Some(Answer::Known(head))
     }
 
     /// The file without its passwords: the phone has them.
@@ -136,6 +145,7 @@ impl Inner {
         let (bytes, etag) = kept.plain(self.parts.store.keys());
         let content_type = kept.rendered.content_type.clone();
         if case.request.known.as_deref().is_some_and(|tags| knows(tags, &etag)) {
+            self.heard(case, &format!("asked for {}, has it already", case.name), false);
             return Answer::Known(FileHead { content_type, etag: Some(etag) });
         }
         let receipt = Receipt {
@@ -218,6 +228,17 @@ impl Inner {
     /// The body that was decided about.
     fn send(&self, request: &FileRequest, due: &Due, decided: Decided, held: Option<Held>) -> Answer {
         let case = due.case(request);
+        let now = decided.device.as_ref().unwrap_or(&due.device);
+        if self.render(&case, now, &due.requested).is_ok_and(|kept| wanted(&kept, now) != due.wanted) {
+            // It was decided about other passwords than its file has places for by now: a file without the new ones is
+            // not what this phone is to get.
+            self.heard_of(
+                request,
+                &due.identity,
+                &format!("{} has to wait: its lines have changed", due.name),
+            );
+            return Answer::Unavailable;
+        }
         let released = match decided.verdict {
             Verdict::Secret(released) => released,
             Verdict::Plain => return self.plain(&case, &due.kept),
@@ -240,9 +261,9 @@ impl Inner {
             debug!(device.mac = %mac, "Released the passwords of {mac} again in {}", due.name);
         }
         let (underway, revoked) = self.running.leaves(mac, released.clone());
-        // An operator may have locked it after the commit and before it was on this list.
+        // A lock that came between the commit and this line has looked for this file in vain.
         if self.is_revoked(mac, &released) {
-            revoked.cancel();
+            return self.refuse(&case, &device, Refusal::Locked);
         }
         let handed_out = HandedOut {
             release_id: decided.release_id,
@@ -250,7 +271,7 @@ impl Inner {
             policies: due.policies,
             device,
             _underway: underway,
-            _held: held,
+            _held: held.map(|held| self.guard(held, mac, request.peer, revoked.clone())),
         };
         let receipt = Receipt {
             identity: due.identity.clone(),
@@ -260,6 +281,27 @@ impl Inner {
             handed_out: Some(Box::new(handed_out)),
         };
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
+    }
+
+    /// Keeps the neighbour entry pinned until the guard is dropped; somebody who claims the address meanwhile ends the
+    /// transfer.
+    fn guard(&self, held: Held, mac: Mac, peer: IpAddr, revoked: CancellationToken) -> DropGuard {
+        let done = CancellationToken::new();
+        let (over, alarms) = (done.clone(), self.parts.alarms.clone());
+        tokio::spawn(async move {
+            let contest = async {
+                match &held.pin {
+                    Some(pin) => pin.contest().await,
+                    None => std::future::pending().await,
+                }
+            };
+            if let Some(sign) = over.run_until_cancelled(contest).await {
+                revoked.cancel();
+                alarms.raise(clone_alarm(mac, peer, &sign));
+                over.cancelled().await;
+            }
+        });
+        done.drop_guard()
     }
 
     /// Puts what was released into its slots; the others are gone. The tag covers the epochs.
@@ -340,7 +382,7 @@ impl Inner {
             }
             Proved::Indistinct => Err(self.withhold(&case, "every neighbour looks alike there")),
             Proved::Clone(sign) => {
-                self.alarm_clone(&due.device, peer, &sign);
+                self.parts.alarms.raise(clone_alarm(mac, peer, &sign));
                 Err(self.withhold(&case, &format!("its MAC is there twice: {sign}")))
             }
         }
@@ -361,69 +403,34 @@ impl Inner {
         self.heard(case, &format!("{} withheld: {why}", case.name), false);
         Answer::Forbidden
     }
+}
 
-    /// The phone uses what only a delivered file contained: the steady token of its URL. That proves the first file that
-    /// held it; a later arming hands out the same token, and its use proves nothing about that one.
-    fn notice_use(&self, case: &Case<'_>, device: &Arc<Device>, grants: &Grants, policies: &Policies) {
-        if !case.steady {
-            return;
-        }
-        let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return };
-        let news =
-            token.applied.is_none() && token.evidence > Evidence::None && token.evidence < Evidence::Applied;
-        if !news {
-            return;
-        }
-        let with_it = grants.grants.iter().filter(|grant| grant.epoch == token.epoch);
-        let released = with_it
-            .filter(|grant| grant.evidence > Evidence::None && grant.evidence < Evidence::Applied)
-            .map(|grant| Released { id: grant.id, epoch: grant.epoch, version: grant.version, again: true })
-            .collect();
-        self.deed(Deed::Delivery(Delivery {
-            mac: device.mac,
-            release_id: String::new(),
-            released,
-            evidence: Evidence::Applied,
-            policies: *policies,
-        }));
-    }
+/// The passwords that a file has places for.
+fn wanted(kept: &Kept, device: &Device) -> Vec<GrantId> {
+    let slots = kept.rendered.slots();
+    let mut wanted: Vec<GrantId> = slots.filter_map(|slot| wanted_by(device, slot.kind, slot.line)).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
 
-    /// The phone has acknowledged the last byte.
-    pub(super) fn arrived(&self, request: &FileRequest, receipt: &Receipt) {
-        let Some(handed_out) = &receipt.handed_out else { return };
-        debug!(device.mac = %handed_out.device.mac, "{} has all of {}", request.peer, receipt.name);
-        self.deed(Deed::Delivery(Delivery {
-            mac: handed_out.device.mac,
-            release_id: handed_out.release_id.clone(),
-            released: handed_out.released.clone(),
-            evidence: Evidence::Acked,
-            policies: handed_out.policies,
-        }));
+/// A phone that was served on our link and now asks through a router, or the other way round, is still the same one where
+/// it holds what only that window handed out: it must not contend with itself.
+fn same_phone(asker: Asker, case: &Case<'_>, grants: &Grants) -> Asker {
+    let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return asker };
+    let Some(bound) = token.opening().and_then(|opening| opening.bound.as_ref()) else { return asker };
+    let handed_out_here = case.steady && token.evidence >= Evidence::Acked;
+    let came_by_token = case.has_token && bound.level == Level::I3;
+    if asker.level >= Level::I2 && (handed_out_here || came_by_token) {
+        return Asker { key: bound.key.clone(), ..asker };
     }
+    asker
 }
 
 fn preamble(kept: &Kept) -> Result<Arc<Kept>, String> {
     let rendered = kept.rendered.with_preamble(PREAMBLE_BYTES);
     let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
     Ok(Arc::new(Kept::new(kept.revision, rendered)))
-}
-
-/// What is to be written down behind a phone's back.
-#[derive(Debug, Clone)]
-pub enum Deed {
-    /// How far a release has come.
-    Delivery(Delivery),
-    /// Who was refused.
-    Refused(Refused),
-    /// A phone has another address than before.
-    Moved {
-        /// Which.
-        mac: Mac,
-        /// Where it was.
-        before: IpAddr,
-        /// Where it is.
-        now_at: IpAddr,
-    },
 }
 
 impl Due {

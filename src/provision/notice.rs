@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::desk::{Case, Inner};
-use super::handout::Deed;
+use super::evidence::Deed;
 use crate::alarm::{Alarm, AlarmKind};
 use crate::device::{Approval, Device, Mac};
 use crate::net::neighbours::CloneSign;
@@ -81,6 +81,12 @@ pub fn alarm_of(device: Option<&Device>, catalog: &Catalog, mac: Mac, change: &C
     Some(Alarm { kind, mac: Some(mac), peer: None, text: format!("{mac} {text}") })
 }
 
+/// Two hosts with one MAC, or two MACs at one address.
+pub(super) fn clone_alarm(mac: Mac, peer: IpAddr, sign: &CloneSign) -> Alarm {
+    let text = format!("{mac} at {peer} is not alone: {sign}");
+    Alarm { kind: AlarmKind::Clone, mac: Some(mac), peer: Some(peer), text }
+}
+
 impl Inner {
     /// Puts something into the queue of what is written down.
     pub(super) fn deed(&self, deed: Deed) {
@@ -103,11 +109,6 @@ impl Inner {
     pub(super) fn note_move(&self, device: &Device, before: IpAddr, now_at: IpAddr) {
         info!(device.mac = %device.mac, "{} has moved from {before} to {now_at}", device.mac);
         self.deed(Deed::Moved { mac: device.mac, before, now_at });
-    }
-
-    pub(super) fn alarm_clone(&self, device: &Device, peer: IpAddr, sign: &CloneSign) {
-        let text = format!("{} at {peer} is not alone: {sign}", device.mac);
-        self.alarm(AlarmKind::Clone, Some(device.mac), peer, text);
     }
 
     pub(super) fn alarm_enumeration(&self, peer: IpAddr) {
@@ -169,7 +170,8 @@ impl Inner {
         }
     }
 
-    /// Stops the files on their way to a device that was locked, blocked or removed since.
+    /// Stops the files on their way to a device that was locked, blocked or removed since, or has one of their passwords
+    /// no more.
     pub(super) fn stop_revoked(&self) {
         let stopped = self.running.stop_where(|mac, released| self.is_revoked(mac, released));
         if stopped > 0 {
@@ -177,15 +179,15 @@ impl Inner {
         }
     }
 
-    /// Whether what was released may not leave any more.
+    /// Whether a file with these passwords must not go on.
     pub(super) fn is_revoked(&self, mac: Mac, released: &[Released]) -> bool {
         let inventory = self.parts.store.inventory();
         let served = inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
         let grants = inventory.grants(mac).unwrap_or_default();
         let locked = released.iter().any(|one| {
-            grants.get(one.id).is_some_and(|grant| {
-                grant.epoch >= one.epoch && grant.state == State::Locked(Reason::Revoked)
-            })
+            grants
+                .get(one.id)
+                .is_none_or(|grant| grant.epoch >= one.epoch && grant.state == State::Locked(Reason::Revoked))
         });
         !served || locked
     }

@@ -33,6 +33,7 @@ pub fn policies(
     settings: &BTreeMap<String, String>,
 ) -> Policies {
     let mut policies = Policies::all(config.window, config.close_on, config.max_releases);
+    policies.on_contact = config.staged_ttl.0;
     let configured = [
         (SecretKind::Sip, config.sip_window),
         (SecretKind::Menu, config.menu_window),
@@ -52,7 +53,9 @@ pub fn policies(
     for (name, kinds) in DEVICE_SETTINGS {
         // A value that cannot be read was refused when it was set; one that was written past that changes nothing.
         let window = settings.get(name).and_then(|value| device_window(name, value).ok());
-        kinds.iter().for_each(|kind| set(&mut policies, *kind, window));
+        for kind in kinds {
+            set(&mut policies, *kind, window);
+        }
     }
     for (kind, of) in rules.iter().flat_map(|rules| &rules.aliases) {
         policies.alias(*kind, *of);

@@ -105,7 +105,7 @@ impl Grants {
         let epoch = self.epoch + 1;
         for grant in self.grants.iter_mut().filter(|grant| chosen(grant.id)) {
             let (state, window) = match mode {
-                Mode::OnContact => (State::Staged { until: now.wall.plus(super::STAGED_DISCOVERED) }, window),
+                Mode::OnContact => (State::Staged { until: now.wall.plus(policies.on_contact) }, window),
                 Mode::Now => {
                     let opening = Opening {
                         at: now.boot.clone(),
@@ -131,6 +131,15 @@ impl Grants {
         let left = [State::Locked(Reason::Never), State::Locked(Reason::Revoked)];
         let chosen = |grant: &Grant| chosen(grant.id) && !left.contains(&grant.state);
         self.lock_as(Reason::Revoked, What::Revoked, chosen, now)
+    }
+
+    /// A device that was blocked is to be served again: what was locked before it ever arrived is as new.
+    pub fn unblock(&mut self, now: &Now) {
+        for grant in &mut self.grants {
+            if grant.state == State::Locked(Reason::Revoked) && grant.delivered.is_none() {
+                grant.enter(State::Locked(Reason::Never), now);
+            }
+        }
     }
 
     /// The database was put back: nothing that it lets go counts any more.

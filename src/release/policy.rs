@@ -44,12 +44,14 @@ pub struct Policy {
 pub struct Policies {
     /// In the order of [`SecretKind::ALL`].
     kinds: [Policy; 4],
+    /// How long the arming of an operator waits for the phone.
+    pub on_contact: Duration,
 }
 
 impl Policies {
     /// The same rules for every kind.
     pub fn all(window: Window, close_on: CloseOn, releases_max: u32) -> Self {
-        Self { kinds: [Policy { window, close_on, releases_max }; 4] }
+        Self { kinds: [Policy { window, close_on, releases_max }; 4], on_contact: STAGED_DISCOVERED }
     }
 
     /// The same window for every kind, ended by nothing but time.

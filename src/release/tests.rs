@@ -2,6 +2,7 @@
 //! and no network, and the property test, in which a small world plays desk, store and hosts around it.
 
 mod cases;
+mod deeds;
 mod disk;
 mod model;
 mod property;

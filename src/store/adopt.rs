@@ -42,11 +42,12 @@ impl Store {
     }
 
     async fn serve_adoptions(self) {
+        let serving = self.inner.adoptions.serving();
         loop {
             let right = self.inner.writer.lock().await;
             let waiting = self.inner.adoptions.take(TOGETHER_MAX);
             if waiting.is_empty() {
-                return;
+                return serving.done();
             }
             match self.adopt_together(&waiting, right).await {
                 Ok(adopted) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::{StoreError, failed};
 use super::write::{Cell, Write, insert_rows};
 use super::{Store, load};
-use crate::alarm::{AlarmKind, Counted};
+use crate::alarm::{Alarm, AlarmKind, Counted};
 use crate::clock::Timestamp;
 use crate::device::Mac;
 
@@ -16,6 +16,8 @@ const REPEATED_WITHIN: Duration = Duration::from_hours(1);
 const KEPT: Duration = Duration::from_hours(400 * 24);
 /// Rows that are kept, done or not: an attacker on the LAN must not fill the disk.
 const ROWS_MAX: i64 = 50_000;
+/// New rows of one kind within an hour; further ones are counted in one row without a phone or peer.
+const OF_A_KIND_MAX: usize = 1_000;
 /// What every statement that writes does, for its error.
 const WRITE: &str = "write the alarms";
 
@@ -51,14 +53,24 @@ impl Store {
     /// again: those an administrator has to hear of.
     pub async fn record_alarms(&self, raised: &[Counted]) -> Result<Vec<AlarmRow>, StoreError> {
         let mut write = Write::begin(self).await?;
+        let told = Self::record_alarms_with(&mut write, raised).await?;
+        write.commit().await?;
+        Ok(told)
+    }
+
+    /// The same within a write that does more.
+    pub(super) async fn record_alarms_with(
+        write: &mut Write<'_>,
+        raised: &[Counted],
+    ) -> Result<Vec<AlarmRow>, StoreError> {
         let now = write.now;
-        let recent = recent(&mut write, now).await?;
+        let recent = recent(write, now).await?;
         let (next,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(id), 0) + 1 FROM alarm")
             .fetch_one(write.connection())
             .await
             .map_err(failed(WRITE))?;
         let (mut told, mut new) = (Vec::new(), Vec::new());
-        for (Counted { alarm, seen }, free) in raised.iter().zip(next..) {
+        for (Counted { alarm, seen }, free) in gathered(raised, &recent).iter().zip(next..) {
             let known = recent.get(&key(alarm.kind, alarm.mac, alarm.peer));
             let row = AlarmRow {
                 id: known.map_or(free, |known| known.id),
@@ -73,7 +85,7 @@ impl Store {
                 remedy: alarm.kind.remedy(),
             };
             if known.is_some() {
-                count_up(&mut write, &row).await?;
+                count_up(write, &row).await?;
             } else {
                 new.push(cells(&row));
             }
@@ -83,7 +95,6 @@ impl Store {
         }
         let columns = "alarm (id, kind, mac, peer, text, first_ms, last_ms, seen)";
         insert_rows(write.connection(), WRITE, columns, new, "").await?;
-        write.commit().await?;
         Ok(told)
     }
 
@@ -174,6 +185,32 @@ async fn recent(write: &mut Write<'_>, now: Timestamp) -> Result<HashMap<Key, Kn
     Ok(rows.into_iter().map(known).collect())
 }
 
+/// What was raised, with the new ones of a kind that has too many as one.
+fn gathered(raised: &[Counted], recent: &HashMap<Key, Known>) -> Vec<Counted> {
+    let mut gathered: Vec<Counted> = Vec::with_capacity(raised.len());
+    for kind in AlarmKind::ALL {
+        let mut rows = recent.keys().filter(|(known, ..)| known == kind.as_str()).count();
+        let mut others = 0;
+        for counted in raised.iter().filter(|counted| counted.alarm.kind == kind) {
+            let Alarm { mac, peer, .. } = counted.alarm;
+            let known = recent.contains_key(&key(kind, mac, peer));
+            if known || rows < OF_A_KIND_MAX {
+                rows += usize::from(!known);
+                gathered.push(counted.clone());
+            } else {
+                others += counted.seen;
+            }
+        }
+        if others > 0 {
+            let text = format!(
+                "this happened to more than {OF_A_KIND_MAX} phones or from as many addresses in an hour"
+            );
+            gathered.push(Counted { alarm: Alarm { kind, mac: None, peer: None, text }, seen: others });
+        }
+    }
+    gathered
+}
+
 fn key(kind: AlarmKind, mac: Option<Mac>, peer: Option<std::net::IpAddr>) -> Key {
     (kind.as_str().to_owned(), mac.map(load::key), peer.map(|peer| peer.to_string()))
 }
@@ -220,7 +257,6 @@ async fn one_done(write: &mut Write<'_>, id: i64, now: i64) -> Result<u64, Store
 mod tests {
     use super::super::testing::{Bench, mac, on_both};
     use super::*;
-    use crate::alarm::Alarm;
 
     fn counted(kind: AlarmKind, last: u32, seen: i64) -> Counted {
         let peer = Some([192, 0, 2, 7].into());
@@ -261,6 +297,22 @@ mod tests {
             let error = store.alarms_done(Some(&[1, 99])).await.unwrap_err();
             assert_eq!(error.to_string(), "there is no alarm 99");
             assert_eq!(store.audit(None, 9).await.unwrap().len(), 2, "who said so is written down");
+        }
+
+        async fn a_flood_of_one_kind_is_one_row_more(bench) {
+            let store = bench.store().await;
+            let many = |from: u32, count: u32| -> Vec<Counted> {
+                (from..from + count).map(|n| counted(AlarmKind::Enumeration, n, 1)).collect()
+            };
+            assert_eq!(store.record_alarms(&many(0, 990)).await.unwrap().len(), 990);
+            let told = store.record_alarms(&many(900, 300)).await.unwrap();
+            assert_eq!(told.len(), 11, "ten more, and one for the rest");
+            let last = told.last().unwrap();
+            assert_eq!((last.mac, last.seen), (None, 200));
+            assert!(store.record_alarms(&many(5_000, 7)).await.unwrap().is_empty());
+            assert_eq!(store.record_alarms(&[counted(AlarmKind::Rival, 1, 1)]).await.unwrap().len(), 1);
+            let rows = store.alarms(false).await.unwrap();
+            assert_eq!((rows.len(), rows.iter().find(|row| row.mac.is_none()).unwrap().seen), (1_002, 207));
         }
 
         async fn old_alarms_go(bench) {

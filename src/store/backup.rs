@@ -238,14 +238,14 @@ struct Lines {
     out: BufWriter<File>,
     file: PathBuf,
     digest: Sha256,
-    lines: u64,
+    count: u64,
     bytes: u64,
 }
 
 impl Lines {
     fn new(out: File, file: &Path) -> Self {
         let out = BufWriter::with_capacity(1 << 20, out);
-        Self { out, file: file.to_owned(), digest: Sha256::new(), lines: 0, bytes: 0 }
+        Self { out, file: file.to_owned(), digest: Sha256::new(), count: 0, bytes: 0 }
     }
 
     fn write(&mut self, value: &impl Serialize) -> Result<(), StoreError> {
@@ -257,7 +257,7 @@ impl Lines {
 
     fn write_text(&mut self, text: &str) -> Result<(), StoreError> {
         self.digest.update(text.as_bytes());
-        self.lines += 1;
+        self.count += 1;
         self.bytes += text.len() as u64;
         let written = self.out.write_all(text.as_bytes());
         written.map_err(|error| StoreError::file("write the backup", &self.file, error))
@@ -266,7 +266,7 @@ impl Lines {
     /// Writes the last line, and lets nothing of the file be lost any more. Gives back its size.
     fn finish(mut self) -> io::Result<u64> {
         let digest = hex(&self.digest.finalize());
-        let last = format!("{}\n", json!({ "end": self.lines, "sha256": digest }));
+        let last = format!("{}\n", json!({ "end": self.count, "sha256": digest }));
         self.out.write_all(last.as_bytes())?;
         self.out.into_inner()?.sync_all()?;
         Ok(self.bytes + last.len() as u64)

@@ -275,7 +275,11 @@ fn pool(connections: u32, postgres: bool) -> AnyPoolOptions {
     options.after_connect(move |connection, _| {
         Box::pin(async move {
             let settings = if postgres {
-                format!("SET lock_timeout = {BUSY_MS_MAX}")
+                // A server that is told to lose its last commits when it crashes is told otherwise here.
+                format!(
+                    "SET lock_timeout = {BUSY_MS_MAX}; SELECT set_config('synchronous_commit', 'on', false) \
+                     WHERE current_setting('synchronous_commit') = 'off'"
+                )
             } else {
                 let synchronous = if holds(Rule::Synchronous) { "FULL" } else { "OFF" };
                 format!(
@@ -384,7 +388,7 @@ async fn begin_with(pool: &AnyPool, begin: &'static str) -> Result<Transaction<'
             }
             pool.begin_with(begin).await
         }
-        begun => begun,
+        answer => answer,
     }
 }
 

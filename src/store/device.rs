@@ -10,6 +10,7 @@ use super::inventory::{Holding, State};
 use super::load;
 use super::write::{Cell, Write, line_row};
 use crate::device::{Approval, Device, Identity, Mac, Way};
+use crate::release::Grants;
 
 /// Which account a device gets when it is approved without having one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,12 @@ impl Store {
         if known.as_ref().is_some_and(|device| device.approval == Approval::Approved) && account.is_none() {
             let device = known.ok_or(StoreError::NoDevice(mac))?;
             return Ok(Approved { device, given: None });
+        }
+        if known.as_ref().is_some_and(|device| device.approval == Approval::Blocked) {
+            let before = write.grants_of(mac);
+            let mut after = Grants::clone(&before);
+            after.unblock(&write.release_now());
+            write.set_grants(mac, &before, after).await?;
         }
         self.set_approval(&mut write, mac, Approval::Approved).await?;
         if let Some(account) = &account {

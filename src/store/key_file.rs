@@ -188,7 +188,7 @@ mod tests {
         let path = folder.path().join("etc/offhook.key");
         assert!(read(&path).unwrap().is_empty());
         let made = create(&path, Some(folder.path()), &Entropy::System).unwrap();
-        assert_eq!(read(&path).unwrap(), [made.clone()]);
+        assert_eq!(read(&path).unwrap(), std::slice::from_ref(&made));
         assert_eq!(create(&path, None, &Entropy::System).unwrap(), made, "the first key stays");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o400);
         assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);

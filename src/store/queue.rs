@@ -54,6 +54,32 @@ impl<Q, A> Queue<Q, A> {
     }
 }
 
+/// Held by whoever serves the line. Should its task end before the line is empty, in a panic, the next who comes is
+/// told that nobody serves it.
+pub(super) struct Serving<'q, Q, A>(&'q Queue<Q, A>, bool);
+
+impl<Q, A> Queue<Q, A> {
+    /// Begins to serve the line.
+    pub(super) fn serving(&self) -> Serving<'_, Q, A> {
+        Serving(self, false)
+    }
+}
+
+impl<Q, A> Serving<'_, Q, A> {
+    /// Nobody is left, as [`Queue::take`] has found.
+    pub(super) fn done(mut self) {
+        self.1 = true;
+    }
+}
+
+impl<Q, A> Drop for Serving<'_, Q, A> {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.0.lock().unwrap_or_else(PoisonError::into_inner).served = false;
+        }
+    }
+}
+
 impl<Q, A> Waiting<Q, A> {
     /// Whether somebody still wants the answer.
     pub(super) fn is_wanted(&self) -> bool {
@@ -71,5 +97,26 @@ pub(super) fn fail<Q, A>(waiting: Vec<Waiting<Q, A>>, error: StoreError) {
     let error = Arc::new(error);
     for one in waiting {
         one.answer(Err(StoreError::Shared(Arc::clone(&error))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_whose_server_died_is_served_by_the_next_who_comes() {
+        let queue = Queue::<u8, u8>::default();
+        let (_first, idle) = queue.push(1);
+        assert!(idle);
+        drop(queue.serving());
+        let (_second, idle) = queue.push(2);
+        assert!(idle, "nobody serves it any more");
+        let serving = queue.serving();
+        assert_eq!(queue.take(9).len(), 2);
+        assert!(!queue.push(3).1, "it is being served");
+        assert_eq!(queue.take(9).len(), 0, "who has gone is not in it");
+        serving.done();
+        assert!(queue.push(4).1);
     }
 }

@@ -120,12 +120,13 @@ impl Store {
     }
 
     async fn serve_releases(self) {
+        let serving = self.inner.releases.serving();
         loop {
             let unseen = (!holds(Rule::DecideInTransaction)).then(|| self.inventory().all_grants());
             let right = self.inner.writer.lock().await;
             let mut waiting = self.inner.releases.take(TOGETHER_MAX);
             if waiting.is_empty() {
-                return;
+                return serving.done();
             }
             let outcome = match Write::begin_with(&self, right).await {
                 Err(error) => Err(error),
@@ -233,8 +234,20 @@ impl Store {
         mac: Mac,
         changes: &[Change],
     ) -> Result<(), StoreError> {
+        let device = self.inventory().device(mac);
+        self.write_changes_of(write, mac, device.as_deref(), changes).await
+    }
+
+    /// The same for a device that memory does not hold as it is.
+    async fn write_changes_of(
+        &self,
+        write: &mut Write<'_>,
+        mac: Mac,
+        device: Option<&Device>,
+        changes: &[Change],
+    ) -> Result<(), StoreError> {
         for change in changes {
-            let names: Vec<String> = change.ids.iter().map(|id| self.name_of(mac, *id)).collect();
+            let names: Vec<String> = change.ids.iter().map(|id| name_in(device, *id)).collect();
             let detail = json!({ "passwords": names });
             write.audit_release(change.what.as_str(), mac, change.epoch, None, &detail).await?;
         }
@@ -250,15 +263,17 @@ impl Store {
 
     /// A password's name for people: `sip 1001`, `menu`.
     pub fn name_of(&self, mac: Mac, id: GrantId) -> String {
-        let Subject::Account(account) = id.subject else { return id.kind.to_string() };
-        let device = self.inventory().device(mac);
-        let line =
-            device.as_ref().and_then(|device| device.lines.iter().find(|line| line.account.id == account));
-        line.map_or_else(
-            || format!("{} account {account}", id.kind),
-            |line| format!("{} {}", id.kind, line.account.username),
-        )
+        name_in(self.inventory().device(mac).as_deref(), id)
     }
+}
+
+fn name_in(device: Option<&Device>, id: GrantId) -> String {
+    let Subject::Account(account) = id.subject else { return id.kind.to_string() };
+    let line = device.and_then(|device| device.lines.iter().find(|line| line.account.id == account));
+    line.map_or_else(
+        || format!("{} account {account}", id.kind),
+        |line| format!("{} {}", id.kind, line.account.username),
+    )
 }
 
 impl Write<'_> {
@@ -279,7 +294,7 @@ impl Write<'_> {
             let mut after = Grants::clone(&before);
             let standing = standing(device, &store.terms);
             let changes = after.reconcile(&held(device), standing, &now);
-            store.write_changes(self, device.mac, &changes).await?;
+            store.write_changes_of(self, device.mac, Some(device), &changes).await?;
             if changes.iter().any(|change| change.what == What::SecretChanged) {
                 renewed |= self.renew_bootstrap(&before, device.mac).await?;
             }
@@ -318,17 +333,19 @@ impl Write<'_> {
 impl Store {
     /// Gives grants to devices that have none: those of a database from before there were any.
     pub(super) async fn adopt_grants(&self) -> Result<(), StoreError> {
-        let without = || {
-            let devices = self.inventory().devices();
-            let grants = self.inventory().all_grants();
-            devices.into_iter().filter(move |device| !grants.contains_key(&device.mac)).collect::<Vec<_>>()
-        };
-        if without().is_empty() {
+        if self.without_grants().is_empty() {
             return Ok(());
         }
         let mut write = Write::begin(self).await?;
-        write.reconcile(&without()).await?;
+        write.reconcile(&self.without_grants()).await?;
         write.commit_with(super::inventory::Delta::default()).await
+    }
+
+    /// Devices that have no grants yet.
+    pub(super) fn without_grants(&self) -> Vec<Arc<Device>> {
+        let grants = self.inventory().all_grants();
+        let devices = self.inventory().devices().into_iter();
+        devices.filter(|device| !grants.contains_key(&device.mac)).collect()
     }
 }
 

@@ -10,10 +10,12 @@ use sqlx::AnyConnection;
 use super::backup::{self, Backup, BackupHead, Line, PROGRESS_ROWS, Reader};
 use super::db::{self, Db, Table};
 use super::error::{StoreError, failed};
-use super::vault::{Found, Key, KeyOrigin, Keys, Sealer, Vault};
+use super::vault::{Found, Key, KeyOrigin, Keys, Sealer, Vault, hex};
 use super::write::{Cell, Write, insert_rows};
 use super::{Store, key_file, swap};
+use crate::alarm::{Alarm, AlarmKind, Counted};
 use crate::clock::{Clock, Entropy, Timestamp};
+use crate::device::Mac;
 
 /// Rows that are read before they are written together.
 const ROWS_AT_ONCE: usize = 512;
@@ -72,7 +74,7 @@ pub async fn restore(
     db.close().await;
     let exchanged = match filled {
         Ok(locked) => {
-            let replaced = swap::exchange(&file, &draft, &aside(&file, "replaced", now)).await;
+            let replaced = swap::exchange(&file, &draft, &aside(&file, now)).await;
             replaced.map(|replaced| (locked, replaced))
         }
         Err(error) => Err(error),
@@ -106,12 +108,17 @@ fn unlock(options: &Restore, backup: &Backup) -> Result<Keys, StoreError> {
     Ok(Keys::new(vault, sealer))
 }
 
-/// `offhook.db.replaced-20261123T014300.000Z`
-fn aside(file: &Path, what: &str, now: Timestamp) -> PathBuf {
+/// `offhook.db.replaced-20261123T014300.000Z`, a name that nothing has.
+fn aside(file: &Path, now: Timestamp) -> PathBuf {
     let stamp: String = now.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{what}-{stamp}"));
-    PathBuf::from(name)
+    let named = |suffix: String| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".replaced-{stamp}{suffix}"));
+        PathBuf::from(name)
+    };
+    let first = std::iter::once(named(String::new()));
+    let mut free = first.chain((2_u32..).map(|number| named(format!("-{number}"))));
+    free.find(|name| !name.exists()).unwrap_or_default()
 }
 
 /// What a PostgreSQL holds now, as a backup of its own.
@@ -119,7 +126,7 @@ async fn save_aside(db: &Db, options: &Restore, now: Timestamp) -> Result<Option
     if super::load::head(db.reader()).await?.check.is_none() {
         return Ok(None);
     }
-    let file = aside(&options.aside.join("offhook.backup"), "replaced", now);
+    let file = aside(&options.aside.join("offhook.backup"), now);
     key_file::create_folder(&options.aside)
         .map_err(|error| StoreError::file("keep the replaced database in", &options.aside, error))?;
     backup::save(db, &file, None, now, &options.entropy, &mut |_, _| {}).await?;
@@ -142,15 +149,19 @@ async fn fill(
     db::make_anew(&mut transaction, db.is_postgres(), backup.head.schema).await?;
     insert(&mut transaction, db.is_postgres(), backup, progress).await?;
     db::migrate_within(&mut transaction, None).await?;
-    let locked = lock_everything(&mut transaction, options.clock.now(), before).await?;
+    be_another(&mut transaction, before, &options.entropy).await?;
     let mut write = Write::over(&store, right, transaction).await?;
-    let detail = json!({
-        "made": backup.head.at, "key": backup.head.key, "rows": backup.rows, "locked": locked,
-    });
-    // An alarm of the restore is one more row, here: in the transaction of the audit.
+    // A backup from before there were grants gets them here, so that they are locked too.
+    let without = store.without_grants();
+    write.reconcile(&without).await?;
+    let detail = json!({ "made": backup.head.at, "key": backup.head.key, "rows": backup.rows });
     write.audit("restored", None, &detail).await?;
-    write.commit().await?;
-    Ok(locked)
+    let text = format!("the backup of {} was restored, and every password was locked", backup.head.at);
+    let alarm = Alarm { kind: AlarmKind::Rollback, mac: None, peer: None, text };
+    Store::record_alarms_with(&mut write, &[Counted { alarm, seen: 1 }]).await?;
+    let macs: Vec<Mac> = without.iter().map(|device| device.mac).collect();
+    let locked = store.lock_restored_with(write, &macs).await?;
+    Ok(locked.iter().flat_map(|(_, changes)| changes).map(|change| change.ids.len() as u64).sum())
 }
 
 async fn insert(
@@ -215,32 +226,22 @@ fn cells(values: Vec<Value>, columns: &[bool]) -> Option<Vec<Cell>> {
     values.into_iter().zip(columns).map(cell).collect()
 }
 
-/// Locks every password that could leave when the backup was made, and makes a generation that nobody has seen, before
-/// which things were removed: whoever follows this database reads everything anew.
-async fn lock_everything(
+/// Makes a generation that nobody has seen, before which things were removed: whoever follows this database reads
+/// everything anew. And a name that no agent has a mark of: that rows of the audit are gone is known, and written down.
+async fn be_another(
     connection: &mut AnyConnection,
-    now: Timestamp,
     before: i64,
-) -> Result<u64, StoreError> {
-    let generation: (i64,) = sqlx::query_as("SELECT generation FROM head WHERE id = 1")
+    entropy: &Entropy,
+) -> Result<(), StoreError> {
+    let (restored,): (i64,) = sqlx::query_as("SELECT generation FROM head WHERE id = 1")
         .fetch_one(&mut *connection)
         .await
         .map_err(failed("read the generation"))?;
-    let generation = generation.0.max(before) + 1;
-    sqlx::query("UPDATE head SET generation = $1, removal = $1 WHERE id = 1")
-        .bind(generation)
-        .execute(&mut *connection)
+    sqlx::query("UPDATE head SET generation = $1, removal = $1, database_id = $2 WHERE id = 1")
+        .bind(restored.max(before) + 1)
+        .bind(hex(&entropy.bytes::<16>()?))
+        .execute(connection)
         .await
         .map_err(failed("write the generation"))?;
-    let locked = sqlx::query(
-        "UPDATE release_grant SET state = 'locked', reason = 'restored', staged_until_ms = NULL, \
-         opened_boot = NULL, opened_boot_ms = NULL, opened_wall_ms = NULL, opened_by = NULL, bound = NULL, \
-         bound_level = NULL, since_ms = $1, changed = $2 WHERE state <> 'locked'",
-    )
-    .bind(now.0)
-    .bind(generation)
-    .execute(connection)
-    .await
-    .map_err(failed("lock the passwords"))?;
-    Ok(locked.rows_affected())
+    Ok(())
 }

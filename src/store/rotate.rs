@@ -2,7 +2,9 @@
 //! with the new one; every value and the head's check change in one transaction; only then the old key is put aside.
 //! Whoever is killed on the way leaves files and rows that fit each other.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe};
@@ -13,6 +15,7 @@ use super::fresh::{BOOTSTRAP, account_place, device_place};
 use super::load;
 use super::vault::{Found, Keys, Place, Sealer, VaultError};
 use super::write::{Cell, Write, bind, placeholders};
+use crate::clock::Entropy;
 use crate::secret::{Sealed, SecretKind};
 
 /// Rows of one UPDATE, for the reason that an INSERT has sixteen: SQLite finds a parameter by going through all.
@@ -95,15 +98,34 @@ struct Value {
     sealed: Sealed,
 }
 
+/// What seals with the next key what the present ones open.
+struct Anew {
+    next: Arc<Sealer>,
+    keys: Keys,
+    entropy: Entropy,
+}
+
+impl Anew {
+    /// The same value and version with the next key; `None` where no key opens it.
+    fn seal(&self, value: &Value) -> Result<Option<Sealed>, StoreError> {
+        match self.keys.open(&value.place, None, &value.sealed) {
+            Ok(secret) => {
+                let version = Keys::version_of(&value.sealed);
+                Ok(Some(self.next.seal(&value.place, version, &secret, &self.entropy)?))
+            }
+            Err(VaultError::Broken(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 impl Store {
     /// Puts the next key beside the present one, without using it: for agents on other hosts, which need it first.
     /// Gives back its name.
     pub async fn prepare_key(&self) -> Result<String, StoreError> {
         let _alone = self.keys().vault().lock()?;
-        let write = Write::begin(self).await?;
-        let next = self.next_key()?;
-        drop(write);
-        Ok(next.key.id())
+        self.refresh().await?;
+        Ok(self.next_key()?.key.id())
     }
 
     /// Seals every value with a new key, and puts the old one aside, or forgets it. `progress` hears how many of how
@@ -126,12 +148,22 @@ impl Store {
         &self,
         progress: &mut (dyn FnMut(usize, usize) + Send),
     ) -> Result<Rotation, StoreError> {
-        let mut write = Write::begin(self).await?;
+        self.refresh().await?;
         let before = self.keys().sealer()?;
-        let next = std::sync::Arc::new(Sealer::new(&self.next_key()?));
-        let entropy = self.inner.mint.entropy.clone();
-        let check = next.check(&entropy)?;
+        let anew = Anew {
+            next: Arc::new(Sealer::new(&self.next_key()?)),
+            keys: self.keys().clone(),
+            entropy: self.inner.mint.entropy.clone(),
+        };
+        let Anew { next, entropy, .. } = &anew;
+        let check = next.check(entropy)?;
+        // While nobody waits: phones do as soon as the right to write is taken.
+        let mut ready = self.seal_ahead(&anew).await?;
 
+        let mut write = Write::begin(self).await?;
+        if self.keys().id().as_deref() != Some(before.id()) {
+            return Err(StoreError::Conflict("another process has just changed the key".to_owned()));
+        }
         let connection = write.connection();
         let tables =
             [(DEVICE_SECRET, device_values(connection).await?), (ACCOUNT, account_values(connection).await?)];
@@ -141,13 +173,13 @@ impl Store {
             for chunk in values.chunks(ROWS_MAX) {
                 let mut rows = Vec::new();
                 for value in chunk {
-                    let version = Keys::version_of(&value.sealed);
-                    match self.keys().open(&value.place, None, &value.sealed) {
-                        Ok(secret) => {
-                            rows.push((value, next.seal(&value.place, version, &secret, &entropy)?))
-                        }
-                        Err(VaultError::Broken(place)) => broken.push(place),
-                        Err(error) => return Err(error.into()),
+                    let sealed = match ready.remove(&value.sealed) {
+                        Some(sealed) => Some(sealed),
+                        None => anew.seal(value)?,
+                    };
+                    match sealed {
+                        Some(sealed) => rows.push((value, sealed)),
+                        None => broken.push(value.place.to_string()),
                     }
                 }
                 update(connection, &table, rows).await?;
@@ -174,11 +206,26 @@ impl Store {
             "origin": next.origin().as_str(),
         });
         write.audit("key_rotated", None, &detail).await?;
-        // Whoever reads memory right after the commit must be able to open what is there.
-        self.keys().learn(&next);
-        write.commit().await?;
+        // What the commit itself seals, and whoever reads memory right after it, has the new key; if it fails, the next
+        // write finds the old one in the head and follows it back.
+        self.keys().learn(next);
         self.keys().follow(&check)?;
+        write.commit().await?;
         Ok(rotation)
+    }
+
+    /// Every value as it is now, and the same sealed anew.
+    async fn seal_ahead(&self, anew: &Anew) -> Result<HashMap<Sealed, Sealed>, StoreError> {
+        let mut snapshot = self.inner.db.snapshot().await?;
+        let mut values = device_values(&mut snapshot).await?;
+        values.append(&mut account_values(&mut snapshot).await?);
+        let mut ready = HashMap::with_capacity(values.len());
+        for value in values {
+            if let Some(sealed) = anew.seal(&value)? {
+                ready.insert(value.sealed, sealed);
+            }
+        }
+        Ok(ready)
     }
 
     /// Every key that is given or named by a value, and what it is there for.

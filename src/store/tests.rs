@@ -4,6 +4,7 @@ mod backups;
 mod deeds;
 mod imports;
 mod keys;
+mod latency;
 mod mutants;
 mod phones;
 mod releases;

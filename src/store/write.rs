@@ -94,7 +94,9 @@ impl<'s> Write<'s> {
         let (generation, removal, wall_ms) = (number("generation")?, number("removal")?, number("wall_ms")?);
         let (next_id, audit_seq) = (number("next_id")?, number("audit_seq")?);
         let (check, audit_hash) = (text("key_check")?.map(Sealed), text("audit_hash")?.unwrap_or_default());
-        store.catch_up(&mut transaction, &load::Head { generation, removal, wall_ms, check }).await?;
+        let head = load::Head { generation, removal, wall_ms, check };
+        store.follow_key(&head)?;
+        store.catch_up(&mut transaction, &head).await?;
         let wall = store.inner.db.wall(&mut transaction, &store.inner.clock).await?;
         Ok(Self {
             transaction,
@@ -246,10 +248,12 @@ impl<'s> Write<'s> {
         insert_rows(&mut self.transaction, "write the audit", chain::COLUMNS, rows, "").await
     }
 
-    /// The grants of a device, as this write leaves them.
+    /// The grants of a device, as this write leaves them; none of one that it removes, also where another takes its place.
     pub(super) fn grants_of(&self, mac: Mac) -> Arc<Grants> {
         let pending = self.grants.get(&mac).cloned();
-        pending.or_else(|| self.store.inventory().grants(mac)).unwrap_or_default()
+        let stays = || !self.removed_devices.contains(&mac);
+        let before = || self.store.inventory().grants(mac).filter(|_| stays());
+        pending.or_else(before).unwrap_or_default()
     }
 
     /// What the grants of a device will be; their rows are the caller's.

@@ -136,6 +136,8 @@ impl TftpServer {
         let finish = async { while dispatcher.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
             warn!("Stopped TFTP in the middle of {} transfers", dispatcher.running.len());
+            // Until each is gone, and has let go of its neighbour's entry.
+            dispatcher.tasks.shutdown().await;
         }
     }
 }

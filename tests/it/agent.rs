@@ -1,7 +1,8 @@
 //! The built program on a host of the lab: configured, running, killed, started again, and its command line beside it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use offhook::agent::AgentOptions;
@@ -29,7 +30,7 @@ pub(crate) struct Agent<'a> {
     host: &'a Host,
     config: PathBuf,
     data: PathBuf,
-    process: Option<Process>,
+    process: Mutex<Option<Process>>,
 }
 
 /// An agent that runs in this process, on threads of its host; ends with its handle.
@@ -40,7 +41,9 @@ pub(crate) struct Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.agent.take().map(|agent| self.runtime.block_on(agent.stop()));
+        if let Some(agent) = self.agent.take() {
+            self.runtime.block_on(agent.stop());
+        }
     }
 }
 
@@ -48,7 +51,8 @@ impl<'a> Agent<'a> {
     /// Writes the configuration, imports the accounts, starts the agent and waits until its ports are bound.
     pub(crate) fn start(lab: &Lab, host: &'a Host, setup: &Setup) -> Self {
         let config = configure(lab, host, setup);
-        let mut agent = Self { host, config, data: lab.folder().join("data"), process: None };
+        let process = Mutex::default();
+        let mut agent = Self { host, config, data: lab.folder().join("data"), process };
         agent.begin(&[]);
         agent
     }
@@ -56,7 +60,7 @@ impl<'a> Agent<'a> {
     /// Starts the agent, as the child of a command if one is given, and waits until its ports are bound.
     pub(crate) fn begin(&mut self, around: &[&str]) {
         let command = [around, &self.command(&["run"])].concat();
-        self.process = Some(self.host.spawn(&command));
+        self.process = Mutex::new(Some(self.host.spawn(&command)));
         for port in [5060, 5065, 69] {
             self.host.await_udp(port);
         }
@@ -96,17 +100,17 @@ impl<'a> Agent<'a> {
 
     /// Asks the agent to stop, and waits until it has.
     pub(crate) fn end(&mut self) {
-        self.process = None;
+        self.process = Mutex::default();
     }
 
     /// Kills the agent: `kill -9`.
     pub(crate) fn kill(&mut self) {
-        self.process.take().expect("a running agent").kill();
+        self.process.get_mut().expect("no panic beside it").take().expect("a running agent").kill();
     }
 
     /// The agent's process.
     pub(crate) fn process(&mut self) -> &mut Process {
-        self.process.as_mut().expect("a running agent")
+        self.process.get_mut().expect("no panic beside it").as_mut().expect("a running agent")
     }
 
     /// Its host.
@@ -114,9 +118,20 @@ impl<'a> Agent<'a> {
         self.host
     }
 
+    /// Waits for a line of its log with this in it.
+    pub(crate) fn log(&self, part: &str) -> String {
+        self.process.lock().expect("no panic beside it").as_mut().expect("a running agent").line(part)
+    }
+
     /// Runs a command of the program to its successful end; gives what it printed.
     pub(crate) fn offhook(&self, arguments: &[&str]) -> String {
         self.host.run(&self.command(arguments))
+    }
+
+    /// Stops it; gives what it printed.
+    pub(crate) fn stop(self) -> String {
+        let process = self.process.into_inner().expect("no panic beside it").expect("a running agent");
+        process.output()
     }
 
     /// Runs a command of the program: whether it succeeded, and what it printed.

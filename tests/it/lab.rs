@@ -31,6 +31,7 @@ const INSIDE: &str = "OFFHOOK_LAB";
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
     lans: RefCell<BTreeSet<String>>,
+    hosts: RefCell<BTreeSet<String>>,
 }
 
 /// Runs `proof` in a network of its own. `name` is the test's full name, as libtest prints it (`tftp::large_file`).
@@ -122,7 +123,7 @@ impl Lab {
         tool(&["ip", "netns", "add", "sw"]);
         let folder =
             tempfile::Builder::new().prefix("offhook-lab-").tempdir_in("/run").expect("a fresh /run");
-        Self { folder, lans: RefCell::default() }
+        Self { folder, lans: RefCell::default(), hosts: RefCell::default() }
     }
 
     /// A folder that is gone with the lab.
@@ -173,6 +174,23 @@ impl Lab {
         host
     }
 
+    /// Waits until every cable carries frames. The kernel says so some time after plugging in, and loses what is sent
+    /// before; a phone repeats itself, a test that counts milliseconds does not.
+    pub(crate) fn await_cables(&self) {
+        let is_up = |host: &str| {
+            let links = tool(&["ip", "-n", host, "-o", "link", "show", "type", "veth"]);
+            links.lines().all(|link| link.contains("state UP"))
+        };
+        poll("every cable to carry", || {
+            let hosts = self.hosts.borrow();
+            (is_up("sw") && hosts.iter().all(|host| is_up(host))).then_some(())
+        });
+        poll("every port of the switches to forward", || {
+            let ports = tool(&["bridge", "-n", "sw", "link", "show"]);
+            ports.lines().all(|port| port.contains("state forwarding")).then_some(())
+        });
+    }
+
     /// A cable from the switch of `lan` to the interface `eth<number>` of `host`.
     fn plug(&self, host: &str, number: usize, lan: &str, mac: Option<&str>) {
         if self.lans.borrow_mut().insert(lan.to_owned()) {
@@ -192,6 +210,7 @@ impl Lab {
             ]);
             tool(&["ip", "-n", "sw", "link", "set", lan, "up"]);
         }
+        self.hosts.borrow_mut().insert(host.to_owned());
         let port = format!("{host}{number}");
         let interface = format!("eth{number}");
         let mut peer = vec!["peer", "name", &interface, "netns", host];

@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod arp;
 mod attack;
 mod attack_wire;
 mod canary;
@@ -17,10 +18,13 @@ mod crash;
 mod demo;
 mod files;
 mod http;
+mod keys;
 mod lab;
+mod neighbours;
 mod network;
 mod pbx;
 mod phone;
+mod rearm;
 mod release;
 mod release_lives;
 mod release_tftp;

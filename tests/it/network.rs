@@ -190,6 +190,47 @@ fn an_interface_that_comes_at_run_time_is_joined() {
     });
 }
 
+/// Whoever asks in the name of a phone hears nothing, whatever stands in the inventory; the phone itself is answered.
+#[test]
+fn an_impostor_gets_no_byte_and_the_phone_does() {
+    lab::run("network::an_impostor_gets_no_byte_and_the_phone_does", |lab| {
+        let server = lab.host("agent", "192.168.1.35/24");
+        let (known, mac) = ("00:15:65:00:00:01", "00:15:65:00:00:66");
+        let accounts = format!("{HEADER}{known},yealink,T46U,201,kKnown-201-secret\n");
+        let config = "[adopt]\npolicy = \"approve\"\n[sip]\nregistrar = \"pbx\"\n".to_owned();
+        let agent = Agent::start(lab, &server, &Setup { accounts, config });
+        let impostor = lab.phone("impostor", mac, "lan", "192.168.1.66/24");
+        let phone = Phone::plug(lab, "phone", Vendor::Yealink, known, "lan", "192.168.1.100/24");
+        let socket = impostor.udp("0.0.0.0:5060");
+        let heard = impostor.capture();
+        // In the name of a phone of the inventory, before and after that has been answered, and of a stranger.
+        let ask = |name: &str, call: u32| {
+            let mac = name.replace(':', "");
+            let text = format!(
+                "SUBSCRIBE sip:MAC%3a{mac}@224.0.1.75 SIP/2.0\r\nVia: SIP/2.0/UDP 192.168.1.66:5060;rport\r\n\
+                 From: <sip:MAC%3a{mac}@224.0.1.75>;tag=1\r\nTo: <sip:MAC%3a{mac}@224.0.1.75>\r\n\
+                 Call-ID: {call}@192.168.1.66\r\nCSeq: 1 SUBSCRIBE\r\nContact: <sip:192.168.1.66:5060>\r\n\
+                 Event: ua-profile;profile-type=\"device\";vendor=\"Yealink\";model=\"T46U\";version=\"1\"\r\n\
+                 Expires: 0\r\nAccept: application/url\r\nContent-Length: 0\r\n\r\n"
+            );
+            socket.send_to(text.as_bytes(), "224.0.1.75:5060").unwrap();
+        };
+        lab.await_cables();
+        ask(known, 1);
+        phone.provisioned();
+        ask(known, 2);
+        ask("00:15:65:00:00:77", 3);
+        for name in [known, "00:15:65:00:00:77"] {
+            agent.log(&format!("in the name of {name}, and was not answered: {mac} is there"));
+        }
+        let ours = |packet: &lab::Packet| packet.source.to_string() == "192.168.1.35";
+        let got: Vec<_> = heard.all(|packet| ours(packet) && packet.target.to_string() == "192.168.1.66");
+        // The datagram of no bytes that makes the kernel ask whose address that is.
+        assert!(got.iter().all(|packet| packet.payload.is_empty() && packet.target_port == 9), "{got:?}");
+        assert!(agent.device("00:15:65:00:00:77").is_none(), "nobody comes to wait by a lie");
+    });
+}
+
 /// An ordinary user may not bind port 69: the agent says so, says what to do, and does the rest.
 #[test]
 fn an_ordinary_user_is_told_what_is_off_and_the_rest_works() {

@@ -1,6 +1,6 @@
 //! What the example configuration should show: the keys that config.rs declares.
 
-use super::read::root;
+use super::read::rust_sources;
 
 /// Lines like `# key = value` as if they were not commented; sentences stay comments.
 pub(super) fn uncommented(text: &str) -> String {
@@ -15,9 +15,10 @@ pub(super) fn shows_optional(text: &str, section: &str, key: &str) -> bool {
     body.lines().any(|line| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key} ")))
 }
 
-/// Section and key of everything in config.rs, as its structs declare them.
+/// Section and key of everything in config.rs and its folder, as their structs declare them.
 pub(super) fn config_keys() -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(root().join("src/config.rs")).unwrap();
+    let sources = rust_sources("src").filter(|source| source.path.starts_with("src/config"));
+    let text: String = sources.map(|source| source.text.as_str()).collect();
     let field = regex::Regex::new(r"(?m)^    pub (\w+): (\w+)").unwrap();
     let fields_of = |name: &str| -> Vec<(String, String)> {
         let head = format!("pub struct {name} {{");

@@ -6,7 +6,11 @@ use std::collections::BTreeSet;
 use super::{Context, Failure, Outcome, done, open};
 use crate::device::{Device, Mac};
 use crate::profile::{Catalog, Profile, Scope, Site, Subject, check_fact};
+use crate::provision::{DEVICE_SETTINGS, device_window};
 use crate::store::Store;
+
+/// What the settings about the release of a phone's passwords begin with.
+const RELEASE: &str = "release.";
 
 /// A name, and its value; `None` removes.
 type Setting = (String, Option<String>);
@@ -52,14 +56,35 @@ fn setting(text: &str) -> Result<Setting, Failure> {
     if let Some(Err(reason)) = value.and_then(|value| check_fact(name, value)) {
         return Err(refuse(&format!("{name}: {reason}")));
     }
+    if name.starts_with(RELEASE) {
+        check_release(name, value)?;
+    }
     Ok((name.to_owned(), value.map(str::to_owned)))
+}
+
+/// A window of this phone alone.
+fn check_release(name: &str, value: Option<&str>) -> Outcome {
+    let names = DEVICE_SETTINGS.map(|(name, _)| name);
+    let refuse = |message: String| {
+        let remedy =
+            format!("a phone's own windows are {}: write KEY=20m, or KEY= to remove it", names.join(", "));
+        Failure::usage("setting", message, remedy)
+    };
+    if !names.contains(&name) {
+        return Err(refuse(format!("no phone has a setting '{name}' of its own")));
+    }
+    let checked = value.map_or(Ok(()), |value| device_window(name, value).map(|_| ()));
+    checked.map_err(|reason| {
+        let message = if reason.starts_with(name) { reason } else { format!("{name}: {reason}") };
+        refuse(message)
+    })
 }
 
 /// Refuses names that nobody reads, and tells those that only other vendors' phones know. Anything can be removed.
 fn known(settings: &[Setting], catalog: &Catalog, own: Option<&Profile>) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
     for (name, value) in settings {
-        if value.is_none() || check_fact(name, "").is_some() {
+        if value.is_none() || check_fact(name, "").is_some() || name.starts_with(RELEASE) {
             continue;
         }
         if !catalog.profiles().any(|profile| profile.reads_setting(name)) {
@@ -145,6 +170,26 @@ mod tests {
         check("tls_verify=off", Some(1));
         check("nonsense=1", None);
         check("nonsense=", Some(0));
+        check("release.sip_window=20m", Some(0));
+    }
+
+    #[test]
+    fn a_window_of_a_phone_is_checked() {
+        for right in ["release.window=20m", "release.webui_window=none", "release.menu_window="] {
+            assert!(setting(right).is_ok(), "{right}");
+        }
+        let rows = [
+            ("release.window=59s", "release.window: '59s' is no window; write 1m to 24h"),
+            ("release.sip_window=25h", "release.sip_window: '25h' is no window"),
+            ("release.window=none", "release.window is none, but only the web password"),
+            ("release.window=soon", "release.window: 'soon' is not a length of time"),
+            ("release.prov_window=20m", "no phone has a setting 'release.prov_window' of its own"),
+        ];
+        for (wrong, message) in rows {
+            let failure = setting(wrong).unwrap_err();
+            assert!(failure.message.starts_with(message), "{wrong}: {}", failure.message);
+            assert!(failure.remedy.contains("release.webui_window"), "{}", failure.remedy);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::release::{GrantShown, Release, Releases, Short};
 use crate::clock::Timestamp;
 use crate::device::{Account, Approval, Device, Key, Mac, Srtp, Transport, Vendor, Way};
 use crate::secret::SecretKind;
@@ -13,6 +14,8 @@ use crate::store::Seen;
 
 /// What stands in place of a secret.
 const MASK: &str = "********";
+/// There is one.
+const SET: &str = "set";
 
 /// One row of `device list`.
 #[derive(Debug, Serialize)]
@@ -22,6 +25,12 @@ pub(super) struct Summary {
     model: Option<String>,
     firmware: Option<String>,
     state: Approval,
+    /// How its passwords stand, in a word.
+    passwords: Option<&'static str>,
+    /// The open window that closes first.
+    closes_in_s: Option<u64>,
+    #[serde(skip)]
+    short: Option<Short>,
     way: Option<Way>,
     /// User names, by line.
     accounts: Vec<String>,
@@ -32,25 +41,34 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Rows for these devices; addresses from these sightings, the newest first.
-    pub(super) fn of<'a>(devices: impl Iterator<Item = &'a Arc<Device>>, sightings: &[Seen]) -> Vec<Self> {
+    pub(super) fn of<'a>(
+        devices: impl Iterator<Item = &'a Arc<Device>>,
+        sightings: &[Seen],
+        releases: &Releases<'_>,
+    ) -> Vec<Self> {
         let mut addresses: HashMap<Mac, &str> = HashMap::new();
         for seen in sightings {
             addresses.entry(seen.mac).or_insert(&seen.address);
         }
-        devices
-            .map(|device| Self {
+        let row = |device: &'a Arc<Device>| {
+            let short = releases.of(device).short();
+            Self {
                 mac: device.mac,
                 vendor: device.vendor.clone(),
                 model: device.model.clone(),
                 firmware: device.firmware.clone(),
                 state: device.approval,
+                passwords: short.map(|short| short.word),
+                closes_in_s: short.and_then(|short| short.closes_in_s),
+                short,
                 way: device.way,
                 accounts: device.lines.iter().map(|line| line.account.username.clone()).collect(),
                 address: addresses.get(&device.mac).map(|address| (*address).to_owned()),
                 created_at: device.created_at,
                 last_seen: device.last_seen,
-            })
-            .collect()
+            }
+        };
+        devices.map(row).collect()
     }
 
     pub(super) fn cells(&self) -> Vec<String> {
@@ -59,6 +77,7 @@ impl Summary {
             or_dash(self.vendor.as_ref()),
             or_dash(self.model.as_ref()),
             self.state.as_str().to_owned(),
+            or_dash(self.short.map(Short::cell)),
             or_dash(Some(self.accounts.join(",")).filter(|accounts| !accounts.is_empty())),
             or_dash(self.way.map(Way::as_str)),
             or_dash(self.address.as_ref()),
@@ -86,6 +105,8 @@ pub(super) struct Shown<'a> {
     /// By kind: whether it is set.
     credentials: BTreeMap<&'static str, &'static str>,
     tokens: BTreeMap<&'static str, &'static str>,
+    /// Each password: whether it may leave, and how far its delivery is proven.
+    release: Vec<GrantShown>,
     sightings: Vec<Seen>,
 }
 
@@ -143,8 +164,8 @@ impl<'a> AccountShown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub(super) fn new(device: &'a Device, sightings: Vec<Seen>) -> Self {
-        let set = |kind: SecretKind| if device.secrets.contains_key(&kind) { "set" } else { "not set" };
+    pub(super) fn new(device: &'a Device, sightings: Vec<Seen>, release: &Release) -> Self {
+        let set = |kind: SecretKind| if device.secrets.contains_key(&kind) { SET } else { "not set" };
         let line = |line: &'a crate::device::Line| LineShown {
             line: line.number,
             label: line.label.as_deref(),
@@ -166,6 +187,7 @@ impl<'a> Shown<'a> {
             settings: &device.settings,
             credentials: [SecretKind::Webui, SecretKind::Menu].map(|kind| (kind.as_str(), set(kind))).into(),
             tokens: [("bootstrap", MASK), ("steady", MASK)].into(),
+            release: release.shown(),
             sightings,
         }
     }
@@ -209,8 +231,15 @@ impl<'a> Shown<'a> {
         for (name, value) in self.settings {
             row("setting", format!("{name} = {value}"));
         }
-        for (kind, set) in &self.credentials {
+        for (kind, set) in self.credentials.iter().filter(|(_, set)| **set != SET) {
             row(kind, format!("password: {set}"));
+        }
+        for password in &self.release {
+            let mut name = password.name();
+            for line in password.lines() {
+                row(name, line);
+                name = "";
+            }
         }
         for (token, mask) in &self.tokens {
             row(token, format!("token: {mask}"));

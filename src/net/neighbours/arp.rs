@@ -2,6 +2,7 @@
 //! table keeps one answer and forgets the rest; who wants to know whether two hosts claim one address has to listen.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -45,7 +46,6 @@ const ERROR_PAUSE: Duration = Duration::from_millis(50);
 type Spot = (u32, Ipv4Addr);
 
 /// A packet socket for ARP (`CAP_NET_RAW`), and who waits for what.
-#[derive(Debug)]
 pub(super) struct Arp {
     socket: AsyncFd<Socket>,
     watched: Mutex<HashMap<Spot, (usize, watch::Sender<Heard>)>>,
@@ -127,7 +127,6 @@ impl Arp {
 }
 
 /// Somebody's interest in one address.
-#[derive(Debug)]
 pub(super) struct Watch {
     arp: Arc<Arp>,
     spot: Spot,
@@ -184,6 +183,12 @@ impl Watch {
             // Whoever hears has gone with the program.
             Ok(None) | Err(_) => std::future::pending().await,
         }
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.spot).field(&self.heard()).finish()
     }
 }
 

@@ -69,7 +69,7 @@ impl Kernel {
             prompt = Some(Prompt { v4: UdpEndpoint::bind(any)?, v6: UdpEndpoint::bind(any_v6).ok() });
             arp = allowed(Arp::open(clock.clone()))?.map(Arc::new);
             if netlink.may_set() {
-                pins = Some(Pins::start(Inheritance { list: pin_list, kept: inherited_kept }, &clock)?);
+                pins = Some(Pins::start(&Inheritance { list: pin_list, kept: inherited_kept }, &clock)?);
             }
         }
         let links = Arc::<Mutex<Links>>::default();
@@ -142,14 +142,15 @@ impl Kernel {
             None => self.resolve(place).await.map_or(Behind::Silent, |found| behind(found, mac)),
             // An entry of an administrator is no old one.
             Some(Entry { mac: other, is_permanent: true }) => behind(other, mac),
-            Some(Entry { mac: other, .. }) if other != mac => match self.watch(place) {
-                Some((watch, ourselves)) => judge(&watch.round(ourselves).await, mac),
-                None => {
+            Some(Entry { mac: other, .. }) if other != mac => {
+                if let Some((watch, ourselves)) = self.watch(place) {
+                    judge(&watch.round(ourselves).await, mac)
+                } else {
                     // The kernel finds out for itself when its entry is old; the phone will have asked again by then.
                     self.prompt(place).await;
                     Behind::Other(other)
                 }
-            },
+            }
             Some(_) => Behind::Same,
         };
         if let Behind::Same = found {

@@ -79,12 +79,12 @@ pub(super) struct Inheritance {
 
 impl Pins {
     /// Starts the thread, with the pins that a dead agent left.
-    pub(super) fn start(inheritance: Inheritance, clock: &Clock) -> io::Result<Self> {
+    pub(super) fn start(inheritance: &Inheritance, clock: &Clock) -> io::Result<Self> {
         let (orders, taken) = mpsc::channel();
         let made = Made::default();
-        let keeper = Keeper::new(Netlink::open()?, &inheritance, clock, Arc::clone(&made));
-        let clock = clock.clone();
-        let thread = move || keeper.run(&taken, inheritance.kept, &clock);
+        let keeper = Keeper::new(Netlink::open()?, inheritance, clock, Arc::clone(&made));
+        let (kept, clock) = (inheritance.kept, clock.clone());
+        let thread = move || keeper.run(&taken, kept, &clock);
         std::thread::Builder::new().name("neighbour-pins".to_owned()).spawn(thread)?;
         Ok(Self { orders, made })
     }

@@ -48,9 +48,10 @@ impl Whereabouts {
 
     /// Where else this MAC was within the hour, the latest place first.
     pub(super) fn elsewhere(&self, place: Place, mac: Mac, now: Instant) -> Vec<Place> {
-        let known = self.young.get(&mac).or_else(|| self.old.get(&mac));
+        let known = self.young.get(&mac).or_else(|| self.old.get(&mac)).filter(|_| place.address.is_ipv4());
         let fresh = known.into_iter().flatten().rev().filter(|(_, at)| is_fresh(*at, now));
-        fresh.map(|(known, _)| *known).filter(|known| *known != place).collect()
+        // By another interface, the same address is the same host: both may be on one LAN.
+        fresh.map(|(known, _)| *known).filter(|known| known.address != place.address).collect()
     }
 
     /// This MAC is no longer at this place.
@@ -103,12 +104,25 @@ mod tests {
     }
 
     #[test]
+    fn a_phone_seen_by_two_interfaces_on_one_lan_has_not_moved() {
+        let start = Clock::manual(Timestamp(0)).instant();
+        let mut whereabouts = Whereabouts::new(start);
+        let by_the_other = Place { interface: 3, ..place(1) };
+        whereabouts.learn(by_the_other, mac(7), start);
+        whereabouts.learn(place(1), mac(7), start);
+        assert_eq!(whereabouts.elsewhere(place(1), mac(7), start), []);
+        assert_eq!(whereabouts.elsewhere(place(2), mac(7), start), [place(1), by_the_other]);
+    }
+
+    #[test]
     fn ipv6_addresses_say_nothing_about_a_move() {
         let start = Clock::manual(Timestamp(0)).instant();
         let mut whereabouts = Whereabouts::new(start);
         let place = Place { address: "fe80::1".parse().unwrap(), interface: 2 };
         whereabouts.learn(place, mac(1), start);
         assert_eq!(whereabouts.elsewhere(self::place(1), mac(1), start), []);
+        whereabouts.learn(self::place(1), mac(1), start);
+        assert_eq!(whereabouts.elsewhere(place, mac(1), start), []);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The one task that answers: it takes datagrams in, asks the decisions, and sends what they say. Never waits for the
 //! store or the neighbour table on behalf of one phone while another one could be answered.
 
+mod sender;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -14,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace, warn};
 
 use super::ear::{Ear, Membership};
-use super::{Arrival, Counters, Origin, PnpParts};
+use super::{Arrival, Counters, Origin, PnpParts, count};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
 use crate::net::interfaces::Table;
+use crate::net::neighbours::Behind;
 use crate::net::udp::{UdpEndpoint, Via};
 use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
@@ -29,8 +31,12 @@ use crate::store::StoreError;
 /// Datagrams taken in before their answers are sent. After a full batch everybody else has a turn: some milliseconds of
 /// SIP, because a phone repeats what is not answered within 500, and then what the phones fetch.
 const BATCH: usize = 256;
-/// Phones that wait for the neighbour table or for adoption at a time; more have to ask again.
-const WAITING_MAX: usize = 256;
+/// Phones that wait for the neighbour table or for adoption at a time, some 2 KB each: a fleet of 10,000 that boots at
+/// once beside an agent that has just started itself, and knows no neighbour yet. More have to ask again.
+const WAITING_MAX: usize = 16_384;
+
+/// Said of one that may be anybody on a link where all neighbours look alike.
+const UNSURE: &str = "which phone asks cannot be told on this link";
 
 pub(super) struct Worker {
     parts: PnpParts,
@@ -61,14 +67,15 @@ struct Case {
 #[derive(Debug)]
 enum Waited {
     Resolved(Case, Option<Mac>),
+    /// What the link says about the MAC that the phone writes, and whether its turn has been taken already.
+    Checked(Case, Mac, Behind, bool),
     Adopted(Case, Arc<Identity>, Result<Option<Arc<Device>>, StoreError>),
-    /// The phone that asks to be adopted is not the one whose MAC it writes.
-    Impostor(Case, Arc<Identity>, Option<Mac>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Busy {
     Resolving(SocketAddrV4),
+    Checking(Mac, SocketAddrV4),
     Adopting(Mac),
 }
 
@@ -173,17 +180,9 @@ impl Worker {
         let peer =
             Peer { phone, ours: SocketAddrV4::new(ours, self.reply_port), interface: arrival.interface };
         let names = Names::new(&self.secret, &peer, &subscribe);
-        let inventory = self.parts.store.inventory();
-        let served = |mac| inventory.device(mac).is_some_and(|device| device.approval == Approval::Approved);
-        if let Some(commands) = self.memory.again(&names, served, self.parts.clock.instant()) {
-            count(&self.counters.repeated);
-            debug!("Answered a repeated SUBSCRIBE of {phone} as before");
-            return self.perform(commands);
-        }
-        let claimed = subscribe.claimed_mac();
         let case = Case { subscribe, peer, names };
-        match claimed {
-            Some(mac) => self.consider(case, mac),
+        match case.subscribe.claimed_mac() {
+            Some(mac) => self.look_at_sender(case, mac),
             None => self.resolve(case),
         }
     }
@@ -201,20 +200,41 @@ impl Worker {
         });
     }
 
-    fn consider(&mut self, case: Case, mac: Mac) {
-        let now = self.parts.clock.instant();
+    /// Whether the phone may be considered now; if so, it has used its turn.
+    fn admits(&mut self, case: &Case, mac: Mac) -> bool {
+        let (caller, now) = ((mac, *case.peer.phone.ip()), self.parts.clock.instant());
         let device = self.parts.store.inventory().device(mac);
-        let device = device.as_deref();
         let allowed = if device.is_some_and(|device| device.approval == Approval::Approved) {
-            self.memory.answers_known((mac, *case.peer.phone.ip()), now)
+            self.memory.answers_known(caller, now)
         } else {
-            self.memory.hears_stranger((mac, *case.peer.phone.ip()), now)
+            self.memory.hears_stranger(caller, now)
         };
         if !allowed {
             count(&self.counters.limited);
             debug!(device.mac = %mac, "Dropped a SUBSCRIBE of {mac}: it, or the LAN, asks too often");
+        }
+        allowed
+    }
+
+    /// `is_sure`: the sender is the phone, and not only uncontradicted. `admitted`: its turn has been taken already.
+    fn consider(&mut self, case: Case, mac: Mac, is_sure: bool, admitted: bool) {
+        let inventory = self.parts.store.inventory();
+        let device = inventory.device(mac);
+        // What was answered to another phone is not this one's, however alike their SUBSCRIBEs are.
+        let served = |answered| {
+            is_sure
+                && answered == mac
+                && device.as_ref().is_some_and(|device| device.approval == Approval::Approved)
+        };
+        if let Some(commands) = self.memory.again(&case.names, served, self.parts.clock.instant()) {
+            count(&self.counters.repeated);
+            debug!("Answered a repeated SUBSCRIBE of {} as before", case.peer.phone);
+            return self.perform(commands);
+        }
+        if !admitted && !self.admits(&case, mac) {
             return;
         }
+        let device = device.as_deref();
         let identity = self.identify(&case, mac);
         if self.parts.observe {
             self.answer(&case, &identity, &Standing::Ignored("only observed"));
@@ -226,13 +246,17 @@ impl Worker {
             &self.parts.adopt,
             self.knows(&identity, mac, *case.peer.ours.ip()),
         ) {
+            // Whoever gets the URL gets the token in it, and with the token the passwords.
+            Admission::Serve if !is_sure => self.answer(&case, &identity, &Standing::Ignored(UNSURE)),
             Admission::Serve => match device {
                 Some(device) => self.serve(&case, &identity, device),
                 None => self.answer(&case, &identity, &Standing::Ignored("not in the inventory")),
             },
             Admission::Pending => self.answer(&case, &identity, &Standing::Pending("pending")),
             Admission::Ignore(reason) => self.answer(&case, &identity, &Standing::Ignored(reason)),
-            Admission::Adopt => self.adopt(case, mac, identity),
+            Admission::Adopt if is_sure => self.adopt(case, mac, identity),
+            // Only the phone itself takes an account out of the pool.
+            Admission::Adopt => self.answer(&case, &identity, &Standing::Ignored(UNSURE)),
         }
     }
 
@@ -263,13 +287,8 @@ impl Worker {
         if !self.may_wait(Busy::Adopting(mac)) {
             return;
         }
-        let (store, neighbours) = (self.parts.store.clone(), self.parts.neighbours.clone());
+        let store = self.parts.store.clone();
         self.waiting.spawn(async move {
-            // Only the phone itself takes an account out of the pool.
-            let neighbour = neighbours.mac_of(IpAddr::V4(*case.peer.phone.ip()), case.peer.interface).await;
-            if neighbour != Some(mac) {
-                return Waited::Impostor(case, identity, neighbour);
-            }
             let adopted = store.adopt(&identity, Way::ZeroTouch).await;
             Waited::Adopted(case, identity, adopted)
         });
@@ -295,14 +314,11 @@ impl Worker {
                 let Some(mac) = mac else {
                     return debug!("Dropped a SUBSCRIBE of {phone}: no MAC in it, none by ARP");
                 };
-                self.consider(case, mac);
+                self.consider(case, mac, true, false);
             }
-            Waited::Impostor(case, identity, neighbour) => {
-                let Some(mac) = identity.mac else { return };
-                self.busy.remove(&Busy::Adopting(mac));
-                let who = neighbour.map_or("nobody answers ARP there".to_owned(), |other| other.to_string());
-                warn!(device.mac = %mac, "Did not adopt {mac} from {}: {who}", case.peer.phone);
-                self.answer(&case, &identity, &Standing::Ignored("asked for by another phone"));
+            Waited::Checked(case, mac, behind, admitted) => {
+                self.busy.remove(&Busy::Checking(mac, case.peer.phone));
+                self.go_on_as(case, mac, behind, admitted);
             }
             Waited::Adopted(case, identity, adopted) => {
                 let Some(mac) = identity.mac else { return };
@@ -448,8 +464,4 @@ impl Worker {
             }
         }
     }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -1,7 +1,7 @@
 //! The small world's database: what is committed, what of that is on the disk, and what a process reads back.
 
 use super::steps::Storage;
-use super::world::{PASSWORDS, password_of};
+use super::world::{IDS, PASSWORDS};
 use super::*;
 
 /// A row that says that a release may have left.
@@ -35,7 +35,7 @@ impl Tables {
     /// The passwords that a device has, as the store tells the machine.
     pub(super) fn held(&self, device: usize) -> Vec<(GrantId, i64)> {
         let has = |password: &usize| self.owner.get(*password).is_none_or(|owner| *owner == device);
-        (0..PASSWORDS).filter(has).map(|at| (password_of(at), self.versions[device][at])).collect()
+        (0..PASSWORDS).filter(has).map(|at| (IDS[at], self.versions[device][at])).collect()
     }
 }
 

@@ -9,21 +9,17 @@ use crate::clock::{BootId, BootInstant};
 
 /// Passwords of a device: two accounts that it may have, its menu and its web password.
 pub(super) const PASSWORDS: usize = 4;
-const IDS: [GrantId; PASSWORDS] = [SIP, SIP2, MENU, WEBUI];
+pub(super) const IDS: [GrantId; PASSWORDS] = [SIP, SIP2, MENU, WEBUI];
 /// The files of a phone: the passwords that each has slots for.
 const FILES: [&[usize]; 3] = [&[0, 1, 2], &[3], &[0, 1, 2, 3]];
 /// Requests that an agent works on at once.
 const FLIGHTS_MAX: usize = 3;
 
-pub(super) fn password_of(at: usize) -> GrantId {
-    IDS[at]
-}
-
 pub(super) fn kind_of(at: usize) -> SecretKind {
     IDS[at].kind
 }
 
-fn index_of(id: GrantId) -> usize {
+pub(super) fn index_of(id: GrantId) -> usize {
     IDS.iter().position(|other| *other == id).unwrap()
 }
 
@@ -35,21 +31,21 @@ struct Host {
 }
 
 #[derive(Default)]
-struct Agent {
+pub(super) struct Agent {
     is_running: bool,
-    flights: Vec<Flight>,
+    pub(super) flights: Vec<Flight>,
     /// When it first saw a window of another boot: device, epoch, moment on the boot clock of this host.
     seen: Vec<(usize, i64, i64)>,
 }
 
 /// A request under way.
-struct Flight {
-    device: usize,
+pub(super) struct Flight {
+    pub(super) device: usize,
     who: Who,
     file: usize,
     /// What was loaded when it came, where the decision does not wait for the transaction.
     loaded: Option<Grants>,
-    release: Option<usize>,
+    pub(super) release: Option<usize>,
     is_sent: bool,
 }
 
@@ -60,13 +56,13 @@ struct Release {
 
 pub(super) struct World {
     setting: Setting,
-    policies: Policies,
+    pub(super) policies: Policies,
     at: i64,
     hosts: [Host; 2],
-    agents: [Agent; 2],
-    names: [Arc<str>; 2],
-    disk: Disk,
-    model: Model,
+    pub(super) agents: [Agent; 2],
+    pub(super) names: [Arc<str>; 2],
+    pub(super) disk: Disk,
+    pub(super) model: Model,
     releases: Vec<Release>,
     /// What a person reads of a life that went wrong.
     pub(super) story: Option<Vec<String>>,
@@ -182,7 +178,7 @@ impl World {
         if self.setting.shared { agent } else { 0 }
     }
 
-    fn now(&self, agent: usize) -> Now {
+    pub(super) fn now(&self, agent: usize) -> Now {
         let at = self.host_of(agent);
         let host = &self.hosts[at];
         let wall = Timestamp(WALL.0 + self.at + host.offset);
@@ -195,7 +191,7 @@ impl World {
         }
     }
 
-    fn place(&self, agent: usize) -> Place {
+    pub(super) fn place(&self, agent: usize) -> Place {
         let host = self.host_of(agent);
         let name = if self.setting.shared { agent } else { 0 };
         Place { at: self.at, host, boot: self.hosts[host].boots, name, agent, wall: self.now(agent).wall.0 }
@@ -261,7 +257,7 @@ impl World {
     }
 
     /// The grants as this process sees them.
-    fn load(&self, agent: usize, device: usize) -> Grants {
+    pub(super) fn load(&self, agent: usize, device: usize) -> Grants {
         let mut grants = self.disk.tables().grants[device].clone();
         for grant in &mut grants.grants {
             let epoch = grant.epoch;
@@ -430,123 +426,5 @@ impl World {
         if self.disk.commit(&now, |tables| tables.grants[device] = Disk::strip(grants)) {
             self.model.proven(receipt, evidence);
         }
-    }
-}
-
-/// What people and timers do.
-impl World {
-    fn deed(&mut self, step: Step) {
-        let chosen_in = |chosen: u8| move |id: GrantId| chosen & (1 << index_of(id)) != 0;
-        let picked = |chosen: u8| move |at: usize| chosen & (1 << at) != 0;
-        match step {
-            Step::Arm { agent, device, chosen, mode, window } => {
-                let (now, place) = (self.now(agent), self.place(agent));
-                let length = window.map(|seconds| Window::Of(Duration::from_secs(seconds)));
-                let mut grants = self.load(agent, device);
-                if self.model.approval(device) == Approval::Blocked {
-                    return;
-                }
-                grants.arm(chosen_in(chosen), mode, length, &self.policies, &self.names[agent], &now);
-                if self.write(agent, device, grants) {
-                    let window = window.map(|seconds| i64::try_from(seconds).unwrap() * 1000);
-                    self.model.armed(device, picked(chosen), mode, window, place);
-                }
-            }
-            Step::Lock { agent, device, chosen } => {
-                let mut grants = self.load(agent, device);
-                grants.lock(chosen_in(chosen), &self.now(agent));
-                if self.write(agent, device, grants) {
-                    self.model.locked(device, picked(chosen));
-                    self.abort(device);
-                }
-            }
-            Step::Confirm { agent, device, chosen } => {
-                let mut grants = self.load(agent, device);
-                grants.confirm(chosen_in(chosen));
-                if self.write(agent, device, grants) {
-                    self.model.confirmed(device, picked(chosen));
-                }
-            }
-            Step::Expire { agent } => {
-                for device in 0..2 {
-                    let mut grants = self.load(agent, device);
-                    if !grants.expire(&self.now(agent)).is_empty() {
-                        self.write(agent, device, grants);
-                    }
-                }
-            }
-            Step::Change { agent, device, password } => self.change(agent, device, password),
-            Step::Move { agent, account } => self.move_account(agent, account),
-            Step::Block { agent, device } => {
-                self.settle(agent, device, Approval::Blocked);
-                self.abort(device);
-            }
-            Step::Approve { agent, device } => self.settle(agent, device, Approval::Approved),
-            other => unreachable!("{other:?} is no deed"),
-        }
-    }
-
-    fn write(&mut self, agent: usize, device: usize, grants: Grants) -> bool {
-        let now = self.now(agent);
-        self.disk.commit(&now, |tables| tables.grants[device] = Disk::strip(grants))
-    }
-
-    /// A device is written with this approval: its grants follow, in the same transaction.
-    fn settle(&mut self, agent: usize, device: usize, approval: Approval) {
-        let (now, place) = (self.now(agent), self.place(agent));
-        let standing = standing(approval);
-        let done = self.disk.commit(&now, |tables| {
-            tables.standing[device] = standing;
-            let held = tables.held(device);
-            tables.grants[device].reconcile(&held, standing, &now);
-        });
-        if done {
-            self.model.settled(device, approval, place);
-        }
-    }
-
-    fn change(&mut self, agent: usize, device: usize, password: usize) {
-        let held = self.disk.tables().held(device);
-        if self.disk.storage == Storage::Failing || !held.iter().any(|(id, _)| *id == IDS[password]) {
-            return;
-        }
-        let now = self.now(agent);
-        self.disk.commit(&now, |tables| tables.versions[device][password] += 1);
-        self.model.changed(device, password);
-        self.settle(agent, device, self.model.approval(device));
-    }
-
-    fn move_account(&mut self, agent: usize, account: usize) {
-        if self.disk.storage == Storage::Failing {
-            return;
-        }
-        let (now, from) = (self.now(agent), self.disk.tables().owner[account]);
-        let to = 1 - from;
-        let version = self.disk.tables().versions[from][account];
-        self.disk.commit(&now, |tables| {
-            tables.owner[account] = to;
-            tables.versions[to][account] = version;
-        });
-        self.model.holds(from, account, false, version);
-        self.model.holds(to, account, true, version);
-        for device in [from, to] {
-            self.settle(agent, device, self.model.approval(device));
-        }
-        self.abort(from);
-    }
-
-    /// Running transfers of this device end.
-    fn abort(&mut self, device: usize) {
-        for agent in &mut self.agents {
-            agent.flights.retain(|flight| flight.device != device || flight.release.is_none());
-        }
-    }
-}
-
-fn standing(approval: Approval) -> Standing {
-    match approval {
-        Approval::Pending => Standing::Pending,
-        Approval::Approved => APPROVED,
-        Approval::Blocked => Standing::Blocked,
     }
 }

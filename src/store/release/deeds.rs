@@ -13,6 +13,10 @@ use crate::store::error::StoreError;
 use crate::store::inventory::Delta;
 use crate::store::write::Write;
 
+/// Devices whose windows are closed in one transaction: a fleet that came at once ends at once, and a phone that asks
+/// meanwhile waits for no more than these.
+const EXPIRED_TOGETHER: usize = 256;
+
 /// How far a release has come, as its transport knows.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -120,11 +124,17 @@ impl Store {
         let over = self
             .inventory()
             .macs_where(|grants| grants.is_armed() && !grants.clone().expire(&now).is_empty());
-        if over.is_empty() {
-            return Ok(Vec::new());
+        let mut altered = Vec::new();
+        for some in over.chunks(EXPIRED_TOGETHER) {
+            let closed = async { self.alter_all(Write::begin(self).await?, some, Grants::expire).await };
+            match closed.await {
+                Ok(more) => altered.extend(more),
+                Err(error) if altered.is_empty() => return Err(error),
+                // What is closed is told; the rest has its turn next time.
+                Err(_) => break,
+            }
         }
-        let write = Write::begin(self).await?;
-        self.alter_all(write, &over, Grants::expire).await
+        Ok(altered)
     }
 
     /// The agent starts: what it had open on another boot of this host is over. To be called before any socket opens.
@@ -138,7 +148,17 @@ impl Store {
     /// The database is known to be an old one: nothing that it lets go counts.
     pub async fn lock_restored(&self) -> Result<Vec<(Mac, Vec<Change>)>, StoreError> {
         let write = Write::begin(self).await?;
-        let armed = self.inventory().macs_where(Grants::is_armed);
+        self.lock_restored_with(write, &[]).await
+    }
+
+    /// The same together with what `write` has done, and for these devices whatever memory says; commits it.
+    pub(in crate::store) async fn lock_restored_with(
+        &self,
+        write: Write<'_>,
+        also: &[Mac],
+    ) -> Result<Vec<(Mac, Vec<Change>)>, StoreError> {
+        let mut armed = self.inventory().macs_where(Grants::is_armed);
+        armed.extend(also.iter().filter(|mac| self.inventory().grants(**mac).is_none()));
         self.alter_all(write, &armed, Grants::restored).await
     }
 

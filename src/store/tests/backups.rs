@@ -35,20 +35,18 @@ impl<'a> Host<'a> {
         let store = self.open().await;
         store.import(&sheet(ROWS), ImportOptions::default()).await.unwrap();
         store.record(&[sighting(1, Channel::Pnp, 5)], &[identity(9)]).await.unwrap();
-        let grants = [
-            ("'device'", "'webui'", "'staged', NULL", "7, NULL"),
-            ("'device'", "'menu'", "'locked', 'delivered'", "NULL, NULL"),
-            ("'account:1'", "'sip'", "'open', NULL", "NULL, 'mac 805e00000001'"),
-        ];
-        for (subject, kind, state, rest) in grants {
-            let sql = format!(
-                "INSERT INTO release_grant (mac, subject, kind, state, reason, staged_until_ms, bound, epoch, version, \
-                 releases, evidence, since_ms, changed) \
-                 VALUES ('805e00000001', {subject}, {kind}, {state}, {rest}, 3, 1, 0, -1, 1, 1)"
-            );
-            self.bench.run_sql(&sql).await;
+        // One has arrived, one is open, the rest waits; the stranger's never left.
+        for sql in [
+            "UPDATE release_grant SET state = 'locked', reason = 'delivered', staged_until_ms = NULL \
+             WHERE mac = '805e00000001' AND kind = 'menu'",
+            "UPDATE release_grant SET state = 'open', staged_until_ms = NULL, opened_boot = 'manual boot 1', \
+             opened_boot_ms = 0, opened_wall_ms = 1, opened_by = 'agent', bound = 'mac 80:5e:00:00:00:01', \
+             bound_level = 2 WHERE mac = '805e00000001' AND kind = 'sip'",
+        ] {
+            self.bench.run_sql(sql).await;
         }
-        store
+        store.close().await;
+        self.open().await
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -80,12 +78,12 @@ impl<'a> Host<'a> {
         restore(&self.options(), &backup, &mut |_, _| {}).await
     }
 
+    /// Of each phone's password: state, reason, until when, bound to whom.
     async fn grants(&self) -> Vec<(String, String, Option<String>, Option<i64>, Option<String>)> {
         let store = self.open().await;
-        sqlx::query_as("SELECT kind, state, reason, staged_until_ms, bound FROM release_grant ORDER BY kind")
-            .fetch_all(store.inner.db.reader())
-            .await
-            .unwrap()
+        let sql =
+            "SELECT mac || ' ' || kind, state, reason, staged_until_ms, bound FROM release_grant ORDER BY 1";
+        sqlx::query_as(sql).fetch_all(store.inner.db.reader()).await.unwrap()
     }
 }
 
@@ -119,36 +117,45 @@ on_both! {
         let yesterday = host.save("yesterday").await;
         assert_eq!(fs::metadata(&yesterday).unwrap().permissions().mode() & 0o777, 0o600);
         store.remove(mac(1), true).await.unwrap();
+        let mark = store.mark().await.unwrap();
         store.import(&pool(3), ImportOptions::default()).await.unwrap();
         store.close().await;
 
         let restored = host.restore(&yesterday).await.unwrap();
-        assert_eq!((restored.locked, restored.head.devices, restored.head.accounts), (2, 3, 2));
+        assert_eq!((restored.locked, restored.head.devices, restored.head.accounts), (3 + 4, 3, 2));
         let store = host.open().await;
         assert_eq!(contents(&store), before);
-        let restored_reason = Some("restored".to_owned());
-        assert_eq!(host.grants().await, [
-            ("menu".to_owned(), "locked".to_owned(), Some("delivered".to_owned()), None, None),
-            ("sip".to_owned(), "locked".to_owned(), restored_reason.clone(), None, None),
-            ("webui".to_owned(), "locked".to_owned(), restored_reason, None, None),
-        ]);
-        let audit = &store.audit(None, 10).await.unwrap();
-        let told: Vec<_> = audit.iter().map(|row| (row.event.as_str(), row.actor.as_str())).collect();
-        assert_eq!(told[0], ("restored", "ada"));
-        assert_eq!(audit[0].detail["locked"], 2);
+        let grants = host.grants().await;
+        assert_eq!(grants.len(), 4 + 4 + 3);
+        for (password, state, reason, until, bound) in grants {
+            let expected = match password.as_str() {
+                "805e00000001 menu" => "delivered",
+                password if password.starts_with("805e00000009") => "never",
+                _ => "restored",
+            };
+            let found = (state.as_str(), reason.as_deref(), until, bound);
+            assert_eq!(found, ("locked", Some(expected), None, None), "{password}");
+        }
+        let audit = store.audit(None, 100).await.unwrap();
+        assert!(audit.iter().any(|row| row.event == "restored" && row.actor == "ada"), "{audit:?}");
+        assert!(store.verify_audit(Some(&mark)).await.unwrap().broken.is_none());
+        let alarms = store.alarms(false).await.unwrap();
+        assert_eq!(alarms.iter().map(|alarm| alarm.kind.as_str()).collect::<Vec<_>>(), ["rollback"]);
+        assert_eq!(store.notice_rollback(&mark).await.unwrap(), None, "that it was put back is known");
         assert_eq!(store.sightings(Some(mac(1))).await.unwrap().len(), 1);
 
         // What was replaced can be had back.
         let replaced = restored.replaced.unwrap();
         assert_eq!(fs::metadata(&replaced).unwrap().permissions().mode() & 0o777, 0o600);
-        if !bench.url.starts_with("sqlite") {
+        if bench.url.starts_with("sqlite") {
+            let url = format!("sqlite:{}", replaced.display());
+            let vault = Vault::at(&host.key);
+            let store = Store::open(&url, vault, bench.clock.clone(), Entropy::System).await.unwrap();
+            assert_eq!(store.inventory().pool_size(), 3);
+        } else {
             store.close().await;
             host.restore(&replaced).await.unwrap();
             assert_eq!(host.open().await.inventory().pool_size(), 3);
-        } else {
-            let url = format!("sqlite:{}", replaced.display());
-            let store = Store::open(&url, Vault::at(&host.key), bench.clock.clone(), Entropy::System).await.unwrap();
-            assert_eq!(store.inventory().pool_size(), 3);
         }
     }
 
@@ -290,8 +297,9 @@ on_both! {
         let text = older(&fs::read_to_string(&file).unwrap());
         fs::write(&file, signed(&text)).unwrap();
         let restored = host.restore(&file).await.unwrap();
-        assert_eq!((restored.head.schema, restored.locked), (1, 0));
+        assert_eq!((restored.head.schema, restored.locked), (1, 8), "what had no grants is locked too");
         assert_eq!(contents(&host.open().await), before);
+        assert!(host.grants().await.iter().all(|(_, state, ..)| state == "locked"));
     }
 }
 
@@ -313,6 +321,9 @@ fn older(text: &str) -> String {
         "epoch",
         "audit_seq",
         "audit_hash",
+        "anchor_seq",
+        "anchor_hash",
+        "database_id",
         "wall_ms",
         "boot_ms",
         "boot",
@@ -345,6 +356,31 @@ fn older(text: &str) -> String {
         }
     }
     lines.join("\n")
+}
+
+#[tokio::test]
+async fn no_secret_is_in_a_backup_or_in_a_database_that_was_replaced() {
+    let bench = Bench::sqlite();
+    let host = Host::new(&bench);
+    let store = host.filled().await;
+    let devices = store.inventory().devices();
+    let mut secrets: Vec<Secret> =
+        devices.iter().map(|device| store.bootstrap_token(device).unwrap()).collect();
+    for kind in SecretKind::ALL {
+        secrets.extend(devices.iter().filter_map(|device| store.reveal(device, kind, None).unwrap()));
+    }
+    assert_eq!(secrets.len(), 2 + 3 + 3 + 3 + 3);
+    let backup = host.save("data/backup").await;
+    store.rotate_key(false, &mut |_, _| {}).await.unwrap();
+    host.save("data/backup-2").await;
+    for file in fs::read_dir(host.file("data")).unwrap().map(|entry| entry.unwrap().path()) {
+        let bytes = fs::read(&file).unwrap();
+        for secret in &secrets {
+            let secret = secret.expose().as_bytes();
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{file:?}");
+        }
+    }
+    assert!(backup.exists());
 }
 
 #[tokio::test]

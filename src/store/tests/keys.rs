@@ -56,8 +56,8 @@ fn opened(store: &Store) -> Vec<String> {
 /// A file as systemd gives it to a service: its group's bits are the mask of an access list.
 fn credential(path: &std::path::Path, keys: &[&str]) {
     use std::os::unix::fs::PermissionsExt as _;
-    let text: String = keys.iter().map(|digits| format!("{}\n", digits.repeat(32))).collect();
-    std::fs::write(path, text).unwrap();
+    let lines: Vec<String> = keys.iter().map(|digits| digits.repeat(32)).collect();
+    std::fs::write(path, lines.join("\n")).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o440)).unwrap();
 }
 

@@ -122,7 +122,7 @@ async fn on_another_host(bench: &Bench, agent: &str) -> (Store, Clock) {
 
 /// Every write of a release fails, as on a full disk, until it is lifted.
 async fn fill_the_disk(bench: &Bench, full: bool) {
-    let (fill, lift) = if bench.url.starts_with("sqlite") {
+    let (begin, end) = if bench.url.starts_with("sqlite") {
         (
             "CREATE TRIGGER full_disk BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'disk is full'); END",
             "DROP TRIGGER full_disk",
@@ -134,7 +134,7 @@ async fn fill_the_disk(bench: &Bench, full: bool) {
             "DROP TRIGGER full_disk ON audit; DROP FUNCTION full_disk()",
         )
     };
-    bench.run_sql(if full { fill } else { lift }).await;
+    bench.run_sql(if full { begin } else { end }).await;
 }
 
 on_both! {
@@ -378,6 +378,17 @@ on_both! {
         assert_eq!(released.len(), ids(&store, mac(9)).len());
         assert!(grants(&store, mac(9)).grants.iter().all(|grant| grant.delivered.is_none()));
         assert_eq!(store.inventory().grants(mac(1)), None);
+        bench.assert_settled(&store).await;
+    }
+
+    async fn a_phone_that_was_served_before_takes_anothers_place_as_a_new_one(bench) {
+        let store = office(bench).await;
+        store.move_account("103", None).await.unwrap();
+        deliver(bench, &store, mac(2)).await;
+        store.replace(mac(1), mac(2)).await.unwrap();
+        let released = released(ask(&store, mac(2), phone()).await);
+        assert_eq!(released.len(), ids(&store, mac(2)).len(), "its credentials are new ones, too");
+        assert!(grants(&store, mac(2)).grants.iter().all(|grant| grant.delivered.is_none()));
         bench.assert_settled(&store).await;
     }
 

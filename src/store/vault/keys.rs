@@ -136,8 +136,8 @@ impl Keys {
         let ring = self.ring();
         let Some(current) = &ring.current else { return Err(self.0.vault.missing()) };
         let id = Self::key_of(sealed);
-        let sealer = std::iter::once(current).chain(&ring.others).find(|sealer| Some(&*sealer.id) == id);
-        let opened = sealer.and_then(|sealer| sealer.try_open(place, version, sealed));
+        let fitting = std::iter::once(current).chain(&ring.others).find(|sealer| Some(&*sealer.id) == id);
+        let opened = fitting.and_then(|sealer| sealer.try_open(place, version, sealed));
         opened.ok_or_else(|| VaultError::Broken(place.to_string()))
     }
 
@@ -174,7 +174,7 @@ impl Keys {
             },
         };
         let mut ring = self.ring_mut();
-        ring.etag = next.etag.clone();
+        ring.etag.clone_from(&next.etag);
         ring.others.retain(|other| other.id != next.id);
         // What was read before is opened with the key before.
         let before = ring.current.replace(next);
