@@ -21,6 +21,8 @@ pub(super) struct Key {
     pub(super) file: FileId,
     pub(super) mac: Option<Mac>,
     pub(super) model: Option<String>,
+    /// As the phone says, where the inventory does not know it yet.
+    pub(super) firmware: Option<String>,
     pub(super) host: IpAddr,
 }
 

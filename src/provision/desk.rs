@@ -311,11 +311,15 @@ impl Inner {
         let own = requested.profile.file(requested.file).scope() == Scope::Device;
         let model =
             device.model.clone().or_else(|| requested.model.clone()).or_else(|| case.identity.model.clone());
+        // What the phone itself says counts until it is written down, half a second later: its first file is to be the
+        // one that it would get then.
+        let firmware = case.identity.firmware.clone().filter(|_| own && device.firmware.is_none());
         let key = Key {
             vendor: requested.profile.vendor().clone(),
             file: requested.file,
             mac: own.then_some(device.mac),
             model,
+            firmware: firmware.clone(),
             host: case.request.local,
         };
         let revision = if own { device.revision } else { 0 };
@@ -325,8 +329,9 @@ impl Inner {
         let host = key.host.to_string();
         let root = self.parts.roots.at(key.host);
         let base = root.ok_or_else(|| format!("no service for files listens on {host}"))?.url(key.host);
+        let learned = firmware.map(|firmware| Device { firmware: Some(firmware), ..device.clone() });
         let subject = Subject {
-            device: own.then_some(device),
+            device: own.then_some(learned.as_ref().unwrap_or(device)),
             model: key.model.as_deref(),
             site: &self.parts.site,
             host: &host,

@@ -133,12 +133,12 @@ impl Grants {
         self.lock_as(Reason::Revoked, What::Revoked, chosen, now)
     }
 
-    /// A device that was blocked is to be served again: what was locked before it ever arrived is as new.
+    /// A device that was blocked is to be served again: what was locked before it ever arrived is as new, and what had
+    /// arrived is there, so that a phone whose profile says `replace` gets it as before.
     pub fn unblock(&mut self, now: &Now) {
-        for grant in &mut self.grants {
-            if grant.state == State::Locked(Reason::Revoked) && grant.delivered.is_none() {
-                grant.enter(State::Locked(Reason::Never), now);
-            }
+        for grant in self.grants.iter_mut().filter(|grant| grant.state == State::Locked(Reason::Revoked)) {
+            let reason = if grant.delivered.is_none() { Reason::Never } else { Reason::Delivered };
+            grant.enter(State::Locked(reason), now);
         }
     }
 

@@ -413,7 +413,8 @@ impl Grant {
         match &self.state {
             State::Locked(_) => None,
             State::Staged { until } if *until > now.wall => None,
-            State::Staged { .. } if self.delivered.is_none() => {
+            // Having an older version is as bad as having none: the phone goes on with what is not right any more.
+            State::Staged { .. } if self.delivered != Some(self.version) => {
                 Some((Reason::Expired, What::NeverProvisioned))
             }
             State::Staged { .. } => Some((Reason::Expired, What::Expired)),

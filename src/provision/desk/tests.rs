@@ -330,3 +330,22 @@ async fn a_phone_on_our_link_is_itself_whatever_old_token_its_url_holds() {
     let Answer::File(body) = ask(PHONE).await else { panic!() };
     assert!(has_password(&body));
 }
+
+#[tokio::test]
+async fn a_phone_gets_the_file_of_its_firmware_from_the_first_time_on() {
+    let bench = bench().await;
+    let user_agent = Some("Yealink SIP-T28P 2.73.0.50 80:5e:c0:aa:bb:cc".to_owned());
+    let asked = FileRequest { user_agent, ..request(PHONE) };
+    let Answer::File(first) = bench.desk.answer(&asked).await else { panic!() };
+    let text = std::str::from_utf8(&first.bytes).unwrap().to_owned();
+    assert!(text.contains("\nsecurity.user_password") && !text.contains("static."), "{text}");
+    let at = bench.clock.now();
+    let identity = first.receipt.as_ref().unwrap().identity.clone();
+    let sighting =
+        Sighting { identity, addr: PHONE, channel: Channel::Http, at, outcome: "served".to_owned() };
+    bench.store.record(&[sighting], &[]).await.unwrap();
+    let device = bench.store.inventory().device(mac()).unwrap();
+    assert_eq!(device.firmware.as_deref(), Some("2.73.0.50"));
+    let Answer::File(second) = bench.desk.answer(&asked).await else { panic!() };
+    assert_eq!(first.bytes, second.bytes);
+}

@@ -360,7 +360,7 @@ fn staging_ends_by_the_wall_clock_which_never_goes_back() {
     let mut bench = Bench::delivered(&[SIP]);
     bench.arm(&[SIP], Mode::OnContact);
     bench.clock.advance(24 * HOUR);
-    assert_eq!(whats(&bench.expire()), [What::Expired], "it has a password, if an old one");
+    assert_eq!(whats(&bench.expire()), [What::Expired], "it has this very password");
     assert_eq!(bench.ask(&[SIP], &phone()), Verdict::Plain);
 }
 
