@@ -228,8 +228,11 @@ fn case_35_an_attacker_who_waits_for_the_end_of_the_pin_finds_no_connection() {
             let mut streams = rig.ask(site);
             lab::poll("the releases", || (site.agent.releases(MAC) > 10).then_some(()));
             assert!(site.agent.neighbour(AT).contains("PERMANENT"), "as long as the files are on their way");
-            clock.advance(Duration::from_secs(121));
-            site.agent.unpinned(AT);
+            // Again for what left only while the time moved.
+            lab::poll("the end of the pins", || {
+                clock.advance(Duration::from_secs(121));
+                (!site.agent.neighbour(AT).contains("PERMANENT")).then_some(())
+            });
             rig.takes_over();
             rig.convince(site, ATTACKER_MAC);
             let ended = streams.iter_mut().map(is_reset).filter(|is_reset| *is_reset).count();
