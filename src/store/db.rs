@@ -388,7 +388,7 @@ async fn begin_with(pool: &AnyPool, begin: &'static str) -> Result<Transaction<'
             }
             pool.begin_with(begin).await
         }
-        begun => begun,
+        answer => answer,
     }
 }
 

@@ -41,7 +41,9 @@ pub(crate) struct Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.agent.take().map(|agent| self.runtime.block_on(agent.stop()));
+        if let Some(agent) = self.agent.take() {
+            self.runtime.block_on(agent.stop());
+        }
     }
 }
 

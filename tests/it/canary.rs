@@ -77,7 +77,7 @@ impl Shown {
         for (place, bytes) in &self.0 {
             let text = String::from_utf8_lossy(bytes).to_lowercase();
             for secret in secrets.iter().map(|secret| secret.to_lowercase()) {
-                let digits: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+                let digits = hexadecimal(&secret);
                 if text.contains(&secret) || text.contains(&digits) {
                     hits.push(format!("{secret} in {place}"));
                 }
@@ -85,6 +85,10 @@ impl Shown {
         }
         hits
     }
+}
+
+fn hexadecimal(text: &str) -> String {
+    text.bytes().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
 }
 
 /// Whether it is this file, or one that was kept from before.
@@ -173,6 +177,9 @@ fn commands(shown: &mut Shown, agent: &Agent<'_>, lab: &Lab) {
         &["audit", "verify"],
         &["key", "show"],
         &["device", "show", "00:04:13:00:00:ff"],
+        &["device", "lock", YEALINK],
+        &["--json", "device", "confirm", YEALINK],
+        &["--json", "rearm", "--all", "--reason", "revoked"],
         &["account", "set-password", "999"],
     ] {
         shown.command(agent, arguments, "");
@@ -212,7 +219,7 @@ fn no_password_token_or_key_is_written_or_shown() {
         traffic(&mut shown, &phones, &other);
         agent.audited("acked");
         commands(&mut shown, &agent, lab);
-        agent.rearm(SNOM);
+        shown.command(&agent, &["device", "rearm", SNOM], SNOM);
         secrets.extend(made(&agent));
         secrets.extend(keys(lab));
         shown.folder(lab.folder(), GIVEN_IN);

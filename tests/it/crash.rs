@@ -1,6 +1,6 @@
 //! An agent that is killed, or whose disk fails, at every call of one release: no password has left that the database does
 //! not know of, and the phone's next try succeeds. strace is attached to the running agent and does the harm.
-//! OFFHOOK_RACES, where it is set, says that every call is tried; else every third.
+//! `OFFHOOK_RACES`, where it is set, says that every call is tried; else every third.
 
 use std::path::PathBuf;
 

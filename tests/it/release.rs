@@ -201,7 +201,7 @@ fn case_13_46_an_aborted_transfer_leaves_the_window_open_and_a_lock_resets_one()
 
             let mut locked = stalled(&site.phone);
             assert!(site.agent.neighbour(AT).contains("PERMANENT"), "pinned while it is on its way");
-            site.agent.lock(MAC);
+            site.agent.offhook(&["device", "lock", MAC]);
             assert!(reset(&mut locked) < full.body.len(), "the rest never came");
             site.agent.unpinned(AT);
             assert_eq!((site.agent.state(MAC), site.agent.audit("acked").len()), ("locked", 1));

@@ -83,7 +83,7 @@ fn lives(lab: &Lab, model: &Model) {
     let (up, reset) = life(&phone, model, lab, &["--factory-reset"]);
     assert!(!up && reset["registered"] == false, "{reset}");
     assert!(has_all(&reset["missing"], &model.once[..1]), "{reset}");
-    agent.rearm(model.mac);
+    agent.offhook(&["device", "rearm", model.mac, "--reason", "it was reset"]);
     let (up, again) = life(&phone, model, lab, &["--factory-reset"]);
     assert!(up && again["registered"] == true, "{again}");
     assert_eq!(again["missing"], json!([]), "{again}");

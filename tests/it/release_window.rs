@@ -102,7 +102,7 @@ fn case_27_another_boot_interrupts_before_a_socket_opens() {
             assert!(!after.body.contains("canary"), "{after:?}");
             assert_eq!(site.agent.alarmed("interrupted")["mac"], MAC);
             assert_eq!(site.agent.audit("interrupted").len(), 1);
-            site.agent.rearm(MAC);
+            site.agent.offhook(&["device", "rearm", MAC, "--on-contact"]);
             let armed =
                 lab::poll("the new arming", || Some(get(&site.phone)).filter(super::release::Got::is_full));
             assert_ne!(armed.header("etag"), first.header("etag"), "another epoch");
