@@ -74,6 +74,9 @@ pub enum AgentError {
     /// Another agent has this data.
     #[error("another agent is running on this data: it holds {0}")]
     Running(String),
+    /// The database is damaged, or cannot be read whole: nothing that it says of passwords can be relied on.
+    #[error("{0}; no phone is served from it, and it is left as it is")]
+    Damaged(StoreError),
     /// What an earlier boot left open could not be closed.
     #[error("cannot close the windows of passwords that an earlier boot left open: {0}")]
     Release(StoreError),
@@ -128,6 +131,7 @@ impl Agent {
         let (catalog, broken_profiles) = Catalog::load(options.config.profiles.dir.as_deref());
         let catalog = Arc::new(catalog);
         let alarms = Alarms::default();
+        options.store.check().await.map_err(AgentError::Damaged)?;
         let mark = MarkFile::at(&options.places.mark_file()).owned_like(&options.places.data);
         ledger::compare_with_mark(&options.store, &mark, &alarms).await?;
         release::begin(&options.store, &catalog, &alarms).await.map_err(AgentError::Release)?;

@@ -1,6 +1,7 @@
 //! What the agent does for the release of passwords beside the requests: it closes what an earlier boot left open, closes
 //! windows when their time is over, and writes down what was delivered and who was refused.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::config::{Config, Span};
 use crate::device::Mac;
 use crate::profile::Catalog;
 use crate::provision::{Deed, Desk, alarm_of};
-use crate::release::Change;
-use crate::store::{Store, StoreError, Terms};
+use crate::release::{Change, Evidence};
+use crate::store::{Delivery, Store, StoreError, Terms};
 
 /// How soon a window that is over is written down as closed. It is closed before that for whoever asks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -103,7 +104,8 @@ pub(super) async fn write_down(store: Store, mut done: mpsc::Receiver<Deed>, las
 /// What cannot be written now waits for the next batch. Lost, it errs on the safe side: a delivery that is not known of
 /// keeps its phone from getting a file without passwords.
 async fn write(store: &Store, batch: &mut Vec<Deed>) {
-    let (mut deliveries, mut refused, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    let mut deliveries: Vec<Delivery> = Vec::new();
+    let (mut refused, mut moved) = (Vec::new(), Vec::new());
     for deed in batch.iter().cloned() {
         match deed {
             Deed::Delivery(delivery) => deliveries.push(delivery),
@@ -114,6 +116,14 @@ async fn write(store: &Store, batch: &mut Vec<Deed>) {
     if batch.is_empty() {
         return;
     }
+    // What was sent and is acknowledged already needs one row.
+    let arrived: HashSet<String> = deliveries
+        .iter()
+        .filter(|delivery| delivery.evidence >= Evidence::Acked)
+        .map(|delivery| delivery.release_id.clone())
+        .collect();
+    deliveries
+        .retain(|delivery| delivery.evidence >= Evidence::Acked || !arrived.contains(&delivery.release_id));
     match store.write_deliveries(&deliveries, &refused, &moved).await {
         Ok(()) => batch.clear(),
         Err(error) if batch.len() < KEPT_MAX => warn!("Cannot write {} deliveries yet: {error}", batch.len()),

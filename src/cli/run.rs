@@ -135,7 +135,9 @@ impl From<AgentError> for Failure {
             AgentError::Running(_) => {
                 Self::failed("running", message, "stop it, or give this one another --config")
             }
-            AgentError::Release(error) => Self::failed(error.code(), message, error.remedy()),
+            AgentError::Damaged(error) | AgentError::Release(error) => {
+                Self::failed(error.code(), message, error.remedy())
+            }
             AgentError::Claim { .. } => {
                 Self::failed("claim", message, "run the command as root, or as the user of the service")
             }

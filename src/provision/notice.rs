@@ -1,7 +1,7 @@
 //! What is noticed at the desk beside the answer: refusals for the audit, alarms for an administrator, and the sign that
 //! a phone has lost its passwords. Never waits: what is written down goes through a queue.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -25,29 +25,35 @@ const WATCHED_MAX: usize = 16_384;
 
 /// Phones that asked as if they had never been provisioned.
 #[derive(Debug, Default)]
-pub(super) struct Watched(HashMap<Mac, (Instant, IpAddr)>);
+pub(super) struct Watched {
+    waiting: HashMap<Mac, (Instant, IpAddr)>,
+    /// Who was told of already: once, until the phone uses its own URL again.
+    told: HashSet<Mac>,
+}
 
 impl Watched {
     fn asks_anew(&mut self, mac: Mac, peer: IpAddr, now: Instant) {
-        if self.0.len() < WATCHED_MAX {
-            self.0.entry(mac).or_insert((now, peer));
+        if self.waiting.len() < WATCHED_MAX && !self.told.contains(&mac) {
+            self.waiting.entry(mac).or_insert((now, peer));
         }
     }
 
     fn uses_its_own(&mut self, mac: Mac) {
-        self.0.remove(&mac);
+        self.waiting.remove(&mac);
+        self.told.remove(&mac);
     }
 
     /// Those who have had time enough; they are forgotten.
     fn lost(&mut self, now: Instant) -> Vec<(Mac, IpAddr)> {
         let mut lost = Vec::new();
-        self.0.retain(|mac, (since, peer)| {
+        self.waiting.retain(|mac, (since, peer)| {
             let over = now.saturating_duration_since(*since) >= LOST_AFTER;
             if over {
                 lost.push((*mac, *peer));
             }
             !over
         });
+        self.told.extend(lost.iter().map(|(mac, _)| *mac).take(WATCHED_MAX.saturating_sub(self.told.len())));
         lost
     }
 }
@@ -210,6 +216,8 @@ mod tests {
         assert!(watched.lost(clock.instant()).is_empty());
         clock.advance(LOST_AFTER);
         assert_eq!(watched.lost(clock.instant()), [(reset, peer)]);
+        watched.asks_anew(reset, peer, clock.instant());
+        clock.advance(LOST_AFTER);
         assert!(watched.lost(clock.instant()).is_empty(), "told once");
     }
 }

@@ -425,11 +425,10 @@ impl Grant {
                     // A window without a length was not opened here: the row is damaged.
                     None => true,
                 };
-                let arrived = self.evidence >= Evidence::Acked;
-                let why = if arrived {
-                    (Reason::Delivered, What::Delivered)
-                } else {
-                    (Reason::Expired, What::Expired)
+                let why = match self.delivered {
+                    _ if self.evidence >= Evidence::Acked => (Reason::Delivered, What::Delivered),
+                    Some(older) if older != self.version => (Reason::Expired, What::NeverProvisioned),
+                    Some(_) | None => (Reason::Expired, What::Expired),
                 };
                 over.then_some(why)
             }
