@@ -299,16 +299,16 @@ impl Inner {
         released: &[Released],
     ) -> Result<Shape, String> {
         let key = pinned_key(&due.requested, device, request);
-        let mut shape = match self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces) {
-            Some(shape) => shape,
-            None => {
-                let kept = self.render(&due.case(request), device, &due.requested)?;
-                let shape = Shape { kept, device: Arc::clone(device) };
-                if !due.replaces {
-                    self.pinned.put(key, &due.wanted, released, shape.clone());
-                }
-                shape
+        let pinned = self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces);
+        let mut shape = if let Some(pinned) = pinned {
+            pinned
+        } else {
+            let kept = self.render(&due.case(request), device, &due.requested)?;
+            let shape = Shape { kept, device: Arc::clone(device) };
+            if !due.replaces {
+                self.pinned.put(key, &due.wanted, released, shape.clone());
             }
+            shape
         };
         if request.want == Want::WithPreamble {
             shape.kept = preamble(&shape.kept)?;
