@@ -142,7 +142,7 @@ fn case_54_who_guesses_gets_three_answers_and_learns_nothing_from_their_time() {
                 };
                 let (unheard_of, known) = (median(0), median(1));
                 println!("unknown {unheard_of:?}, refused {known:?}");
-                let noise = Duration::from_micros(200).max(unheard_of / 4);
+                let noise = Duration::from_millis(2).max(unheard_of);
                 assert!(unheard_of.abs_diff(known) < noise, "unknown {unheard_of:?}, refused {known:?}");
 
                 let guesser = lab.host("guesser", "192.168.1.50/24");
