@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
 pub use evidence::Deed;
-pub use notice::alarm_of;
+pub use notice::raise_changes;
 pub use shelf::Shelf;
 pub use terms::{DEVICE_SETTINGS, device_window, policies};
 pub(crate) use votes::Votes;

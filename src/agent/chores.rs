@@ -176,31 +176,59 @@ pub(super) async fn follow(store: Store, desk: Desk, claim: Claim, cancel: Cance
 /// Writes sightings in batches, and counts the batches in `written`; after `last` is cancelled, what is left, and ends.
 pub(super) async fn record(
     store: Store,
-    mut heard: mpsc::Receiver<Heard>,
+    heard: mpsc::Receiver<Heard>,
     written: watch::Sender<u64>,
     last: CancellationToken,
 ) {
+    let pace = Pace { wait: BATCH_WAIT, most: BATCH_MAX };
+    let (store, written) = (&store, &written);
+    in_batches(heard, pace, last, |batch| async move {
+        let left = write(store, batch).await;
+        written.send_modify(|batches| *batches += 1);
+        left
+    })
+    .await;
+}
+
+/// How things that come one by one are written together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// How long the first of a batch waits for others.
+    pub(super) wait: Duration,
+    /// How many are written at a time.
+    pub(super) most: usize,
+}
+
+/// Gives what comes to `write` in batches; what that gives back, because it could not be written, is in the next one.
+/// After `last` is cancelled it writes what is left, and ends.
+pub(super) async fn in_batches<T, W>(
+    mut queue: mpsc::Receiver<T>,
+    pace: Pace,
+    last: CancellationToken,
+    mut write: impl FnMut(Vec<T>) -> W,
+) where
+    W: Future<Output = Vec<T>>,
+{
     let mut batch = Vec::new();
     loop {
         let is_left = !batch.is_empty();
         let stopping = tokio::select! {
-            taken = heard.recv_many(&mut batch, BATCH_MAX) => taken == 0,
+            taken = queue.recv_many(&mut batch, pace.most) => taken == 0,
             () = last.cancelled() => true,
             () = tokio::time::sleep(AGAIN_AFTER), if is_left => false,
         };
         if stopping {
-            heard.close();
+            queue.close();
+            while queue.recv_many(&mut batch, pace.most).await > 0 {}
         } else {
-            last.run_until_cancelled(tokio::time::sleep(BATCH_WAIT)).await;
-            while batch.len() < BATCH_MAX
-                && let Ok(one) = heard.try_recv()
+            last.run_until_cancelled(tokio::time::sleep(pace.wait)).await;
+            while batch.len() < pace.most
+                && let Ok(one) = queue.try_recv()
             {
                 batch.push(one);
             }
         }
-        while stopping && heard.recv_many(&mut batch, BATCH_MAX).await > 0 {}
-        write(&store, &mut batch).await;
-        written.send_modify(|batches| *batches += 1);
+        batch = write(batch).await;
         if stopping {
             return;
         }
@@ -208,9 +236,9 @@ pub(super) async fn record(
 }
 
 /// What cannot be written now, because another process holds the database or the disk is full, waits for the next batch.
-async fn write(store: &Store, batch: &mut Vec<Heard>) {
+async fn write(store: &Store, mut batch: Vec<Heard>) -> Vec<Heard> {
     if batch.is_empty() {
-        return;
+        return batch;
     }
     let pending: Vec<Identity> =
         batch.iter().filter(|heard| heard.pending).map(|heard| heard.sighting.identity.clone()).collect();
@@ -225,6 +253,7 @@ async fn write(store: &Store, batch: &mut Vec<Heard>) {
             batch.clear();
         }
     }
+    batch
 }
 
 /// The host's time zone as an IANA name; UTC where it does not say.
@@ -289,12 +318,11 @@ mod tests {
             at: Clock::System.now(),
             outcome: "pending".to_owned(),
         };
-        let mut batch = vec![Heard { sighting, pending: true }];
-        write(&store, &mut batch.clone()).await;
+        let batch = vec![Heard { sighting, pending: true }];
+        write(&store, batch.clone()).await;
         assert_eq!(store.inventory().count(), (1, 1));
         store.close().await;
-        write(&store, &mut batch).await;
-        assert_eq!(batch.len(), 1);
+        assert_eq!(write(&store, batch).await.len(), 1);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::chores::{Pace, in_batches};
 use crate::alarm::Alarms;
 use crate::config::{Config, Span};
 use crate::device::Mac;
 use crate::profile::Catalog;
-use crate::provision::{Deed, Desk, alarm_of};
+use crate::provision::{Deed, Desk, raise_changes};
 use crate::release::{Change, Evidence};
 use crate::store::{Delivery, Store, StoreError, Terms};
 
@@ -21,8 +22,6 @@ use crate::store::{Delivery, Store, StoreError, Terms};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How soon a delivery is in the database; a batch is one transaction, and phones that wait for theirs come first.
 const BATCH_WAIT: Duration = Duration::from_millis(100);
-/// How soon what could not be written is tried again, also when nothing else comes.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Deliveries of one transaction.
 const BATCH_MAX: usize = 1_000;
 /// Deliveries that wait for a database that does not take them.
@@ -74,36 +73,14 @@ pub(super) async fn watch(
 }
 
 /// Writes deliveries and refusals in batches; after `last` is cancelled, what is left, and ends.
-pub(super) async fn write_down(store: Store, mut done: mpsc::Receiver<Deed>, last: CancellationToken) {
-    let mut batch = Vec::new();
-    loop {
-        let is_left = !batch.is_empty();
-        let stopping = tokio::select! {
-            taken = done.recv_many(&mut batch, BATCH_MAX) => taken == 0,
-            () = last.cancelled() => true,
-            () = tokio::time::sleep(AGAIN_AFTER), if is_left => false,
-        };
-        if stopping {
-            done.close();
-            while done.recv_many(&mut batch, BATCH_MAX).await > 0 {}
-        } else {
-            last.run_until_cancelled(tokio::time::sleep(BATCH_WAIT)).await;
-            while batch.len() < BATCH_MAX
-                && let Ok(one) = done.try_recv()
-            {
-                batch.push(one);
-            }
-        }
-        write(&store, &mut batch).await;
-        if stopping {
-            return;
-        }
-    }
+pub(super) async fn write_down(store: Store, done: mpsc::Receiver<Deed>, last: CancellationToken) {
+    let pace = Pace { wait: BATCH_WAIT, most: BATCH_MAX };
+    in_batches(done, pace, last, |batch| write(&store, batch)).await;
 }
 
 /// What cannot be written now waits for the next batch. Lost, it errs on the safe side: a delivery that is not known of
 /// keeps its phone from getting a file without passwords.
-async fn write(store: &Store, batch: &mut Vec<Deed>) {
+async fn write(store: &Store, mut batch: Vec<Deed>) -> Vec<Deed> {
     let mut deliveries: Vec<Delivery> = Vec::new();
     let (mut refused, mut moved) = (Vec::new(), Vec::new());
     for deed in batch.iter().cloned() {
@@ -114,7 +91,7 @@ async fn write(store: &Store, batch: &mut Vec<Deed>) {
         }
     }
     if batch.is_empty() {
-        return;
+        return batch;
     }
     // What was sent and is acknowledged already needs one row.
     let arrived: HashSet<String> = deliveries
@@ -132,12 +109,11 @@ async fn write(store: &Store, batch: &mut Vec<Deed>) {
             batch.clear();
         }
     }
+    batch
 }
 
 fn raise(store: &Store, catalog: &Catalog, alarms: &Alarms, changed: Vec<(Mac, Vec<Change>)>) {
     for (mac, changes) in changed {
-        let device = store.inventory().device(mac);
-        let worth = changes.iter().filter_map(|change| alarm_of(device.as_deref(), catalog, mac, change));
-        worth.for_each(|alarm| alarms.raise(alarm));
+        raise_changes(store, catalog, alarms, mac, &changes);
     }
 }

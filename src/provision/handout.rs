@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::cache::Kept;
 use super::desk::{Case, Inner};
-use super::notice::clone_alarm;
+use super::notice::{clone_alarm, raise_changes};
 use super::pinned::{PinnedKey, Shape};
 use super::running::Underway;
 use super::{
@@ -228,15 +228,17 @@ impl Inner {
                 }
             }
         };
-        self.raise_changes(due.device.mac, &decided.changes);
+        let (mac, changes) = (due.device.mac, &decided.changes);
+        raise_changes(&self.parts.store, &self.parts.catalog, &self.parts.alarms, mac, changes);
         self.send(request, &due, decided, held)
     }
 
     /// The body that was decided about.
     fn send(&self, request: &FileRequest, due: &Due, decided: Decided, held: Option<Held>) -> Answer {
         let case = due.case(request);
-        let now = decided.device.as_ref().unwrap_or(&due.device);
-        if self.render(&case, now, &due.requested).is_ok_and(|kept| wanted(&kept, now) != due.wanted) {
+        let device = decided.device.unwrap_or_else(|| Arc::clone(&due.device));
+        let present = self.render(&case, &device, &due.requested);
+        if present.as_ref().is_ok_and(|kept| wanted(kept, &device) != due.wanted) {
             // It was decided about other passwords than its file has places for by now: a file without the new ones is
             // not what this phone is to get.
             self.heard_of(
@@ -251,8 +253,7 @@ impl Inner {
             Verdict::Plain => return self.plain(&case, &due.shape.kept),
             Verdict::Refuse(refusal) => return self.refuse(&case, &due.device, refusal),
         };
-        let device = decided.device.unwrap_or_else(|| Arc::clone(&due.device));
-        let filled = self.shape(request, due, &device, &released).and_then(|shape| {
+        let filled = self.shape(request, due, &device, &released, present).and_then(|shape| {
             let (bytes, etag) = self.fill(request, due, &shape, &device, &released)?;
             Ok((shape.kept.rendered.content_type.clone(), bytes, etag))
         });
@@ -297,14 +298,14 @@ impl Inner {
         due: &Due,
         device: &Arc<Device>,
         released: &[Released],
+        present: Result<Arc<Kept>, String>,
     ) -> Result<Shape, String> {
         let key = pinned_key(&due.requested, device, request);
         let pinned = self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces);
         let mut shape = if let Some(pinned) = pinned {
             pinned
         } else {
-            let kept = self.render(&due.case(request), device, &due.requested)?;
-            let shape = Shape { kept, device: Arc::clone(device) };
+            let shape = Shape { kept: present?, device: Arc::clone(device) };
             if !due.replaces {
                 self.pinned.put(key, &due.wanted, released, shape.clone());
             }

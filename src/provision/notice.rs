@@ -9,13 +9,13 @@ use tracing::{info, warn};
 
 use super::desk::{Case, Inner};
 use super::evidence::Deed;
-use crate::alarm::{Alarm, AlarmKind};
+use crate::alarm::{Alarm, AlarmKind, Alarms};
 use crate::device::{Approval, Device, Mac};
 use crate::net::neighbours::CloneSign;
 use crate::profile::Catalog;
 use crate::release::{Change, GrantId, Grants, Reason, Refusal, Released, State, What};
 use crate::secret::SecretKind;
-use crate::store::Refused;
+use crate::store::{Refused, Store};
 
 /// A phone that was delivered asks by its delivered URL soon after it asked by another; one that does not within this
 /// has lost that URL, and its passwords with it.
@@ -58,9 +58,16 @@ impl Watched {
     }
 }
 
+/// Raises the alarms that these changes of a device's grants are worth.
+pub fn raise_changes(store: &Store, catalog: &Catalog, alarms: &Alarms, mac: Mac, changes: &[Change]) {
+    let device = store.inventory().device(mac);
+    let worth = changes.iter().filter_map(|change| alarm_of(device.as_deref(), catalog, mac, change));
+    worth.for_each(|alarm| alarms.raise(alarm));
+}
+
 /// The alarm that a change of grants is worth, in words; `None` where it is nothing unusual. A kind that no file of the
 /// device's vendor holds cannot be fetched, and nobody needs to hear that it was not.
-pub fn alarm_of(device: Option<&Device>, catalog: &Catalog, mac: Mac, change: &Change) -> Option<Alarm> {
+fn alarm_of(device: Option<&Device>, catalog: &Catalog, mac: Mac, change: &Change) -> Option<Alarm> {
     let profile = device.and_then(|device| device.vendor.as_ref()).and_then(|vendor| catalog.get(vendor));
     let fetched = |id: &GrantId| {
         profile.is_none_or(|profile| {
@@ -140,16 +147,6 @@ impl Inner {
 
     fn alarm(&self, kind: AlarmKind, mac: Option<Mac>, peer: IpAddr, text: String) {
         self.parts.alarms.raise(Alarm { kind, mac, peer: Some(peer), text });
-    }
-
-    /// What ran out on the way of a request.
-    pub(super) fn raise_changes(&self, mac: Mac, changes: &[Change]) {
-        let device = self.parts.store.inventory().device(mac);
-        for change in changes {
-            if let Some(alarm) = alarm_of(device.as_deref(), &self.parts.catalog, mac, change) {
-                self.parts.alarms.raise(alarm);
-            }
-        }
     }
 
     /// A phone that once used the URL that only its delivered file contains, and now asks by another: it may have been

@@ -55,7 +55,7 @@ impl Store {
             let before = write.grants_of(mac);
             let mut after = Grants::clone(&before);
             after.unblock(&write.release_now());
-            write.set_grants(mac, &before, after).await?;
+            write.set_grants(mac, before, after).await?;
         }
         self.set_approval(&mut write, mac, Approval::Approved).await?;
         if let Some(account) = &account {

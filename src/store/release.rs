@@ -182,12 +182,7 @@ impl Store {
             self.write_down(&mut write, request, &release_id, &verdict, &changes).await?;
             decided.push(Decided { verdict, device, release_id, changes });
         }
-        let changed = touched
-            .iter()
-            .filter(|(_, before, after)| **before != *after)
-            .map(|(mac, before, after)| (*mac, &**before, after.clone()));
-        let changed = changed.collect();
-        write.set_grants_of_many(changed).await?;
+        write.set_grants_of_many(touched).await?;
         if !holds(Rule::CommitBeforeSend) {
             drop(write);
             return Ok(decided);
@@ -298,12 +293,9 @@ impl Write<'_> {
             if changes.iter().any(|change| change.what == What::SecretChanged) {
                 renewed |= self.renew_bootstrap(&before, device.mac).await?;
             }
-            if *before != after {
-                touched.push((device.mac, before, after));
-            }
+            touched.push((device.mac, before, after));
         }
-        let many = touched.iter().map(|(mac, before, after)| (*mac, &**before, after.clone())).collect();
-        self.set_grants_of_many(many).await?;
+        self.set_grants_of_many(touched).await?;
         Ok(renewed)
     }
 

@@ -88,7 +88,7 @@ impl Store {
             write.audit_release("armed", mac, after.epoch, None, &detail).await?;
             write.renew_bootstrap(&before, mac).await?;
         }
-        write.set_grants(mac, &before, after).await?;
+        write.set_grants(mac, before, after).await?;
         write.commit().await?;
         Ok(Armed { grants: self.inventory().grants(mac).unwrap_or_default(), changes })
     }
@@ -176,15 +176,12 @@ impl Store {
             let mut after = Grants::clone(&before);
             let changes = deed(&mut after, &now);
             self.write_changes(&mut write, *mac, &changes).await?;
-            if *before != after {
-                touched.push((*mac, before, after));
-            }
+            touched.push((*mac, before, after));
             if !changes.is_empty() {
                 altered.push((*mac, changes));
             }
         }
-        let many = touched.iter().map(|(mac, before, after)| (*mac, &**before, after.clone())).collect();
-        write.set_grants_of_many(many).await?;
+        write.set_grants_of_many(touched).await?;
         write.commit_with(Delta::default()).await?;
         Ok(altered)
     }
@@ -207,7 +204,7 @@ impl Store {
             let detail = json!({ "passwords": self.named(*mac, released) });
             write.audit_release(evidence.as_str(), *mac, epoch, Some(release_id), &detail).await?;
             self.write_changes(&mut write, *mac, &changes).await?;
-            write.set_grants(*mac, &before, after).await?;
+            write.set_grants(*mac, before, after).await?;
         }
         for Refused { mac, file, peer, channel, why } in refused {
             let detail = json!({ "file": file, "peer": peer, "channel": channel, "why": why });

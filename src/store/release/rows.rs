@@ -65,18 +65,19 @@ impl Write<'_> {
     pub(in crate::store) async fn set_grants(
         &mut self,
         mac: Mac,
-        before: &Grants,
+        before: Arc<Grants>,
         after: Grants,
     ) -> Result<(), StoreError> {
         self.set_grants_of_many(vec![(mac, before, after)]).await
     }
 
-    /// The same for many devices, with few statements.
+    /// The same for many devices, with few statements. Those of whom nothing differs cost nothing.
     pub(in crate::store) async fn set_grants_of_many(
         &mut self,
-        many: Vec<(Mac, &Grants, Grants)>,
+        mut many: Vec<(Mac, Arc<Grants>, Grants)>,
     ) -> Result<(), StoreError> {
         let generation = self.generation;
+        many.retain(|(_, before, after)| **before != *after);
         let mut rows = Vec::new();
         for (mac, before, after) in &many {
             for grant in &after.grants {
