@@ -1,6 +1,7 @@
 //! What a vendor's phones read from DHCP: which options they ask for, what has to stand in which, and what they would
 //! make of an answer. Octets in, octets out; never sends, never waits.
 
+mod destination;
 mod endpoint;
 mod form;
 mod judge;

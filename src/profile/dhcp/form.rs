@@ -58,10 +58,9 @@ impl Text {
         match self {
             Self::One(template) => template.fill(facts),
             Self::Parts { parts, separator } => {
-                let server = parts.iter().filter(|part| part.role() == Role::Server);
-                // Without its server the rest says nothing.
-                server.map(|part| part.fill(facts)).collect::<Option<Vec<_>>>()?;
-                let filled: Vec<String> = parts.iter().filter_map(|part| part.fill(facts)).collect();
+                let filled = parts.iter().map(|part| (part.fill(facts), part.is_needed()));
+                let known = filled.filter(|(text, needed)| text.is_some() || *needed).map(|(text, _)| text);
+                let filled: Vec<String> = known.collect::<Option<_>>()?;
                 Some(filled.join(separator))
             }
         }
@@ -146,7 +145,11 @@ fn written(subs: &[Sub], facts: &Facts<'_>) -> Option<(Vec<u8>, String)> {
     let mut meanings = Vec::new();
     let mut says_something = false;
     for sub in subs.iter().filter(|sub| sub.given) {
-        let Some(setting) = sub.form.setting(facts) else { continue };
+        let setting = match (sub.form.setting(facts), sub.form.role()) {
+            (Some(setting), _) => setting,
+            (None, Role::Server | Role::Port) => return None,
+            (None, _) => continue,
+        };
         let value = setting.data.octets();
         octets.extend([sub.code, u8::try_from(value.len()).ok()?]);
         octets.extend(value);
