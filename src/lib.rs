@@ -112,5 +112,8 @@ pub mod store;
 
 pub mod simulate;
 
+pub mod admin;
+pub mod operate;
+
 pub mod agent;
 pub mod cli;
