@@ -16,6 +16,7 @@ mod attack_wire;
 mod canary;
 mod crash;
 mod demo;
+mod dhcp_snippet;
 mod files;
 mod http;
 mod keys;
