@@ -192,15 +192,13 @@ pub(super) fn text_of(octets: &[u8]) -> Result<&str, Misformat> {
     if text.is_empty() {
         return Err(Misformat::Empty);
     }
-    let text = std::str::from_utf8(text).map_err(|_| Misformat::NotText)?;
+    let no_text = || if sub_options(octets).is_ok() { Misformat::SubOptions } else { Misformat::NotText };
+    let text = std::str::from_utf8(text).map_err(|_| no_text())?;
     let end = text.trim_end_matches(['\r', '\n', ' ', '\t']);
     if end.len() < text.len() {
         return Err(if end.is_empty() { Misformat::Empty } else { Misformat::Blank });
     }
-    if !text.contains(char::is_control) {
-        return Ok(text);
-    }
-    Err(if sub_options(octets).is_ok() { Misformat::SubOptions } else { Misformat::NotText })
+    if text.contains(char::is_control) { Err(no_text()) } else { Ok(text) }
 }
 
 /// The addresses of a list (RFC 5859).
