@@ -6,7 +6,12 @@
 //! follow each other overwrite; options in `sname` and `file` (option 52) are not read; a hardware address longer than 16
 //! octets panics; an option longer than 255 octets that it has no name for is written with a wrong length.
 
+pub mod hear;
 pub mod message;
+pub mod report;
+pub mod server;
+pub mod servers;
+pub mod tell;
 
 use std::net::SocketAddrV4;
 

@@ -37,6 +37,7 @@ pub use catalog::{Catalog, Requested};
 pub use check::{Report, check_all};
 pub use dhcp::{
     Dhcp, DhcpData, DhcpFinding, DhcpPlace, DhcpSetting, DhcpVerdict, Judgement, Misformat, class_text,
+    redacted,
 };
 pub use error::ProfileError;
 pub use escape::ControlCharacter;

@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod db;
 mod device;
+mod dhcp;
 mod error;
 mod fresh;
 mod import;
@@ -27,6 +28,7 @@ mod rotate;
 mod sheet;
 mod sighting;
 mod swap;
+mod timeline;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -47,6 +49,7 @@ pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use backup::{Backup, BackupHead, Saved};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
+pub use dhcp::{DhcpServerRow, Gives, MetServer};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
@@ -89,6 +92,7 @@ struct Inner {
     adoptions: adopt::Queue,
     releases: release::Queue,
     strangers: sighting::Strangers,
+    moments: timeline::Written,
 }
 
 impl Store {
@@ -114,6 +118,7 @@ impl Store {
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
             strangers: sighting::Strangers::default(),
+            moments: timeline::Written::default(),
         };
         Self { inner: Arc::new(inner), actor: "agent".into(), agent: None, terms: Arc::default() }
     }
