@@ -13,6 +13,7 @@ mod backup;
 mod condition;
 mod db;
 mod device;
+mod dhcp;
 mod error;
 mod fresh;
 mod import;
@@ -32,6 +33,7 @@ mod swap;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod token;
 mod vault;
 mod write;
@@ -50,6 +52,7 @@ pub use backup::{Backup, BackupHead, Saved};
 pub use condition::{Answered, Condition, Earlier, Once};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
+pub use dhcp::{DhcpServerRow, Gives, MetServer};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
@@ -95,6 +98,7 @@ struct Inner {
     adoptions: adopt::Queue,
     releases: release::Queue,
     strangers: sighting::Strangers,
+    moments: timeline::Written,
 }
 
 impl Store {
@@ -120,6 +124,7 @@ impl Store {
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
             strangers: sighting::Strangers::default(),
+            moments: timeline::Written::default(),
         };
         Self {
             inner: Arc::new(inner),
