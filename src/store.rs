@@ -17,6 +17,7 @@ mod fresh;
 mod import;
 mod inventory;
 mod key_file;
+mod lease;
 mod load;
 mod mark;
 mod plan;
@@ -27,6 +28,7 @@ mod rotate;
 mod sheet;
 mod sighting;
 mod swap;
+mod switch;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -50,6 +52,7 @@ pub use device::{Approved, Give};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub use lease::{LeaseRow, LeaseState, Reservation};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
 pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
@@ -57,6 +60,7 @@ pub use restore::{Restore, Restored, restore};
 pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
+pub use switch::{SwitchRow, SwitchState, Switches};
 pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -88,6 +92,7 @@ struct Inner {
     writer: Mutex<()>,
     adoptions: adopt::Queue,
     releases: release::Queue,
+    leases: lease::Queue,
     strangers: sighting::Strangers,
 }
 
@@ -113,6 +118,7 @@ impl Store {
             writer: Mutex::new(()),
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
+            leases: lease::Queue::default(),
             strangers: sighting::Strangers::default(),
         };
         Self { inner: Arc::new(inner), actor: "agent".into(), agent: None, terms: Arc::default() }
