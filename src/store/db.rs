@@ -28,16 +28,17 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// In this order, and never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "inventory", include_str!("migrations/0001_inventory.sql")),
     (2, "release", include_str!("migrations/0002_release.sql")),
     (4, "dhcp", include_str!("migrations/0004_dhcp.sql")),
+    (5, "api", include_str!("migrations/0005_api.sql")),
 ];
 
-/// The last migration that this program knows.
-pub(super) const SCHEMA: i64 = match MIGRATIONS.last() {
-    Some((version, ..)) => *version,
-    None => 0,
+/// The newest migration that this program knows.
+pub(super) const SCHEMA: i64 = {
+    let [.., (newest, _, _)] = MIGRATIONS;
+    newest
 };
 /// Tables that others refer to; they are filled first.
 const PARENTS: [&str; 3] = ["head", "device", "account"];
