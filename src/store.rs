@@ -19,6 +19,7 @@ mod fresh;
 mod import;
 mod inventory;
 mod key_file;
+mod lease;
 mod load;
 mod mark;
 mod plan;
@@ -29,6 +30,7 @@ mod rotate;
 mod sheet;
 mod sighting;
 mod swap;
+mod switch;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -56,6 +58,7 @@ pub use dhcp::{DhcpServerRow, Gives, MetServer};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub use lease::{LeaseRow, LeaseState, Reservation};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
 pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
@@ -63,6 +66,7 @@ pub use restore::{Restore, Restored, restore};
 pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
+pub use switch::{SwitchRow, SwitchState, Switches};
 pub use token::{ApiRefusal, ApiToken, Presented, Scope, TOKEN_LIFE_MAX};
 pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
@@ -97,6 +101,7 @@ struct Inner {
     writer: Mutex<()>,
     adoptions: adopt::Queue,
     releases: release::Queue,
+    leases: lease::Queue,
     strangers: sighting::Strangers,
     moments: timeline::Written,
 }
@@ -123,6 +128,7 @@ impl Store {
             writer: Mutex::new(()),
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
+            leases: lease::Queue::default(),
             strangers: sighting::Strangers::default(),
             moments: timeline::Written::default(),
         };
