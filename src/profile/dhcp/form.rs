@@ -58,10 +58,9 @@ impl Text {
         match self {
             Self::One(template) => template.fill(facts),
             Self::Parts { parts, separator } => {
-                let server = parts.iter().filter(|part| part.role() == Role::Server);
-                // Without its server the rest says nothing.
-                server.map(|part| part.fill(facts)).collect::<Option<Vec<_>>>()?;
-                let filled: Vec<String> = parts.iter().filter_map(|part| part.fill(facts)).collect();
+                let filled = parts.iter().map(|part| (part.fill(facts), part.is_needed()));
+                let known = filled.filter(|(text, needed)| text.is_some() || *needed).map(|(text, _)| text);
+                let filled: Vec<String> = known.collect::<Option<_>>()?;
                 Some(filled.join(separator))
             }
         }
@@ -146,7 +145,11 @@ fn written(subs: &[Sub], facts: &Facts<'_>) -> Option<(Vec<u8>, String)> {
     let mut meanings = Vec::new();
     let mut says_something = false;
     for sub in subs.iter().filter(|sub| sub.given) {
-        let Some(setting) = sub.form.setting(facts) else { continue };
+        let setting = match (sub.form.setting(facts), sub.form.role()) {
+            (Some(setting), _) => setting,
+            (None, Role::Server | Role::Port) => return None,
+            (None, _) => continue,
+        };
         let value = setting.data.octets();
         octets.extend([sub.code, u8::try_from(value.len()).ok()?]);
         octets.extend(value);
@@ -189,15 +192,13 @@ pub(super) fn text_of(octets: &[u8]) -> Result<&str, Misformat> {
     if text.is_empty() {
         return Err(Misformat::Empty);
     }
-    let text = std::str::from_utf8(text).map_err(|_| Misformat::NotText)?;
+    let no_text = || if sub_options(octets).is_ok() { Misformat::SubOptions } else { Misformat::NotText };
+    let text = std::str::from_utf8(text).map_err(|_| no_text())?;
     let end = text.trim_end_matches(['\r', '\n', ' ', '\t']);
     if end.len() < text.len() {
         return Err(if end.is_empty() { Misformat::Empty } else { Misformat::Blank });
     }
-    if !text.contains(char::is_control) {
-        return Ok(text);
-    }
-    Err(if sub_options(octets).is_ok() { Misformat::SubOptions } else { Misformat::NotText })
+    if text.contains(char::is_control) { Err(no_text()) } else { Ok(text) }
 }
 
 /// The addresses of a list (RFC 5859).

@@ -124,6 +124,11 @@ impl Template {
         }
     }
 
+    /// Whether the whole option says nothing without it.
+    pub(super) fn is_needed(&self) -> bool {
+        matches!(self.role(), Role::Server | Role::Port)
+    }
+
     /// What stands before the server's address and is no part of a URL: `server=` in `server={base}`.
     pub(super) fn introduction(&self) -> &str {
         match self.0.as_slice() {
@@ -157,7 +162,10 @@ impl Facts<'_> {
                 usual.then(|| place.host.to_string())
             }
             Word::Host => Some(place.host.to_string()),
-            Word::Port => port_of(self.base?).map(|port| port.to_string()),
+            // A port goes beside an HTTP server's address; TFTP has the one that everybody knows.
+            Word::Port => {
+                port_of(self.base.filter(|base| base.starts_with("http"))?).map(|port| port.to_string())
+            }
             Word::Vlan => place.vlan.map(|vlan| vlan.to_string()),
             Word::VlanPriority => place.vlan.and(place.vlan_priority).map(|priority| priority.to_string()),
             Word::Registrar => {
