@@ -6,7 +6,9 @@
 //! follow each other overwrite; options in `sname` and `file` (option 52) are not read; a hardware address longer than 16
 //! octets panics; an option longer than 255 octets that it has no name for is written with a wrong length.
 
+pub mod ask;
 pub mod message;
+pub mod probe;
 
 use std::net::SocketAddrV4;
 

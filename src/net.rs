@@ -5,6 +5,7 @@ pub mod interfaces;
 pub mod limit;
 pub mod neighbours;
 pub mod packet;
+pub mod raw;
 pub mod sys;
 pub mod udp;
 pub mod wire;
