@@ -1,6 +1,7 @@
 //! The network as this host sees it: interfaces and their addresses, who is on a link, sockets that know where a
 //! datagram arrived, limits per source. No protocol of a phone is known here.
 
+pub mod crowd;
 pub mod interfaces;
 pub mod limit;
 pub mod neighbours;

@@ -10,6 +10,7 @@ mod adopt;
 mod alarm;
 mod audit;
 mod backup;
+mod condition;
 mod db;
 mod device;
 mod error;
@@ -31,6 +32,7 @@ mod swap;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod token;
 mod vault;
 mod write;
 
@@ -45,6 +47,7 @@ pub use account::NewAccount;
 pub use alarm::AlarmRow;
 pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use backup::{Backup, BackupHead, Saved};
+pub use condition::{Answered, Condition, Earlier, Once};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use error::StoreError;
@@ -57,6 +60,7 @@ pub use restore::{Restore, Restored, restore};
 pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
+pub use token::{ApiRefusal, ApiToken, Presented, Scope, TOKEN_LIFE_MAX};
 pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -76,6 +80,8 @@ pub struct Store {
     agent: Option<Arc<str>>,
     /// Under which terms passwords are released.
     terms: Arc<Terms>,
+    /// What must hold for the next write.
+    condition: Option<Arc<Condition>>,
 }
 
 #[derive(Debug)]
@@ -115,7 +121,13 @@ impl Store {
             releases: release::Queue::default(),
             strangers: sighting::Strangers::default(),
         };
-        Self { inner: Arc::new(inner), actor: "agent".into(), agent: None, terms: Arc::default() }
+        Self {
+            inner: Arc::new(inner),
+            actor: "agent".into(),
+            agent: None,
+            terms: Arc::default(),
+            condition: None,
+        }
     }
 
     /// The same store, with this name in the audit of what is done through it.
@@ -181,6 +193,11 @@ impl Store {
     pub fn bootstrap_token(&self, device: &Device) -> Result<Secret, StoreError> {
         let place = device_place(device.mac, BOOTSTRAP);
         Ok(self.keys().open(&place, None, &device.bootstrap_token)?)
+    }
+
+    /// Whether no other host can have this database.
+    pub fn is_alone(&self) -> bool {
+        self.inner.db.is_embedded()
     }
 
     /// Reads the whole database once for damage; an agent does so at start.
