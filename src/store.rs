@@ -29,7 +29,7 @@ mod sheet;
 mod sighting;
 mod swap;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -110,6 +110,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
             let remedy = "send Content-Type: application/json";
             return Err(Problem::asked(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body", message, remedy));
         }
+        // Read as a struct, an array would be its fields in their order.
+        if !raw.is_empty() && !raw.trim_ascii_start().starts_with(b"{") {
+            let message = "the body is no JSON object";
+            let remedy = "GET /api/openapi.json describes the body";
+            return Err(Problem::asked(StatusCode::BAD_REQUEST, "body", message, remedy));
+        }
         let text: &[u8] = if raw.is_empty() { b"{}" } else { &raw };
         let body = serde_json::from_slice(text).map_err(|error| misread(&error))?;
         let method = Bytes::copy_from_slice(parts.method.as_str().as_bytes());
