@@ -3,6 +3,7 @@
 
 mod admin;
 mod alarm;
+mod dhcp;
 mod load;
 mod places;
 mod release;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 
 pub use admin::{AdminConfig, HostName};
 pub use alarm::{AlarmCommand, WebhookUrl};
+pub use dhcp::{AddressRange, DhcpConfig, DhcpMode, PoolConfig, Router};
 pub use load::{ConfigError, Loaded, load};
 pub use places::Places;
 pub use release::ReleaseConfig;
@@ -274,29 +276,6 @@ impl Default for TftpConfig {
     fn default() -> Self {
         Self { listen: Listen::on([0, 0, 0, 0], 69), networks: Vec::new() }
     }
-}
-
-/// `[dhcp]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DhcpConfig {
-    /// What is done beside hearing.
-    pub mode: DhcpMode,
-}
-
-/// What the DHCP companion does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DhcpMode {
-    /// Nothing.
-    Off,
-    /// It hears and records.
-    #[default]
-    Observe,
-    /// It answers INFORM of phones.
-    Inform,
-    /// It gives leases.
-    Server,
 }
 
 /// `[scan]`

@@ -103,6 +103,7 @@ pub mod release;
 pub mod profile;
 pub mod provision;
 
+pub mod dhcp;
 pub mod http;
 pub mod pnp;
 pub mod tftp;

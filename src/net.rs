@@ -8,6 +8,7 @@ pub mod neighbours;
 pub mod packet;
 pub mod sys;
 pub mod udp;
+pub mod wire;
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -61,7 +61,7 @@ impl Hosts {
 
 fn hosts(args: &Args, context: &Context) -> Result<Hosts, Failure> {
     let config = &context.config;
-    let roots = Roots { http: config.http.listen.address(), tftp: config.tftp.listen.address() };
+    let roots = Roots::of(config);
     if roots.is_empty() {
         let message = "http.listen and tftp.listen are both off";
         return Err(Failure::no("no_files", message, "switch one of them on"));

@@ -110,7 +110,7 @@ impl Arp {
 
     /// Asks everybody on the link whose this address is.
     fn ask(&self, (interface, address): Spot, ourselves: Ourselves) {
-        let to = sys::everybody_on_link(interface, EtherTypes::Arp.0);
+        let to = sys::on_link(interface, EtherTypes::Arp.0, None);
         // A full queue of the interface loses this question, and the next one asks again.
         if let Err(error) = self.socket.get_ref().send_to(&question(ourselves, address), &to) {
             tracing::debug!("Cannot ask by ARP for {address}: {error}");
