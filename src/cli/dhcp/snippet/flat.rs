@@ -76,7 +76,8 @@ fn right<'p>(plan: &'p Plan, options: &Options<'_>) -> impl Iterator<Item = &'p 
         options.iter().map(|(code, setting)| (*code, setting.data.octets())).collect();
     plan.groups.iter().filter(move |group| {
         let own = group.options.iter().map(|(code, setting)| (*code, setting.data.octets())).collect();
-        let (told, wanted) = (group.profile.judge(&answer, &plan.place), group.profile.judge(&own, &plan.place));
+        let (told, wanted) =
+            (group.profile.judge(&answer, &plan.place), group.profile.judge(&own, &plan.place));
         told.is_right() && told.url == wanted.url
     })
 }
