@@ -137,12 +137,11 @@ async fn profiles(args: &Args, catalog: &Catalog, context: &Context) -> Result<V
         args.vendor.iter().map(|name| Vendor::new(name)).collect()
     };
     let known = || catalog.profiles().map(|profile| profile.vendor().as_str()).collect::<Vec<_>>().join(", ");
-    let named = wanted.iter().map(|vendor| match catalog.get(vendor) {
-        Some(profile) => Ok(Arc::clone(profile)),
-        None => {
+    let named = wanted.iter().map(|vendor| {
+        catalog.get(vendor).cloned().ok_or_else(|| {
             let message = format!("'{vendor}' is no vendor with a profile");
-            Err(Failure::no("not_found", message, format!("known vendors: {}", known())))
-        }
+            Failure::no("not_found", message, format!("known vendors: {}", known()))
+        })
     });
     // What a phone in the inventory calls itself may have no profile; who types a name wants to know that.
     if args.vendor.is_empty() {
