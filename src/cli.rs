@@ -19,6 +19,7 @@ mod rearm;
 mod restore;
 mod run;
 mod simulate;
+mod tls;
 mod url;
 
 use std::io::IsTerminal;
@@ -78,6 +79,9 @@ enum Command {
     /// The key that all passwords are sealed with
     #[command(subcommand)]
     Key(key::Args),
+    /// The certificates of this host, and our own authority for phones to trust
+    #[command(subcommand)]
+    Tls(tls::Args),
     /// Vendor profiles: list, check, test, render, identify
     #[command(subcommand)]
     Profile(profile::Args),
@@ -214,6 +218,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Backup(args) => backup::run(args, &context).await,
             Command::Restore(args) => restore::run(args, &context).await,
             Command::Key(args) => key::run(args, &context).await,
+            Command::Tls(args) => tls::run(&args, &context),
             Command::Profile(args) => profile::run(args, &context).await,
             Command::Completions(args) => {
                 completions::run(&args);

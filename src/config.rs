@@ -2,6 +2,7 @@
 //! Unknown keys are errors that name the line and the nearest key; a knob that is not written has its default here.
 
 mod alarm;
+mod https;
 mod load;
 mod places;
 mod release;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use alarm::{AlarmCommand, WebhookUrl};
+pub use https::{ExpiredCertificates, HostName, HttpsConfig};
 pub use load::{ConfigError, Loaded, load};
 pub use places::Places;
 pub use release::ReleaseConfig;
@@ -241,20 +243,6 @@ pub struct HttpConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         Self { listen: Listen::on([0, 0, 0, 0], 8480), connections_per_address: 64 }
-    }
-}
-
-/// `[https]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpsConfig {
-    /// Address and port; opened once the agent has a certificate.
-    pub listen: Listen,
-}
-
-impl Default for HttpsConfig {
-    fn default() -> Self {
-        Self { listen: Listen::on([0, 0, 0, 0], 8481) }
     }
 }
 

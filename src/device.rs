@@ -225,6 +225,8 @@ pub enum Channel {
     Pnp,
     /// The phones' HTTP listener.
     Http,
+    /// The phones' TLS listener.
+    Https,
     /// TFTP.
     Tftp,
 }
@@ -235,6 +237,7 @@ impl Channel {
         match self {
             Self::Pnp => "pnp",
             Self::Http => "http",
+            Self::Https => "https",
             Self::Tftp => "tftp",
         }
     }

@@ -299,6 +299,8 @@ pub(super) fn digest(token: &str) -> TokenDigest {
 pub(super) fn way_of(channel: crate::device::Channel) -> Way {
     match channel {
         crate::device::Channel::Pnp => Way::ZeroTouch,
-        crate::device::Channel::Http | crate::device::Channel::Tftp => Way::OneTouchManual,
+        crate::device::Channel::Http | crate::device::Channel::Https | crate::device::Channel::Tftp => {
+            Way::OneTouchManual
+        }
     }
 }

@@ -106,7 +106,7 @@ impl Store {
         .map_err(failed("read the sightings"))?;
         rows.into_iter()
             .map(|(mac, channel, address, vendor, model, firmware, outcome, first, last, count)| {
-                let channel = [Channel::Pnp, Channel::Http, Channel::Tftp]
+                let channel = [Channel::Pnp, Channel::Http, Channel::Https, Channel::Tftp]
                     .into_iter()
                     .find(|known| known.as_str() == channel)
                     .ok_or_else(|| {
