@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
@@ -160,16 +162,30 @@ pub(super) fn read_pair(pem: &Secret) -> Result<(CertificateDer<'static>, KeyPai
     Ok((certificate, KeyPair::try_from(key.secret_der())?))
 }
 
-/// Both in one PEM text.
+/// Both in one PEM text, of which no copy stays behind.
 pub(super) fn pem_pair(certificate: &CertificateDer<'_>, key: &KeyPair) -> Secret {
-    let key = Zeroizing::new(key.serialize_pem());
-    Secret::new(format!("{}{}", public_pem(certificate), *key))
+    let key = Zeroizing::new(key.serialize_der());
+    let mut text = String::with_capacity(2 * (certificate.len() + key.len()) + 256);
+    add_pem(&mut text, "CERTIFICATE", certificate);
+    add_pem(&mut text, "PRIVATE KEY", &key);
+    Secret::new(text)
 }
 
 /// A certificate as PEM.
 pub(super) fn public_pem(certificate: &CertificateDer<'_>) -> String {
-    let lines = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    pem::encode_config(&pem::Pem::new("CERTIFICATE", certificate.as_ref()), lines)
+    let mut text = String::new();
+    add_pem(&mut text, "CERTIFICATE", certificate);
+    text
+}
+
+/// One block of PEM (RFC 7468): 48 octets are a line of 64 characters.
+fn add_pem(text: &mut String, label: &str, der: &[u8]) {
+    text.extend(["-----BEGIN ", label, "-----\n"]);
+    for line in der.chunks(48) {
+        STANDARD.encode_string(line, text);
+        text.push('\n');
+    }
+    text.extend(["-----END ", label, "-----\n"]);
 }
 
 /// A certificate, taken apart.

@@ -18,6 +18,7 @@ mod crash;
 mod demo;
 mod files;
 mod http;
+mod https;
 mod keys;
 mod lab;
 mod neighbours;

@@ -43,9 +43,15 @@ impl Bench {
     /// Writes a certificate and its key of an administrator.
     fn write_own(&self, name: &str) {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        fs::write(self.path("own.pem"), made.cert.pem()).unwrap();
-        fs::write(self.path("own.key"), made.signing_key.serialize_pem()).unwrap();
+        fs::write(self.path("own.pem"), public_pem(made.cert.der())).unwrap();
+        fs::write(self.path("own.key"), private_pem(&made.signing_key)).unwrap();
     }
+}
+
+/// A key as OpenSSL writes it.
+fn private_pem(key: &rcgen::KeyPair) -> String {
+    let lines = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.serialize_der());
+    format!("-----BEGIN PRIVATE KEY-----\n{lines}\n-----END PRIVATE KEY-----\n")
 }
 
 /// The certificates that are shown, by their octets.
@@ -141,7 +147,7 @@ fn phones_are_asked_for_certificates_once_an_authority_is_there() {
     fs::create_dir(bench.path("roots")).unwrap();
     fs::write(bench.path("roots/broken.pem"), "nothing").unwrap();
     let made = rcgen::generate_simple_self_signed(["Vendor Root".to_owned()]).unwrap();
-    fs::write(bench.path("roots/vendor.crt"), made.cert.pem()).unwrap();
+    fs::write(bench.path("roots/vendor.crt"), public_pem(made.cert.der())).unwrap();
     tls.refresh(&names(&[]));
     assert!(vendors());
     assert!(tls.summary().contains("one authority"), "{}", tls.summary());
