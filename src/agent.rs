@@ -5,6 +5,7 @@ mod alarms;
 mod certificates;
 mod chores;
 mod ledger;
+mod people;
 mod release;
 mod service;
 
@@ -24,6 +25,7 @@ pub use chores::{claim_without_serving, host_timezone};
 pub(crate) use release::terms as release_terms;
 pub use service::{Service, State};
 
+use crate::admin::server::AdminServer;
 use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
@@ -106,6 +108,8 @@ pub struct Addresses {
     pub tftp: Option<SocketAddr>,
     /// The multicast group and its port.
     pub pnp: Option<SocketAddrV4>,
+    /// The people's listener.
+    pub admin: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -159,6 +163,7 @@ impl Agent {
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
+        opened.open_admin(&parts);
         chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
@@ -327,6 +332,7 @@ struct Opened {
     http: Option<HttpServer>,
     https: Option<HttpServer>,
     tftp: Option<TftpServer>,
+    admin: Option<AdminServer>,
 }
 
 impl Opened {
@@ -491,6 +497,9 @@ impl Opened {
         }
         if let Some(tftp) = self.tftp {
             serving.spawn(tftp.run(desk, cancel.clone()));
+        }
+        if let Some(admin) = self.admin {
+            serving.spawn(admin.run(cancel.clone()));
         }
         serving
     }

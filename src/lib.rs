@@ -103,6 +103,7 @@ pub mod config;
 pub mod device;
 pub mod net;
 pub mod secret;
+pub mod timeline;
 pub mod tls;
 
 pub mod release;
@@ -110,6 +111,7 @@ pub mod release;
 pub mod profile;
 pub mod provision;
 
+pub mod dhcp;
 pub mod http;
 pub mod pnp;
 pub mod tftp;
@@ -118,6 +120,9 @@ pub mod accounts;
 pub mod store;
 
 pub mod simulate;
+
+pub mod admin;
+pub mod operate;
 
 pub mod agent;
 pub mod cli;

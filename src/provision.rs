@@ -7,6 +7,7 @@ mod evidence;
 mod handout;
 mod notice;
 mod pinned;
+mod place;
 mod running;
 mod shelf;
 mod suspects;

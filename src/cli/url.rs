@@ -64,11 +64,10 @@ impl Hosts {
 
 fn hosts(args: &Args, context: &Context) -> Result<Hosts, Failure> {
     let config = &context.config;
-    let https = config.https.listen.address();
     let roots = if args.https {
-        Roots { https, ..Roots::default() }
+        Roots { https: config.https.listen.address(), ..Roots::default() }
     } else {
-        Roots { http: config.http.listen.address(), https, tftp: config.tftp.listen.address() }
+        Roots::of(config)
     };
     if roots.is_empty() {
         let off = if args.https {

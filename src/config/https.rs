@@ -1,11 +1,10 @@
 //! `[https]`: the phones' TLS listener, its certificates, and whose certificates of phones are believed.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Listen;
+use super::{HostName, Listen};
 
 /// `[https]`
 #[derive(Debug, Clone, Deserialize)]
@@ -77,65 +76,9 @@ impl ExpiredCertificates {
     }
 }
 
-/// A name or address of a host, as it may stand in a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostName {
-    /// An address.
-    Address(IpAddr),
-    /// A DNS name, in lower case.
-    Name(String),
-}
-
-impl std::str::FromStr for HostName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Address(address.to_canonical()));
-        }
-        let is_label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
-        if text.len() > 253 || !text.split('.').all(is_label) {
-            return Err(format!(
-                "'{text}' is neither an address nor a host name; write pbx.lan or 192.0.2.1"
-            ));
-        }
-        Ok(Self::Name(text.to_ascii_lowercase()))
-    }
-}
-
-impl<'de> Deserialize<'de> for HostName {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_name_is_a_name_or_an_address() {
-        for (text, expected) in [
-            ("PBX.lan", Some(HostName::Name("pbx.lan".to_owned()))),
-            ("pbx", Some(HostName::Name("pbx".to_owned()))),
-            ("192.0.2.1", Some(HostName::Address(IpAddr::from([192, 0, 2, 1])))),
-            ("::ffff:192.0.2.1", Some(HostName::Address(IpAddr::from([192, 0, 2, 1])))),
-            ("fe80::1", Some(HostName::Address("fe80::1".parse().unwrap()))),
-            ("", None),
-            ("*.lan", None),
-            ("a..b", None),
-            ("-a", None),
-            ("https://pbx.lan", None),
-            ("p b x", None),
-        ] {
-            assert_eq!(text.parse().ok(), expected, "{text}");
-        }
-    }
 
     #[test]
     fn paths_lie_beside_the_configuration() {

@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::libc;
 use socket2::{SockAddr, SockAddrStorage};
 
+use crate::device::Mac;
+
 /// How many octets of a TCP connection the peer has not acknowledged yet (`SIOCOUTQ`, tcp(7)); an unacknowledged FIN
 /// counts as one.
 #[expect(unsafe_code, reason = "neither std, socket2 nor nix wrap this ioctl")]
@@ -19,10 +21,10 @@ pub fn unacknowledged_bytes(stream: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(usize::try_from(queued).unwrap_or(0))
 }
 
-/// Where a packet socket sends what everybody on this interface's link shall hear (packet(7)); `protocol` is the
-/// Ethernet type.
+/// A packet socket's address (packet(7)): this host on an interface's link, or everybody there; `protocol` is the Ethernet
+/// type. Interface 0 is all of them.
 #[expect(unsafe_code, reason = "neither socket2 nor nix make a packet socket's address")]
-pub fn everybody_on_link(interface: u32, protocol: u16) -> SockAddr {
+pub fn on_link(interface: u32, protocol: u16, host: Option<Mac>) -> SockAddr {
     let mut storage = SockAddrStorage::zeroed();
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).unwrap_or_default();
     // SAFETY: `sockaddr_ll` is one of the addresses that the storage is made for; any bytes of it are valid numbers.
@@ -31,7 +33,8 @@ pub fn everybody_on_link(interface: u32, protocol: u16) -> SockAddr {
     address.sll_protocol = protocol.to_be();
     address.sll_ifindex = i32::try_from(interface).unwrap_or_default();
     address.sll_halen = 6;
-    address.sll_addr = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0];
+    let [a, b, c, d, e, f] = host.map_or([0xff; 6], Mac::octets);
+    address.sll_addr = [a, b, c, d, e, f, 0, 0];
     // SAFETY: the storage holds an address of this family, and `length` is its type's.
     unsafe { SockAddr::new(storage, length) }
 }
@@ -45,8 +48,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_for_everybody_on_a_link_is_a_packet_sockets() {
-        let address = everybody_on_link(7, 0x0806);
+    fn an_address_on_a_link_is_a_packet_sockets() {
+        let address = on_link(7, 0x0806, None);
         assert_eq!(i32::from(address.family()), libc::AF_PACKET);
         assert_eq!(usize::try_from(address.len()).unwrap(), size_of::<libc::sockaddr_ll>());
     }

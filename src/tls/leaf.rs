@@ -128,7 +128,8 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn names(besides: &[&str]) -> Names {
-        let besides: Vec<HostName> = besides.iter().map(|name| name.parse().unwrap()).collect();
+        let quoted = |name: &&str| serde_json::from_value(serde_json::json!(name)).unwrap();
+        let besides: Vec<HostName> = besides.iter().map(quoted).collect();
         Names::of(&Table::default(), "pbx", &besides)
     }
 

@@ -26,26 +26,60 @@ const PRIVATE: [(IpAddr, u8); 9] = [
 /// Names that stand for no host of the public net (RFC 6761, 6762, 8375, and what people use).
 const LOCAL: [&str; 5] = ["localhost", "local", "lan", "internal", "home.arpa"];
 
+/// A name or address of a host, as it may stand in a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Name {
+    /// An address.
+    Address(IpAddr),
+    /// A DNS name, in lower case.
+    Host(String),
+}
+
+impl std::str::FromStr for Name {
+    /// What it is instead.
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Address(address.to_canonical()));
+        }
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        };
+        if text.len() > 253 || !text.split('.').all(is_label) {
+            return Err(format!(
+                "'{text}' is neither an address nor a host name; write pbx.lan or 192.0.2.1"
+            ));
+        }
+        Ok(Self::Host(text.to_ascii_lowercase()))
+    }
+}
+
 /// The names and addresses of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names(BTreeSet<HostName>);
+pub struct Names(BTreeSet<Name>);
 
 impl Names {
     /// This host's: the addresses of its interfaces, its own name, what it is called besides, and itself as it sees
     /// itself.
     pub fn of(table: &Table, host: &str, besides: &[HostName]) -> Self {
         let addresses = table.interfaces().iter().flat_map(|interface| &interface.addresses);
-        let addresses = addresses.map(|(address, _)| HostName::Address(IpAddr::V4(*address)));
-        let itself = [HostName::Address(Ipv4Addr::LOCALHOST.into()), HostName::Name("localhost".to_owned())];
+        let addresses = addresses.map(|(address, _)| Name::Address(IpAddr::V4(*address)));
+        let itself = [Name::Address(Ipv4Addr::LOCALHOST.into()), Name::Host("localhost".to_owned())];
+        let called = std::iter::once(host).chain(besides.iter().map(HostName::as_str));
         // A name that cannot stand in a certificate is nobody's way here.
-        Self(addresses.chain(itself).chain(host.parse()).chain(besides.iter().cloned()).collect())
+        let called = called.filter_map(|name| name.parse().ok());
+        Self(addresses.chain(itself).chain(called).collect())
     }
 
     /// Those in a certificate.
     pub(super) fn in_certificate(certificate: &X509Certificate<'_>) -> Self {
         let alternative = certificate.subject_alternative_name().ok().flatten();
         let names = alternative.iter().flat_map(|extension| &extension.value.general_names);
-        Self(names.filter_map(host_name).collect())
+        Self(names.filter_map(name_of).collect())
     }
 
     /// Whether all of these are among `others`.
@@ -55,9 +89,9 @@ impl Names {
 
     /// As they are written into a certificate.
     pub(super) fn alternatives(&self) -> Vec<SanType> {
-        let written = |name: &HostName| match name {
-            HostName::Address(address) => Some(SanType::IpAddress(*address)),
-            HostName::Name(name) => name.as_str().try_into().ok().map(SanType::DnsName),
+        let written = |name: &Name| match name {
+            Name::Address(address) => Some(SanType::IpAddress(*address)),
+            Name::Host(name) => name.as_str().try_into().ok().map(SanType::DnsName),
         };
         self.0.iter().filter_map(written).collect()
     }
@@ -80,10 +114,10 @@ impl Names {
             der(0x87, &[octets(*address), mask(*address, *length)].concat())
         };
         let named = |name: &str| der(0x82, name.as_bytes());
-        let written = |name: &HostName| match name {
-            HostName::Address(address) if is_private(*address) => None,
-            HostName::Address(address) => Some(own(&(*address, if address.is_ipv4() { 32 } else { 128 }))),
-            HostName::Name(name) => Some(named(name)),
+        let written = |name: &Name| match name {
+            Name::Address(address) if is_private(*address) => None,
+            Name::Address(address) => Some(own(&(*address, if address.is_ipv4() { 32 } else { 128 }))),
+            Name::Host(name) => Some(named(name)),
         };
         let bases = PRIVATE
             .iter()
@@ -100,32 +134,32 @@ impl std::fmt::Display for Names {
         for (place, name) in self.0.iter().enumerate() {
             let comma = if place > 0 { ", " } else { "" };
             match name {
-                HostName::Address(address) => write!(f, "{comma}{address}")?,
-                HostName::Name(name) => write!(f, "{comma}{name}")?,
+                Name::Address(address) => write!(f, "{comma}{address}")?,
+                Name::Host(name) => write!(f, "{comma}{name}")?,
             }
         }
         Ok(())
     }
 }
 
-fn host_name(name: &GeneralName<'_>) -> Option<HostName> {
+fn name_of(name: &GeneralName<'_>) -> Option<Name> {
     match name {
-        GeneralName::DNSName(name) => Some(HostName::Name(name.to_ascii_lowercase())),
+        GeneralName::DNSName(name) => Some(Name::Host(name.to_ascii_lowercase())),
         GeneralName::IPAddress(octets) => match octets.len() {
-            4 => <[u8; 4]>::try_from(*octets).ok().map(|octets| HostName::Address(octets.into())),
-            16 => <[u8; 16]>::try_from(*octets).ok().map(|octets| HostName::Address(octets.into())),
+            4 => <[u8; 4]>::try_from(*octets).ok().map(|octets| Name::Address(octets.into())),
+            16 => <[u8; 16]>::try_from(*octets).ok().map(|octets| Name::Address(octets.into())),
             _ => None,
         },
         _ => None,
     }
 }
 
-fn covers(subtree: &GeneralSubtree<'_>, name: &HostName) -> bool {
+fn covers(subtree: &GeneralSubtree<'_>, name: &Name) -> bool {
     match (&subtree.base, name) {
-        (GeneralName::DNSName(base), HostName::Name(name)) => {
+        (GeneralName::DNSName(base), Name::Host(name)) => {
             name == base || name.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'))
         }
-        (GeneralName::IPAddress(base), HostName::Address(address)) => {
+        (GeneralName::IPAddress(base), Name::Address(address)) => {
             let address = octets(*address);
             let (network, mask) = base.split_at(base.len() / 2);
             network.len() == address.len()
@@ -188,6 +222,25 @@ mod tests {
 
     fn names(list: &[&str]) -> Names {
         Names(list.iter().map(|name| name.parse().unwrap()).collect())
+    }
+
+    #[test]
+    fn a_host_name_is_a_name_or_an_address() {
+        for (text, expected) in [
+            ("PBX.lan", Some(Name::Host("pbx.lan".to_owned()))),
+            ("pbx", Some(Name::Host("pbx".to_owned()))),
+            ("192.0.2.1", Some(Name::Address(IpAddr::from([192, 0, 2, 1])))),
+            ("::ffff:192.0.2.1", Some(Name::Address(IpAddr::from([192, 0, 2, 1])))),
+            ("fe80::1", Some(Name::Address("fe80::1".parse().unwrap()))),
+            ("", None),
+            ("*.lan", None),
+            ("a..b", None),
+            ("-a", None),
+            ("https://pbx.lan", None),
+            ("p b x", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected, "{text}");
+        }
     }
 
     #[test]
