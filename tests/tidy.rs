@@ -38,6 +38,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "release",
             "timeline",
             "operate",
+            "alarm",
         ],
     ),
     ("src/operate", &["store", "provision", "profile", "config", "release", "device", "secret", "clock"]),
