@@ -22,6 +22,8 @@
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
+//! | [`operate`] | what people do with phones and are shown of them, in the words that command line and REST share |
+//! | [`admin`] | the people's listener: REST with tokens, a table of routes, its description |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
 //! | [`cli`] | one file per command |
 //!
@@ -65,6 +67,11 @@
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.
 //!
+//! **A program asks by REST.** [`admin::server`] hands the request to a table of routes. It is asked by a name of this
+//! host, no other site's page made it, its token is for it: then `operate` chooses what the command line would choose, and
+//! the store does it under the request's conditions, inside the transaction ([`store::Condition`]): once per key, and only
+//! while the phone is as it was seen.
+//!
 //! **Something is wrong.** Whoever notices it raises an [`alarm::Alarm`] and goes on. Every second the agent's chore makes
 //! rows of what was raised (the same within an hour is counted), says what is new in the log, and hands it to the webhook
 //! and the command.
@@ -73,8 +80,9 @@
 //!
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
 //!    or `net`.
-//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `net`,
-//!    `tls/files.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that two rooms' servers share, so it waits
+//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `admin`,
+//!    `operate`, `net`, `tls/files.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that two
+//!    rooms' servers share, so it waits
 //!    in `provision`.
 //! 3. Decisions never call the store: load, decide, commit, send.
 //! 4. Time and randomness are arguments.
@@ -121,8 +129,8 @@ pub mod store;
 
 pub mod simulate;
 
-pub mod admin;
 pub mod operate;
 
+pub mod admin;
 pub mod agent;
 pub mod cli;

@@ -39,6 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "timeline",
             "tls",
             "operate",
+            "alarm",
         ],
     ),
     ("src/operate", &["store", "provision", "profile", "config", "release", "device", "secret", "clock"]),
