@@ -13,6 +13,9 @@ pub mod pace;
 pub mod pool;
 pub mod reply;
 pub mod silence;
+pub mod ask;
+pub mod message;
+pub mod probe;
 
 use std::net::SocketAddrV4;
 

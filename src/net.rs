@@ -7,6 +7,7 @@ pub mod limit;
 pub mod neighbours;
 pub mod packet;
 pub mod sink;
+pub mod raw;
 pub mod sys;
 pub mod udp;
 pub mod wire;

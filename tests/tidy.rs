@@ -82,6 +82,7 @@ const SHELLS: &[&str] = &[
     "src/net",
     "src/simulate",
     "src/push",
+    "src/dhcp/ask",
     "src/provision/desk",
     "src/provision/handout.rs",
     "src/provision/shelf.rs",
