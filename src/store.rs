@@ -13,6 +13,7 @@ mod backup;
 mod condition;
 mod db;
 mod device;
+mod dhcp;
 mod error;
 mod fresh;
 mod import;
@@ -34,6 +35,7 @@ mod switch;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod token;
 mod vault;
 mod write;
@@ -52,6 +54,7 @@ pub use backup::{Backup, BackupHead, Saved};
 pub use condition::{Answered, Condition, Earlier, Once};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
+pub use dhcp::{DhcpServerRow, Gives, MetServer};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
@@ -100,6 +103,7 @@ struct Inner {
     releases: release::Queue,
     leases: lease::Queue,
     strangers: sighting::Strangers,
+    moments: timeline::Written,
 }
 
 impl Store {
@@ -126,6 +130,7 @@ impl Store {
             releases: release::Queue::default(),
             leases: lease::Queue::default(),
             strangers: sighting::Strangers::default(),
+            moments: timeline::Written::default(),
         };
         Self {
             inner: Arc::new(inner),

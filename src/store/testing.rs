@@ -6,7 +6,7 @@ use std::sync::Once;
 use super::{Sheet, Store, Vault};
 use crate::accounts::read_csv;
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::device::{Channel, Identity, Mac, Sighting, Vendor};
+use crate::device::{Channel, Identity, Mac, Sighting, Step, Vendor};
 
 /// The URL of a PostgreSQL that the tests may make schemas in.
 const POSTGRES_VARIABLE: &str = "OFFHOOK_TEST_POSTGRES";
@@ -121,7 +121,9 @@ pub(super) fn sighting(last: u32, channel: Channel, at: i64) -> Sighting {
         addr: "192.168.1.35".parse().unwrap(),
         channel,
         at: Timestamp(at),
+        step: Step::Answered,
         outcome: "answered".to_owned(),
+        detail: serde_json::Value::Null,
     }
 }
 
