@@ -32,7 +32,7 @@ mod sighting;
 mod swap;
 mod switch;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod timeline;
