@@ -28,11 +28,11 @@ mod rotate;
 mod sheet;
 mod sighting;
 mod swap;
-mod timeline;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod vault;
 mod write;
 

@@ -151,7 +151,8 @@ async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
     let sightings = store.sightings(Some(mac)).await?;
     let Some(device) = store.inventory().device(mac) else {
         let seen = sightings.first().map(|seen| {
-            format!("; it was seen by {} at {} from {}", seen.channel.as_str(), seen.last, seen.address)
+            let place = seen.whereabouts().map(|address| format!(" from {address}")).unwrap_or_default();
+            format!("; it was seen by {} at {}{place}", seen.channel.as_str(), seen.last)
         });
         return Err(Failure::no(
             "not_found",
@@ -159,7 +160,8 @@ async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
             format!("offhook device approve {mac} takes it in"),
         ));
     };
-    let shown = Shown::new(&device, sightings, &Releases::new(context, store).of(&device));
+    let timeline = store.timeline(mac, None).await?;
+    let shown = Shown::new(&device, sightings, timeline, &Releases::new(context, store).of(&device));
     if context.json {
         output::value(&shown);
     } else {

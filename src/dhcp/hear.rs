@@ -329,7 +329,10 @@ mod tests {
         assert_eq!((asked.kind, asked.server, asked.address), (Kind::Request, Some(SERVER), Some(PHONE)));
         assert_eq!(asked.class.as_deref(), Some(b"yealink\0".as_slice()));
         assert_eq!((told.offers.len(), given.kind, given.server), (1, Kind::Ack, SERVER));
-        assert_eq!((given.address, given.options.text(66).as_deref()), (Some(PHONE), Some("http://192.0.2.9/")));
+        assert_eq!(
+            (given.address, given.options.text(66).as_deref()),
+            (Some(PHONE), Some("http://192.0.2.9/"))
+        );
         assert_eq!(bench.hears(&ack), None, "heard twice: on a bridge and its port, or repeated");
         assert_eq!(bench.after(60), None);
         assert!(bench.hear.exchanges.is_empty() && bench.hear.due.is_empty());
@@ -364,7 +367,8 @@ mod tests {
     fn what_ends_a_lease_is_told_at_once() {
         let mut bench = Bench::new();
         for kind in [Kind::Decline, Kind::Release] {
-            let told = bench.hears(&question(kind, 9, &[(code::REQUESTED_ADDRESS, &PHONE.octets())])).unwrap();
+            let told =
+                bench.hears(&question(kind, 9, &[(code::REQUESTED_ADDRESS, &PHONE.octets())])).unwrap();
             assert_eq!((told.asked.unwrap().kind, told.answer), (kind, None));
         }
         assert!(bench.hear.exchanges.is_empty());
@@ -380,7 +384,10 @@ mod tests {
         bench.hears(&relayed);
         let relay = bench.after(60).unwrap().asked.unwrap().relay.unwrap();
         assert_eq!(relay.address, Ipv4Addr::new(10, 9, 0, 1));
-        assert_eq!((relay.circuit.as_deref(), relay.remote.as_deref()), (Some(&b"eth7"[..]), Some(&b"ab"[..])));
+        assert_eq!(
+            (relay.circuit.as_deref(), relay.remote.as_deref()),
+            (Some(&b"eth7"[..]), Some(&b"ab"[..]))
+        );
     }
 
     #[test]

@@ -96,7 +96,9 @@ impl Report {
             LeaseEvent::New => (Step::Leased, format!("{by} gave it {address}")),
             LeaseEvent::Kept => (Step::Leased, format!("{by} lets it keep {address}")),
             LeaseEvent::Over => (Step::Ended, format!("{by} has ended its lease of {address}")),
-            LeaseEvent::Declined => (Step::Conflict, format!("{by} says that {address} is in use by another host")),
+            LeaseEvent::Declined => {
+                (Step::Conflict, format!("{by} says that {address} is in use by another host"))
+            }
         };
         if let Some(class) = shown(&self.class) {
             sentence = format!("as \"{class}\": {sentence}");
@@ -147,7 +149,12 @@ mod tests {
             assert_eq!((told.step, told.sentence.as_str()), (step, sentence));
             assert_eq!(report.whereabouts().to_string(), whereabouts);
         };
-        check(LeaseEvent::New, Step::Leased, "as \"yealink\": dnsmasq gave it 10.9.0.7 (by relay 10.9.0.1)", "10.9.0.7");
+        check(
+            LeaseEvent::New,
+            Step::Leased,
+            "as \"yealink\": dnsmasq gave it 10.9.0.7 (by relay 10.9.0.1)",
+            "10.9.0.7",
+        );
         check(
             LeaseEvent::Over,
             Step::Ended,
@@ -160,7 +167,8 @@ mod tests {
     fn a_reports_texts_are_tidied_and_hold_no_password() {
         let class = Some("x\ny http://a:kCanary@192.0.2.1/\0".to_owned());
         let note = Some("n".repeat(1_000));
-        let report = Report { class, note, host_name: Some(" \0".to_owned()), ..report(LeaseEvent::Kept) }.tidied();
+        let report =
+            Report { class, note, host_name: Some(" \0".to_owned()), ..report(LeaseEvent::Kept) }.tidied();
         assert_eq!((report.host_name.as_ref(), report.note.as_ref().map(String::len)), (None, Some(200)));
         let told = report.told();
         assert!(!format!("{told:?}").contains("kCanary"), "{told:?}");

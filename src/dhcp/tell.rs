@@ -146,7 +146,9 @@ fn judged(verdict: Option<&DhcpVerdict>) -> (Step, String) {
     let sentences: Vec<&str> = wrong.iter().map(|finding| finding.sentence.as_str()).collect();
     let mut words = if verdict.reaches_us { ": that leads it here, but " } else { ": " }.to_owned();
     words.push_str(&sentences.join("; "));
-    if let Some(remedy) = wrong.iter().map(|finding| finding.remedy.as_str()).find(|remedy| !remedy.is_empty()) {
+    if let Some(remedy) =
+        wrong.iter().map(|finding| finding.remedy.as_str()).find(|remedy| !remedy.is_empty())
+    {
         let _ = write!(words, "; {remedy}");
     }
     (step, words)
@@ -177,7 +179,10 @@ fn unheard(asked: &Question, offers: &[Answer]) -> (Step, String) {
                 let words = "asked for an address: no answer was heard here, and it took none";
                 (Step::Unanswered, words.to_owned())
             } else {
-                (Step::NotTaken, format!("was offered an address by {}, and took none", servers.join(" and ")))
+                (
+                    Step::NotTaken,
+                    format!("was offered an address by {}, and took none", servers.join(" and ")),
+                )
             }
         }
     }
@@ -345,9 +350,13 @@ mod tests {
     #[test]
     fn what_was_given_is_judged_as_the_phone_reads_it() {
         let check = |options: &[(u8, &[u8])], step: Step, says: &str| {
-            let told = told(Some(asked(Kind::Request, Some(SERVER))), vec![], Some(answer(Kind::Ack, options)));
+            let told =
+                told(Some(asked(Kind::Request, Some(SERVER))), vec![], Some(answer(Kind::Ack, options)));
             assert_eq!((told.step, told.address), (step, Some(PHONE)), "{}", told.sentence);
-            assert!(told.sentence.starts_with("as \"yealink\", asking for 66, 43: 192.0.2.1 gave it"), "{told:?}");
+            assert!(
+                told.sentence.starts_with("as \"yealink\", asking for 66, 43: 192.0.2.1 gave it"),
+                "{told:?}"
+            );
             assert!(told.sentence.contains(says), "{}", told.sentence);
         };
         check(
@@ -370,7 +379,12 @@ mod tests {
             assert_eq!(told.data["answer"], Value::Null);
         };
         check(Kind::Discover, None, Step::Unanswered, "no answer was heard here, and it took none");
-        check(Kind::Request, Some(SERVER), Step::Unheard, "took 192.0.2.100 from 192.0.2.1; what it was given was not");
+        check(
+            Kind::Request,
+            Some(SERVER),
+            Step::Unheard,
+            "took 192.0.2.100 from 192.0.2.1; what it was given was not",
+        );
         check(Kind::Request, None, Step::Unheard, "`offhook dhcp verify` asks the server itself");
         check(Kind::Inform, None, Step::Unheard, "asked by INFORM");
         check(Kind::Decline, None, Step::Conflict, "in use by another host");
@@ -387,7 +401,11 @@ mod tests {
         assert_eq!((left.step, left.address), (Step::NotTaken, None));
         let denied = told(Some(asked(Kind::Request, None)), vec![], Some(answer(Kind::Nak, &[])));
         assert_eq!((denied.step, denied.address), (Step::Nak, None));
-        assert!(denied.sentence.ends_with("192.0.2.1 does not let it have 192.0.2.100"), "{}", denied.sentence);
+        assert!(
+            denied.sentence.ends_with("192.0.2.1 does not let it have 192.0.2.100"),
+            "{}",
+            denied.sentence
+        );
     }
 
     #[test]
@@ -401,8 +419,10 @@ mod tests {
             (160, own.as_bytes()),
             (242, b"HTTPSRVR=192.0.2.7,ADMIN_PASSWORD=kCanary"),
         ];
-        let question = Question { class: Some(b"http://a:kCanary@x".to_vec()), ..asked(Kind::Request, Some(SERVER)) };
-        let told = told(Some(question), vec![answer(Kind::Offer, &options)], Some(answer(Kind::Ack, &options)));
+        let question =
+            Question { class: Some(b"http://a:kCanary@x".to_vec()), ..asked(Kind::Request, Some(SERVER)) };
+        let told =
+            told(Some(question), vec![answer(Kind::Offer, &options)], Some(answer(Kind::Ack, &options)));
         let text = format!("{} {} {told:?}", told.sentence, told.data);
         assert!(text.contains("***@192.0.2.7") && text.contains("/d/***/"), "{text}");
         for secret in ["kCanary", token] {
@@ -414,13 +434,24 @@ mod tests {
 
     #[test]
     fn a_relay_and_addresses_are_readable() {
-        let relay = Relay { address: [10, 9, 0, 1].into(), circuit: Some(b"eth7".to_vec()), remote: Some(vec![0, 1]) };
+        let relay = Relay {
+            address: [10, 9, 0, 1].into(),
+            circuit: Some(b"eth7".to_vec()),
+            remote: Some(vec![0, 1]),
+        };
         let question = Question { relay: Some(relay), ..asked(Kind::Discover, None) };
         let told = told(Some(question), vec![], None);
-        assert!(told.sentence.ends_with("(by relay 10.9.0.1, circuit eth7, remote 00:01)"), "{}", told.sentence);
+        assert!(
+            told.sentence.ends_with("(by relay 10.9.0.1, circuit eth7, remote 00:01)"),
+            "{}",
+            told.sentence
+        );
         assert_eq!(told.data["question"]["relay"]["circuit_id"], "eth7");
         assert_eq!(shown(150, &[192, 0, 2, 1, 192, 0, 2, 2]), "192.0.2.1, 192.0.2.2");
         assert_eq!(shown(150, b"192.0.2.123."), "192.0.2.123.");
-        assert_eq!([duration(90), duration(120), duration(86_400), duration(u32::MAX)], ["90 s", "2 min", "1 d", "ever"]);
+        assert_eq!(
+            [duration(90), duration(120), duration(86_400), duration(u32::MAX)],
+            ["90 s", "2 min", "1 d", "ever"]
+        );
     }
 }

@@ -102,7 +102,8 @@ impl Store {
         rows.into_iter()
             .map(|(agent, interface, address, mac, gives, first, last, count)| {
                 let mac = mac.map(|mac| load::parse(&mac, "dhcp_server.mac")).transpose()?;
-                let damaged = |_| StoreError::Damaged("a row's dhcp_server.gives is not understood".to_owned());
+                let damaged =
+                    |_| StoreError::Damaged("a row's dhcp_server.gives is not understood".to_owned());
                 let gives = serde_json::from_str(&gives).map_err(damaged)?;
                 let [first, last] = [first, last].map(Timestamp);
                 Ok(DhcpServerRow { agent, interface, address, mac, gives, first, last, count })
@@ -140,7 +141,7 @@ async fn prune(connection: &mut AnyConnection) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{mac, on_both};
+    use super::super::testing::{Bench, mac, on_both};
     use super::*;
 
     fn met(last: u8, at: i64, sender: Option<Mac>) -> MetServer {

@@ -62,7 +62,8 @@ impl Store {
         rows.reverse();
         rows.into_iter()
             .map(|(stage, step, text, data, agent, first, last, count)| {
-                let data = data.map_or(Ok(serde_json::Value::Null), |data| load::parse(&data, "timeline.data"))?;
+                let data =
+                    data.map_or(Ok(serde_json::Value::Null), |data| load::parse(&data, "timeline.data"))?;
                 let stage: Channel = load::parse(&stage, "timeline.stage")?;
                 let step: Step = load::parse(&step, "timeline.step")?;
                 let [first, last] = [first, last].map(Timestamp);
@@ -203,7 +204,7 @@ async fn prune(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Sto
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{mac, on_both, sheet, sighting};
+    use super::super::testing::{Bench, identity, mac, on_both, sheet, sighting};
     use super::*;
     use crate::device::Way;
     use crate::store::ImportOptions;
@@ -284,7 +285,7 @@ mod tests {
             assert_eq!(way(3), Some(Way::ZeroTouch), "it multicast");
             store.record(&[heard(4, now, Step::Given, "leads here")], &[]).await.unwrap();
             for last in [4, 5] {
-                store.adopt(&super::super::testing::identity(last), Way::OneTouchManual).await.unwrap().unwrap();
+                store.adopt(&identity(last), Way::OneTouchManual).await.unwrap().unwrap();
             }
             assert_eq!((way(4), way(5)), (Some(Way::OneTouchAuto), Some(Way::OneTouchManual)));
         }

@@ -35,7 +35,10 @@ impl Spool {
     /// Makes the folder, then reads what comes into it for ever.
     pub(super) async fn read(self, queue: mpsc::Sender<Arrival>) {
         if let Err(error) = make(&self.folder) {
-            return warn!("Cannot make {}: {error}; reports of DHCP servers are not read", self.folder.display());
+            return warn!(
+                "Cannot make {}: {error}; reports of DHCP servers are not read",
+                self.folder.display()
+            );
         }
         loop {
             let folder = self.folder.clone();
@@ -139,7 +142,8 @@ mod tests {
         std::fs::create_dir(folder.join("folder")).unwrap();
         let taken = take(&folder).unwrap();
         assert_eq!(taken.iter().map(|report| report.by.as_str()).collect::<Vec<_>>(), ["kea"]);
-        let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, [".half"]);
         assert!(parent.path().join("elsewhere").exists());
         assert!(take(&folder).unwrap().is_empty());
