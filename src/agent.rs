@@ -5,6 +5,7 @@ mod alarms;
 mod chores;
 mod dhcp;
 mod ledger;
+mod people;
 mod release;
 mod service;
 
@@ -24,6 +25,7 @@ pub use chores::{claim_without_serving, host_timezone};
 pub(crate) use release::terms as release_terms;
 pub use service::{Service, State};
 
+use crate::admin::server::AdminServer;
 use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
@@ -106,6 +108,8 @@ pub struct Addresses {
     pub tftp: Option<SocketAddr>,
     /// The multicast group and its port.
     pub pnp: Option<SocketAddrV4>,
+    /// The people's listener.
+    pub admin: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -160,6 +164,7 @@ impl Agent {
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
+        opened.open_admin(&parts);
         chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
@@ -303,6 +308,7 @@ struct Opened {
     http: Option<HttpServer>,
     tftp: Option<TftpServer>,
     dhcp: Option<DhcpServer>,
+    admin: Option<AdminServer>,
 }
 
 impl Opened {
@@ -440,6 +446,9 @@ impl Opened {
         }
         if let Some(dhcp) = self.dhcp {
             serving.spawn(dhcp.run(cancel.clone()));
+        }
+        if let Some(admin) = self.admin {
+            serving.spawn(admin.run(cancel.clone()));
         }
         serving
     }

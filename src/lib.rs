@@ -114,5 +114,8 @@ pub mod store;
 
 pub mod simulate;
 
+pub mod admin;
+pub mod operate;
+
 pub mod agent;
 pub mod cli;

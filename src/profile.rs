@@ -36,8 +36,8 @@ pub use case::Case;
 pub use catalog::{Catalog, Requested};
 pub use check::{Report, check_all};
 pub use dhcp::{
-    Dhcp, DhcpData, DhcpFinding, DhcpPlace, DhcpSetting, DhcpVerdict, Judgement, Misformat, class_text,
-    redacted,
+    ClassText, Dhcp, DhcpData, DhcpFinding, DhcpPlace, DhcpSetting, DhcpVerdict, Judgement, MacStart,
+    Misformat, class_text, redacted,
 };
 pub use error::ProfileError;
 pub use escape::ControlCharacter;

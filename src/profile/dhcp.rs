@@ -1,6 +1,7 @@
 //! What a vendor's phones read from DHCP: which options they ask for, what has to stand in which, and what they would
 //! make of an answer. Octets in, octets out; never sends, never waits.
 
+mod class;
 mod destination;
 mod endpoint;
 mod form;
@@ -13,6 +14,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
+pub use class::{ClassText, MacStart};
 pub use endpoint::redacted;
 pub use judge::{DhcpFinding, DhcpVerdict, Judgement, Misformat};
 

@@ -29,6 +29,26 @@ impl MacRange {
     pub fn size(self) -> u64 {
         self.last - self.first + 1
     }
+
+    /// The beginnings, in whole octets, of the addresses in it: the longest that need no more than `starts_max`, a little
+    /// wider than the range where its ends are inside one.
+    pub(super) fn starts(self, starts_max: usize) -> Vec<Vec<u8>> {
+        let octets = |number: u64, count: usize| -> Vec<u8> {
+            number.to_be_bytes().into_iter().skip(2).take(count).collect()
+        };
+        // All but the last digits of a range that ends where a block ends say the same as fewer octets.
+        let exact = |count: &usize| {
+            let block = 1u64 << (8 * (6 - count));
+            self.first.is_multiple_of(block) && (self.last + 1).is_multiple_of(block)
+        };
+        let blocks = |count: usize| (self.last >> (8 * (6 - count))) - (self.first >> (8 * (6 - count))) + 1;
+        let few = |count: &usize| usize::try_from(blocks(*count)).is_ok_and(|blocks| blocks <= starts_max);
+        let count = (1..=6).find(|count| exact(count) && few(count)).or_else(|| (1..=6).rev().find(few));
+        let count = count.unwrap_or(1);
+        let block = 1u64 << (8 * (6 - count));
+        let firsts = (0..blocks(count)).map(|number| (self.first / block + number) * block);
+        firsts.map(|first| octets(first, count)).collect()
+    }
 }
 
 impl FromStr for MacRange {

@@ -104,13 +104,27 @@ impl Store {
 
     /// The latest sightings, newest first: of one phone, or of all, strangers among them.
     pub async fn sightings(&self, mac: Option<Mac>) -> Result<Vec<Seen>, StoreError> {
+        match mac.map(load::key) {
+            Some(key) => self.sightings_within(&key, &key).await,
+            None => self.sightings_within("", "g").await,
+        }
+    }
+
+    /// The same of the phones from one address to another.
+    pub async fn sightings_between(&self, first: Mac, last: Mac) -> Result<Vec<Seen>, StoreError> {
+        self.sightings_within(&load::key(first), &load::key(last)).await
+    }
+
+    /// Keys are hexadecimal digits: all of them come before a `g`.
+    async fn sightings_within(&self, first: &str, last: &str) -> Result<Vec<Seen>, StoreError> {
         type Row =
             (String, String, String, Option<String>, Option<String>, Option<String>, String, i64, i64, i64);
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT mac, channel, addr, vendor, model, firmware, outcome, first_ms, last_ms, seen FROM sighting \
-             WHERE $1 = '' OR mac = $1 ORDER BY last_ms DESC",
+             WHERE mac >= $1 AND mac <= $2 ORDER BY last_ms DESC",
         )
-        .bind(mac.map(load::key).unwrap_or_default())
+        .bind(first)
+        .bind(last)
         .fetch_all(self.inner.db.reader())
         .await
         .map_err(failed("read the sightings"))?;

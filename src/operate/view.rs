@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Failure;
 use super::release::{GrantShown, Release, Releases, Short};
 use crate::clock::Timestamp;
 use crate::device::{Account, Approval, Device, Key, Mac, Srtp, Transport, Vendor, Way};
 use crate::secret::SecretKind;
-use crate::store::Seen;
+use crate::store::{Seen, Store};
 use crate::timeline::Moment;
 
 /// What stands in place of a secret.
@@ -20,9 +21,26 @@ const MOMENTS_SHOWN: usize = 20;
 /// There is one.
 const SET: &str = "set";
 
+/// The device of this address, or that there is none, and where it was seen all the same.
+pub(crate) async fn known(store: &Store, mac: Mac) -> Result<Arc<Device>, Failure> {
+    if let Some(device) = store.inventory().device(mac) {
+        return Ok(device);
+    }
+    let seen = store.sightings(Some(mac)).await?;
+    let seen = seen.first().map(|seen| {
+        let place = seen.whereabouts().map(|address| format!(" from {address}")).unwrap_or_default();
+        format!("; it was seen by {} at {}{place}", seen.channel.as_str(), seen.last)
+    });
+    Err(Failure::no(
+        "not_found",
+        format!("{mac} is not in the inventory{}", seen.unwrap_or_default()),
+        format!("offhook device approve {mac} takes it in"),
+    ))
+}
+
 /// One row of `device list`.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     mac: Mac,
     vendor: Option<Vendor>,
     model: Option<String>,
@@ -44,7 +62,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Rows for these devices; addresses from these sightings, the newest first.
-    pub(super) fn of<'a>(
+    pub(crate) fn of<'a>(
         devices: impl Iterator<Item = &'a Arc<Device>>,
         sightings: &[Seen],
         releases: &Releases<'_>,
@@ -76,7 +94,7 @@ impl Summary {
         devices.map(row).collect()
     }
 
-    pub(super) fn cells(&self) -> Vec<String> {
+    pub(crate) fn cells(&self) -> Vec<String> {
         vec![
             self.mac.to_string(),
             or_dash(self.vendor.as_ref()),
@@ -93,7 +111,7 @@ impl Summary {
 
 /// What `device show` shows.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     mac: Mac,
     vendor: Option<&'a Vendor>,
     model: Option<&'a str>,
@@ -128,11 +146,11 @@ struct LineShown<'a> {
 
 /// An account without its password.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct AccountShown<'a> {
-    pub(in crate::cli) username: &'a str,
+pub(crate) struct AccountShown<'a> {
+    pub(crate) username: &'a str,
     auth_id: &'a str,
-    pub(in crate::cli) display_name: Option<&'a str>,
-    pub(in crate::cli) registrar: Option<&'a str>,
+    pub(crate) display_name: Option<&'a str>,
+    pub(crate) registrar: Option<&'a str>,
     transport: Option<Transport>,
     outbound_proxy: Option<&'a str>,
     srtp: Option<Srtp>,
@@ -147,7 +165,7 @@ struct PasswordShown {
 }
 
 impl<'a> AccountShown<'a> {
-    pub(in crate::cli) fn new(account: &'a Account) -> Self {
+    pub(crate) fn new(account: &'a Account) -> Self {
         Self {
             username: &account.username,
             auth_id: &account.auth_id,
@@ -161,7 +179,7 @@ impl<'a> AccountShown<'a> {
     }
 
     /// `set (version 2)` or `not set`.
-    pub(in crate::cli) fn password(&self) -> String {
+    pub(crate) fn password(&self) -> String {
         if self.password.set {
             format!("set (version {})", self.password.version)
         } else {
@@ -171,7 +189,7 @@ impl<'a> AccountShown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         device: &'a Device,
         sightings: Vec<Seen>,
         timeline: Vec<Moment>,
@@ -206,7 +224,7 @@ impl<'a> Shown<'a> {
     }
 
     /// For a person.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");
