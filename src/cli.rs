@@ -11,6 +11,7 @@ mod backup;
 mod completions;
 mod demo;
 mod device;
+mod dhcp;
 mod export;
 mod import;
 mod key;
@@ -66,6 +67,9 @@ enum Command {
     Rearm(rearm::Args),
     /// The exact path to type into a phone, and where
     Url(url::Args),
+    /// Beside the LAN's DHCP server: what it has to tell phones, and what it tells them
+    #[command(subcommand)]
+    Dhcp(dhcp::Args),
     /// Who did what and when; and whether that record is whole
     Audit(audit::Args),
     /// What an administrator should look at
@@ -209,6 +213,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Account(args) => account::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
+            Command::Dhcp(args) => dhcp::run(args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
             Command::Alarm(args) => alarm::run(args, &context).await,
             Command::Backup(args) => backup::run(args, &context).await,
