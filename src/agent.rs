@@ -4,6 +4,7 @@
 mod alarms;
 mod chores;
 mod ledger;
+mod people;
 mod release;
 mod service;
 
@@ -23,6 +24,7 @@ pub use chores::{claim_without_serving, host_timezone};
 pub(crate) use release::terms as release_terms;
 pub use service::{Service, State};
 
+use crate::admin::server::AdminServer;
 use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
@@ -102,6 +104,8 @@ pub struct Addresses {
     pub tftp: Option<SocketAddr>,
     /// The multicast group and its port.
     pub pnp: Option<SocketAddrV4>,
+    /// The people's listener.
+    pub admin: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -155,6 +159,7 @@ impl Agent {
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
+        opened.open_admin(&parts);
         chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
@@ -295,6 +300,7 @@ struct Opened {
     pnp: Option<PnpServer>,
     http: Option<HttpServer>,
     tftp: Option<TftpServer>,
+    admin: Option<AdminServer>,
 }
 
 impl Opened {
@@ -428,6 +434,9 @@ impl Opened {
         }
         if let Some(tftp) = self.tftp {
             serving.spawn(tftp.run(desk, cancel.clone()));
+        }
+        if let Some(admin) = self.admin {
+            serving.spawn(admin.run(cancel.clone()));
         }
         serving
     }

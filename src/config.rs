@@ -1,6 +1,7 @@
 //! The configuration: the file as written, environment variables over it, flags over those. Read once, then immutable.
 //! Unknown keys are errors that name the line and the nearest key; a knob that is not written has its default here.
 
+mod admin;
 mod alarm;
 mod dhcp;
 mod load;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use admin::{AdminConfig, HostName};
 pub use alarm::{AlarmCommand, WebhookUrl};
 pub use dhcp::{AddressRange, DhcpConfig, DhcpMode, PoolConfig, Router};
 pub use load::{ConfigError, Loaded, load};
@@ -294,20 +296,6 @@ pub struct AlarmConfig {
     pub webhook: Option<WebhookUrl>,
     /// A program and its arguments: each alarm is given to it as JSON on standard input.
     pub command: AlarmCommand,
-}
-
-/// `[admin]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdminConfig {
-    /// Address and port.
-    pub listen: Listen,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { listen: Listen::on([127, 0, 0, 1], 8482) }
-    }
 }
 
 /// `[store]`

@@ -97,6 +97,7 @@ pub mod config;
 pub mod device;
 pub mod net;
 pub mod secret;
+pub mod timeline;
 
 pub mod release;
 
@@ -112,6 +113,9 @@ pub mod accounts;
 pub mod store;
 
 pub mod simulate;
+
+pub mod admin;
+pub mod operate;
 
 pub mod agent;
 pub mod cli;

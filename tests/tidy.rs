@@ -37,14 +37,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "release",
             "timeline",
+            "operate",
         ],
     ),
+    ("src/operate", &["store", "provision", "profile", "config", "release", "device", "secret", "clock"]),
     // The simulated phone shares the profiles' data and no code of the servers, so that it can fail a broken one.
     ("src/simulate", &["profile", "device", "secret", "clock"]),
     ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),
     // The store's tests write sheets as people do.
     ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
-    ("src/store", &["alarm", "device", "secret", "clock", "release"]),
+    ("src/store", &["alarm", "device", "secret", "clock", "release", "timeline"]),
     (
         "src/provision",
         &["store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net"],
@@ -74,6 +76,7 @@ const SHELLS: &[&str] = &[
     "src/cli",
     "src/agent",
     "src/admin",
+    "src/operate",
     "src/store",
     "src/accounts",
     "src/net",

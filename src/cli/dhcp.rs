@@ -1,5 +1,6 @@
 //! `offhook dhcp`: what the LAN's DHCP server has to tell the phones, and what it tells them.
 
+mod snippet;
 mod vendors;
 mod verify;
 
@@ -7,12 +8,15 @@ use super::{Context, Outcome};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
+    /// A configuration for the DHCP server of this LAN, for exactly the phones of the inventory
+    Snippet(snippet::Args),
     /// Ask the LAN's DHCP server as each vendor's phone would, and say what a phone makes of the answer
     Verify(verify::Args),
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     match args {
+        Args::Snippet(args) => snippet::run(args, context).await,
         Args::Verify(args) => verify::run(args, context).await,
     }
 }

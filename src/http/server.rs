@@ -1,7 +1,6 @@
 //! Accepts the phones' connections and moves the bytes that [`super::decide`] gives. Every step of a connection has an
 //! end: hyper's own timer counts a quiet connection as an unfinished head and does not see a reader that has stopped.
 
-mod crowd;
 mod custody;
 mod wire;
 
@@ -22,7 +21,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,13 +31,13 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use self::crowd::{Crowd, Place};
 use self::custody::{Delivery, Fate};
 use self::wire::Wire;
 use super::decide::{self, Verb, not_found, refused_method, reply};
 use super::pace::{Kind, Pace};
 use crate::clock::Clock;
 use crate::device::Channel;
+use crate::net::crowd::{Crowd, Place, pause};
 use crate::net::interfaces::Interfaces;
 use crate::provision::{Answer, Desk, FileRequest, Handed, Want};
 
@@ -60,8 +58,6 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const UNSENT_BYTES_MAX: u32 = 32 * 1024;
 /// How long the acknowledgement of the last octets of a closed connection is waited for.
 const LAST_ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_secs(2);
-/// After an error of accept that will not pass at once (no more descriptors, no memory).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long running responses may go on once the agent stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -150,16 +146,6 @@ impl HttpServer {
             // Until each is gone, and has let go of its neighbour's entry.
             connections.shutdown().await;
         }
-    }
-}
-
-/// A connection that was gone before it was accepted is nobody's trouble; without descriptors or memory, trying
-/// again at once would only burn time that others need to give some back.
-async fn pause(error: &io::Error, clock: &Clock) {
-    let scarce = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    if error.raw_os_error().is_some_and(|code| scarce.contains(&code)) {
-        warn!("Cannot accept connections: {error}; raise LimitNOFILE of the service");
-        sleep_until((clock.instant() + ACCEPT_PAUSE).into()).await;
     }
 }
 

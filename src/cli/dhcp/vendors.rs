@@ -41,8 +41,8 @@ pub(super) async fn chosen(
     });
     let found: Vec<Chosen> = found.collect();
     if found.is_empty() {
-        let remedy = format!("--all asks for all of {}, --vendor for one", known());
-        return Err(Failure::no("no_phones", "the inventory has no phone of a known vendor", remedy));
+        let remedy = format!("--all takes all of {}, --vendor one of them", known());
+        return Err(Failure::usage("no_phones", "the inventory has no phone of a known vendor", remedy));
     }
     Ok(found)
 }

@@ -154,9 +154,10 @@ impl Store {
     /// The same together with what `write` has done, and for these devices whatever memory says; commits it.
     pub(in crate::store) async fn lock_restored_with(
         &self,
-        write: Write<'_>,
+        mut write: Write<'_>,
         also: &[Mac],
     ) -> Result<Vec<(Mac, Vec<Change>)>, StoreError> {
+        write.revoke_all_tokens().await?;
         let mut armed = self.inventory().macs_where(Grants::is_armed);
         armed.extend(also.iter().filter(|mac| self.inventory().grants(**mac).is_none()));
         self.alter_all(write, &armed, Grants::restored).await

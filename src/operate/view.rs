@@ -6,20 +6,37 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Failure;
 use super::release::{GrantShown, Release, Releases, Short};
 use crate::clock::Timestamp;
 use crate::device::{Account, Approval, Device, Key, Mac, Srtp, Transport, Vendor, Way};
 use crate::secret::SecretKind;
-use crate::store::Seen;
+use crate::store::{Seen, Store};
 
 /// What stands in place of a secret.
 const MASK: &str = "********";
 /// There is one.
 const SET: &str = "set";
 
+/// The device of this address, or that there is none, and where it was seen all the same.
+pub(crate) async fn known(store: &Store, mac: Mac) -> Result<Arc<Device>, Failure> {
+    if let Some(device) = store.inventory().device(mac) {
+        return Ok(device);
+    }
+    let seen = store.sightings(Some(mac)).await?;
+    let seen = seen.first().map(|seen| {
+        format!("; it was seen by {} at {} from {}", seen.channel.as_str(), seen.last, seen.address)
+    });
+    Err(Failure::no(
+        "not_found",
+        format!("{mac} is not in the inventory{}", seen.unwrap_or_default()),
+        format!("offhook device approve {mac} takes it in"),
+    ))
+}
+
 /// One row of `device list`.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     mac: Mac,
     vendor: Option<Vendor>,
     model: Option<String>,
@@ -41,7 +58,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Rows for these devices; addresses from these sightings, the newest first.
-    pub(super) fn of<'a>(
+    pub(crate) fn of<'a>(
         devices: impl Iterator<Item = &'a Arc<Device>>,
         sightings: &[Seen],
         releases: &Releases<'_>,
@@ -71,7 +88,7 @@ impl Summary {
         devices.map(row).collect()
     }
 
-    pub(super) fn cells(&self) -> Vec<String> {
+    pub(crate) fn cells(&self) -> Vec<String> {
         vec![
             self.mac.to_string(),
             or_dash(self.vendor.as_ref()),
@@ -88,7 +105,7 @@ impl Summary {
 
 /// What `device show` shows.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     mac: Mac,
     vendor: Option<&'a Vendor>,
     model: Option<&'a str>,
@@ -121,11 +138,11 @@ struct LineShown<'a> {
 
 /// An account without its password.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct AccountShown<'a> {
-    pub(in crate::cli) username: &'a str,
+pub(crate) struct AccountShown<'a> {
+    pub(crate) username: &'a str,
     auth_id: &'a str,
-    pub(in crate::cli) display_name: Option<&'a str>,
-    pub(in crate::cli) registrar: Option<&'a str>,
+    pub(crate) display_name: Option<&'a str>,
+    pub(crate) registrar: Option<&'a str>,
     transport: Option<Transport>,
     outbound_proxy: Option<&'a str>,
     srtp: Option<Srtp>,
@@ -140,7 +157,7 @@ struct PasswordShown {
 }
 
 impl<'a> AccountShown<'a> {
-    pub(in crate::cli) fn new(account: &'a Account) -> Self {
+    pub(crate) fn new(account: &'a Account) -> Self {
         Self {
             username: &account.username,
             auth_id: &account.auth_id,
@@ -154,7 +171,7 @@ impl<'a> AccountShown<'a> {
     }
 
     /// `set (version 2)` or `not set`.
-    pub(in crate::cli) fn password(&self) -> String {
+    pub(crate) fn password(&self) -> String {
         if self.password.set {
             format!("set (version {})", self.password.version)
         } else {
@@ -164,7 +181,7 @@ impl<'a> AccountShown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub(super) fn new(device: &'a Device, sightings: Vec<Seen>, release: &Release) -> Self {
+    pub(crate) fn new(device: &'a Device, sightings: Vec<Seen>, release: &Release) -> Self {
         let set = |kind: SecretKind| if device.secrets.contains_key(&kind) { SET } else { "not set" };
         let line = |line: &'a crate::device::Line| LineShown {
             line: line.number,
@@ -193,7 +210,7 @@ impl<'a> Shown<'a> {
     }
 
     /// For a person.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");

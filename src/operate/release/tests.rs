@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::accounts::read_csv;
 use crate::clock::{Clock, Entropy};
-use crate::config::{Config, Places};
+use crate::config::Config;
 use crate::device::Channel;
 use crate::release::{Asker, Mode, Released, Verdict};
 use crate::store::{Delivery, ImportOptions, ReleaseRequest, Sheet, Vault};
@@ -22,7 +22,7 @@ const ACME: &str = "schema = 1\ndisplay_name = 'Acme'\n[[file]]\npath = '{mac}.x
 struct Office {
     store: Store,
     clock: Clock,
-    context: Context,
+    config: Config,
     _folder: tempfile::TempDir,
 }
 
@@ -42,15 +42,13 @@ impl Office {
         assert!(store.import(&sheet, ImportOptions::default()).await.unwrap().applied);
         let mut config = Config::default();
         config.profiles.dir = Some(folder.path().join("profiles"));
-        let places = || folder.path().to_owned();
-        let places = Places { data: places(), config: places(), runtime: places() };
-        let context = Context { config, config_file: None, places, json: false };
-        Self { store, clock, context, _folder: folder }
+        Self { store, clock, config, _folder: folder }
     }
 
     fn release(&self, mac: Mac) -> Release {
         let device = self.store.inventory().device(mac).unwrap();
-        Releases::new(&self.context, &self.store).of(&device)
+        let (catalog, _) = Catalog::load(self.config.profiles.dir.as_deref());
+        Releases::new(&self.config, Arc::new(catalog), &self.store).of(&device)
     }
 
     fn cell(&self, mac: Mac) -> String {
