@@ -2,6 +2,8 @@
 
 mod report;
 mod snippet;
+mod vendors;
+mod verify;
 
 use super::{Context, Outcome};
 
@@ -12,6 +14,8 @@ pub(crate) enum Args {
     /// Leave the agent a report of a lease, as the hook of dnsmasq or Kea on this host (examples/dnsmasq-dhcp-script,
     /// examples/kea-run-script); never fails
     Report(report::Args),
+    /// Ask the LAN's DHCP server as each vendor's phone would, and say what a phone makes of the answer
+    Verify(verify::Args),
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
@@ -21,5 +25,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             report::run(&args, context);
             Ok(())
         }
+        Args::Verify(args) => verify::run(args, context).await,
     }
 }
