@@ -12,6 +12,7 @@ pub mod message;
 pub mod pace;
 pub mod pool;
 pub mod reply;
+mod rule;
 pub mod silence;
 
 use std::net::SocketAddrV4;
