@@ -7,6 +7,8 @@
 //! octets panics; an option longer than 255 octets that it has no name for is written with a wrong length.
 
 pub mod decide;
+#[cfg(test)]
+mod fixture;
 pub mod lease;
 pub mod message;
 pub mod pace;

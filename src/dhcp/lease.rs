@@ -342,3 +342,6 @@ impl Server {
         self.commands.push_back(Command::Silence { why, mac });
     }
 }
+
+#[cfg(test)]
+mod tests;
