@@ -11,6 +11,7 @@ mod backup;
 mod completions;
 mod demo;
 mod device;
+mod dhcp;
 mod export;
 mod import;
 mod key;
@@ -64,6 +65,9 @@ enum Command {
     /// SIP accounts, on phones and in the pool
     #[command(subcommand)]
     Account(account::Args),
+    /// What the LAN's DHCP server has to tell the phones
+    #[command(subcommand)]
+    Dhcp(dhcp::Args),
     /// Let the passwords of many phones leave once more
     Rearm(rearm::Args),
     /// The exact path to type into a phone, and where
@@ -169,6 +173,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Export(args) => export::run(args, &context).await,
             Command::Device(args) => device::run(args, &context).await,
             Command::Account(args) => account::run(args, &context).await,
+            Command::Dhcp(args) => dhcp::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,

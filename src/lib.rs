@@ -97,6 +97,7 @@ pub mod config;
 pub mod device;
 pub mod net;
 pub mod secret;
+pub mod timeline;
 
 pub mod release;
 

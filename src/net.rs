@@ -6,6 +6,8 @@ pub mod interfaces;
 pub mod limit;
 pub mod neighbours;
 pub mod packet;
+pub mod raw;
+pub mod sink;
 pub mod sys;
 pub mod udp;
 pub mod wire;

@@ -13,11 +13,13 @@ mod backup;
 mod condition;
 mod db;
 mod device;
+mod dhcp;
 mod error;
 mod fresh;
 mod import;
 mod inventory;
 mod key_file;
+mod lease;
 mod load;
 mod mark;
 mod plan;
@@ -28,10 +30,12 @@ mod rotate;
 mod sheet;
 mod sighting;
 mod swap;
+mod switch;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod token;
 mod vault;
 mod write;
@@ -50,9 +54,11 @@ pub use backup::{Backup, BackupHead, Saved};
 pub use condition::{Answered, Condition, Earlier, Once};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
+pub use dhcp::{DhcpServerRow, Gives, MetServer};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub use lease::{LeaseRow, LeaseState, Reservation};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
 pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
@@ -60,6 +66,7 @@ pub use restore::{Restore, Restored, restore};
 pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
+pub use switch::{SwitchRow, SwitchState, Switches};
 pub use token::{ApiRefusal, ApiToken, Presented, Scope, TOKEN_LIFE_MAX};
 pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
@@ -94,7 +101,9 @@ struct Inner {
     writer: Mutex<()>,
     adoptions: adopt::Queue,
     releases: release::Queue,
+    leases: lease::Queue,
     strangers: sighting::Strangers,
+    moments: timeline::Written,
 }
 
 impl Store {
@@ -119,7 +128,9 @@ impl Store {
             writer: Mutex::new(()),
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
+            leases: lease::Queue::default(),
             strangers: sighting::Strangers::default(),
+            moments: timeline::Written::default(),
         };
         Self {
             inner: Arc::new(inner),

@@ -46,7 +46,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),
     // The store's tests write sheets as people do.
     ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
-    ("src/store", &["alarm", "device", "secret", "clock", "release"]),
+    ("src/store", &["alarm", "device", "secret", "clock", "release", "timeline"]),
     (
         "src/provision",
         &["store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net"],
@@ -82,6 +82,7 @@ const SHELLS: &[&str] = &[
     "src/net",
     "src/simulate",
     "src/push",
+    "src/dhcp/ask",
     "src/provision/desk",
     "src/provision/handout.rs",
     "src/provision/shelf.rs",

@@ -110,6 +110,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
             let remedy = "send Content-Type: application/json";
             return Err(Problem::asked(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body", message, remedy));
         }
+        // Read as a struct, an array would be its fields in their order.
+        if !raw.is_empty() && !raw.trim_ascii_start().starts_with(b"{") {
+            let message = "the body is no JSON object";
+            let remedy = "GET /api/openapi.json describes the body";
+            return Err(Problem::asked(StatusCode::BAD_REQUEST, "body", message, remedy));
+        }
         let text: &[u8] = if raw.is_empty() { b"{}" } else { &raw };
         let body = serde_json::from_slice(text).map_err(|error| misread(&error))?;
         let method = Bytes::copy_from_slice(parts.method.as_str().as_bytes());
@@ -127,7 +133,22 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn misread(error: &serde_json::Error) -> Problem {
     let status = if error.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
     let remedy = "GET /api/openapi.json describes the body";
-    Problem::asked(status, "body", format!("the body is not understood: {error}"), remedy)
+    let message = format!("the body is not understood: {}", without_values(&error.to_string()));
+    Problem::asked(status, "body", message, remedy)
+}
+
+/// What serde says of a body without the texts that stood in it: one may be a password in the wrong place. Names of
+/// fields, and what was expected, stay.
+fn without_values(said: &str) -> String {
+    let (before, after) = said.split_once('"').unwrap_or((said, ""));
+    let said = match after.rsplit_once('"') {
+        Some((_, after)) => format!("{before}…{after}"),
+        None => said.to_owned(),
+    };
+    match said.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected")) {
+        Some((_, expected)) => format!("unknown word, expected{expected}"),
+        None => said,
+    }
 }
 
 /// The versions of If-Match; none for `*`. One that is marked as weak is never the present one (RFC 9110, 13.1.1).
@@ -198,6 +219,28 @@ mod tests {
         for wrong in ["a", "\"a", "", "\"a\",,"] {
             assert!(super::versions(&headers(&[("if-match", wrong)])).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_body_is_not_repeated() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(dead_code, reason = "only read")]
+        struct Wanted {
+            kinds: Vec<crate::secret::SecretKind>,
+            count: u8,
+        }
+        let check = |body: &str, says: &str| {
+            let error = serde_json::from_str::<Wanted>(body).unwrap_err();
+            let said = without_values(&error.to_string());
+            assert!(said.starts_with(says) && !said.contains("geheim"), "{said}");
+        };
+        check("{\"kinds\":[\"geheim`, expected x\"]}", "unknown word, expected");
+        check("{\"kinds\":[\"geheim\"]}", "unknown word, expected one of `sip`");
+        check("{\"count\":\"geheim\"}", "invalid type: string …, expected u8");
+        check("{\"count\":\"geheim\\\"geheim\"}", "invalid type: string …, expected u8");
+        check("{\"colour\":\"geheim\"}", "unknown field `colour`, expected `kinds` or `count`");
+        check("{\"kinds\":[\"geheim", "EOF while parsing");
     }
 
     #[test]

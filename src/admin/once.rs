@@ -13,6 +13,7 @@ use crate::store::{Condition, Earlier, Once, Store, StoreError};
 pub(super) struct Deed {
     /// Where it is done: under the request's conditions, and with its caller in the audit.
     pub(super) store: Store,
+    shared: Shared,
     once: Option<Once>,
     done: bool,
 }
@@ -45,7 +46,7 @@ impl Deed {
         }
         let condition = Condition { once: once.clone(), unchanged: mac.zip(conditions.versions) };
         let done = earlier.is_some();
-        Ok(Begun::Deed(Self { store: store.on_condition(condition), once, done }))
+        Ok(Begun::Deed(Self { store: store.on_condition(condition), shared: shared.clone(), once, done }))
     }
 
     /// Whether it is still to be done.
@@ -54,10 +55,10 @@ impl Deed {
     }
 
     /// It is done now, or somebody else did it at the same moment.
-    pub(super) fn did<T>(&self, shared: &Shared, outcome: Result<T, StoreError>) -> Result<(), Failure> {
+    pub(super) fn did<T>(&self, outcome: Result<T, StoreError>) -> Result<(), Failure> {
         match outcome {
             Ok(_) | Err(StoreError::Repeated) => {
-                shared.poke();
+                self.shared.poke();
                 Ok(())
             }
             Err(error) => Err(error.into()),

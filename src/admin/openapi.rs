@@ -102,4 +102,4 @@ fn statuses<'a>(route: &Route, changes: bool, own: &'a Value) -> Vec<&'a str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::admin) mod tests;

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use axum::http::header::{HOST, ORIGIN};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, Uri};
 
 use crate::config::HostName;
@@ -23,7 +24,7 @@ pub(super) struct Own<'a> {
 impl Own<'_> {
     /// Whether the request names this host, and no other: by its Host, and in an absolute URI by that too.
     pub(super) fn is_asked(&self, uri: &Uri, headers: &HeaderMap) -> bool {
-        let mut named: Vec<&str> = uri.authority().map(|authority| authority.as_str()).into_iter().collect();
+        let mut named: Vec<&str> = uri.authority().map(Authority::as_str).into_iter().collect();
         for value in headers.get_all(HOST) {
             match value.to_str() {
                 Ok(text) => named.push(text),

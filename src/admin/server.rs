@@ -36,7 +36,7 @@ const CONNECTIONS_PER_ADDRESS_MAX: usize = 128;
 /// A head takes no longer, nor does a quiet connection stay.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// How long a peer may leave unacknowledged, or not take, what was sent to it (tcp(7), TCP_USER_TIMEOUT).
+/// How long a peer may leave unacknowledged, or not take, what was sent to it (tcp(7), `TCP_USER_TIMEOUT`).
 const SENDING_MAX: Duration = Duration::from_secs(30);
 /// How soon a refusal is in the audit.
 const WRITE_DOWN_EVERY: Duration = Duration::from_secs(1);
@@ -167,10 +167,10 @@ async fn converse<S>(stream: S, ends: Ends, router: Router, stopping: Cancellati
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let routes = TowerToHyperService::new(router);
+    let answers = TowerToHyperService::new(router);
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(ends);
-        routes.call(request)
+        answers.call(request)
     });
     let mut http = pin!(
         http1::Builder::new()

@@ -316,7 +316,9 @@ mod tests {
             addr: [192, 0, 2, 7].into(),
             channel: crate::device::Channel::Pnp,
             at: Clock::System.now(),
+            step: crate::device::Step::Pending,
             outcome: "pending".to_owned(),
+            detail: serde_json::Value::Null,
         };
         let batch = vec![Heard { sighting, pending: true }];
         write(&store, batch.clone()).await;

@@ -16,11 +16,15 @@ const LEASE_MIN: Duration = Duration::from_mins(2);
 const LEASE_MAX: Duration = Duration::from_hours(7 * 24);
 /// What a lease lasts when nothing else is said. Phones that are moved or thrown away give their address back soon.
 const LEASE: Duration = Duration::from_hours(1);
-/// Addresses of one pool: what one voice network holds, with room to spare.
-const ADDRESSES_MAX: u32 = 65_536;
+/// Addresses of one pool: a /12, the largest private network that anybody gives to phones.
+const ADDRESSES_MAX: u32 = 1 << 20;
+/// Answers to strangers in a second: what no LAN notices. Phones of the inventory have a rate of their own.
+const ANSWERS_PER_S: u32 = 50;
+/// And at most: a fleet of strangers, all at once.
+const ANSWERS_PER_S_MAX: u32 = 5_000;
 
 /// `[dhcp]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct DhcpConfig {
     /// What is done beside hearing.
@@ -33,8 +37,24 @@ pub struct DhcpConfig {
     pub probe: bool,
     /// Relays (`giaddr`) whose questions are answered; empty: what comes by a relay is not.
     pub relays: Vec<Ipv4Addr>,
+    /// Answers per second and network to clients that are not in the inventory.
+    pub answers_per_s: u32,
     /// Where leases come from, in mode `server`.
     pub pool: Vec<PoolConfig>,
+}
+
+impl Default for DhcpConfig {
+    fn default() -> Self {
+        Self {
+            mode: DhcpMode::default(),
+            interfaces: Vec::new(),
+            dry_run: false,
+            probe: false,
+            relays: Vec::new(),
+            answers_per_s: ANSWERS_PER_S,
+            pool: Vec::new(),
+        }
+    }
 }
 
 /// What the DHCP companion does.
@@ -213,7 +233,7 @@ fn read_lease<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D:
 }
 
 /// The section as it is written, before its parts are held against each other.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Written {
     mode: DhcpMode,
@@ -221,14 +241,28 @@ struct Written {
     dry_run: bool,
     probe: bool,
     relays: Vec<Ipv4Addr>,
+    answers_per_s: u32,
     pool: Vec<PoolConfig>,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        let DhcpConfig { mode, interfaces, dry_run, probe, relays, answers_per_s, pool } =
+            DhcpConfig::default();
+        Self { mode, interfaces, dry_run, probe, relays, answers_per_s, pool }
+    }
 }
 
 impl TryFrom<Written> for DhcpConfig {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { mode, interfaces, dry_run, probe, relays, pool } = written;
+        let Written { mode, interfaces, dry_run, probe, relays, answers_per_s, pool } = written;
+        if !(1..=ANSWERS_PER_S_MAX).contains(&answers_per_s) {
+            return Err(format!(
+                "dhcp.answers_per_s {answers_per_s} is not between 1 and {ANSWERS_PER_S_MAX}; write {ANSWERS_PER_S}"
+            ));
+        }
         if mode.answers() && interfaces.is_empty() {
             return Err(format!(
                 "dhcp.mode '{mode}' answers only on interfaces that are named; write dhcp.interfaces = [\"eth0\"]"
@@ -245,7 +279,7 @@ impl TryFrom<Written> for DhcpConfig {
                 ));
             }
         }
-        Ok(Self { mode, interfaces, dry_run, probe, relays, pool })
+        Ok(Self { mode, interfaces, dry_run, probe, relays, answers_per_s, pool })
     }
 }
 
@@ -339,6 +373,7 @@ mod tests {
             assert!(words.iter().all(|word| error.contains(word)), "{text}: {error}");
         };
         check("mode = \"inform\"", &["dhcp.mode 'inform'", "dhcp.interfaces = [\"eth0\"]"]);
+        check("answers_per_s = 0", &["dhcp.answers_per_s 0", "write 50"]);
         check("modus = \"inform\"", &["unknown field `modus`"]);
         let pool = |more: &str| format!("{POOL}{more}\n");
         let range = |range: &str| pool("").replace("192.168.40.100-192.168.40.199", range);
@@ -348,7 +383,7 @@ mod tests {
         );
         check(&range("10.0.0.9-10.0.0.8"), &["ends before it begins"]);
         check(&range("10.0.0.9-230.0.0.8"), &["230.0.0.8", "no host"]);
-        check(&range("10.0.0.9-11.0.0.8"), &["more than 65536"]);
+        check(&range("10.0.0.9-11.0.0.9"), &["more than 1048576"]);
         check(&pool("lease = \"1m\""), &["lease '1m'", "2m and 7d"]);
         check(&pool("lease = \"8d\""), &["lease '8d'", "2m and 7d"]);
         check(&pool("router = \"192.168.40.150\""), &["router 192.168.40.150", "leave that address out"]);

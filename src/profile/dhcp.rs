@@ -15,6 +15,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 pub use class::{ClassText, MacStart};
+pub use endpoint::redacted;
 pub use judge::{DhcpFinding, DhcpVerdict, Judgement, Misformat};
 
 use form::Form;

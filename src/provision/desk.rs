@@ -25,7 +25,7 @@ use super::{admission, asker, basis, is_known};
 use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::config::{AdoptConfig, ReleaseConfig};
-use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
+use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Step as Life, Way};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::net::neighbours::{self, Neighbours};
@@ -158,12 +158,12 @@ impl Desk {
     /// Records what became of a file that [`Self::answer`] gave: only the service that sends it knows.
     pub fn handed(&self, request: &FileRequest, receipt: &Receipt, handed: Handed) {
         let Receipt { identity, name, .. } = receipt;
-        let outcome = match handed {
-            Handed::Sent => format!("served {name}"),
-            Handed::Head => format!("asked only about {name}"),
-            Handed::Part => format!("asked for {name}, did not take all of it"),
+        let (step, outcome) = match handed {
+            Handed::Sent => (Life::Served, format!("served {name}")),
+            Handed::Head => (Life::Asked, format!("asked only about {name}")),
+            Handed::Part => (Life::BrokenOff, format!("asked for {name}, did not take all of it")),
         };
-        self.0.record(request, identity.clone(), outcome, false);
+        self.0.record(request, identity.clone(), step, outcome);
         if handed == Handed::Sent {
             self.0.proven(receipt, Evidence::Sent);
         }
@@ -237,18 +237,19 @@ impl Inner {
                         info!(device.mac = %mac, "Adopted {mac} from {}", case.request.peer);
                         return Some(adopted);
                     }
-                    Ok(None) => self.heard(case, "pending: no account is free", true),
+                    Ok(None) => self.heard(case, Life::Pending, "pending: no account is free"),
                     Err(error) => warn!(device.mac = %mac, "Cannot adopt {mac}: {error}"),
                 }
                 None
             }
             Admission::Pending | Admission::Adopt => {
                 let itself = !matches!(case.proof, Proof::Neighbour(other) if other != mac);
-                self.heard(case, &format!("pending: asked for {}", case.name), itself);
+                let step = if itself { Life::Pending } else { Life::Refused };
+                self.heard(case, step, &format!("pending: asked for {}", case.name));
                 None
             }
             Admission::Ignore(reason) => {
-                self.heard(case, &format!("{reason}: asked for {}", case.name), false);
+                self.heard(case, Life::Ignored, &format!("{reason}: asked for {}", case.name));
                 None
             }
         }
@@ -258,7 +259,8 @@ impl Inner {
         let vendor = device.vendor.as_ref().or(case.identity.vendor.as_ref());
         let Some(requested) = fitting.iter().find(|requested| Some(requested.profile.vendor()) == vendor)
         else {
-            self.heard(case, &format!("asked for {}, a file of another vendor", case.name), false);
+            let outcome = format!("asked for {}, a file of another vendor", case.name);
+            self.heard(case, Life::UnknownFile, &outcome);
             return Step::Now(Answer::NotFound);
         };
         let asker = match asker(device.mac, case.proof, case.has_token) {
@@ -271,7 +273,7 @@ impl Inner {
                 if self.is_news(case.request.peer, device.mac) {
                     warn!(device.mac = %device.mac, "Cannot render {} for {}: {reason}", case.name, device.mac);
                 }
-                self.heard(case, &format!("cannot render {}: {reason}", case.name), false);
+                self.heard(case, Life::Unavailable, &format!("cannot render {}: {reason}", case.name));
                 return Step::Now(Answer::Unavailable);
             }
         };
@@ -288,7 +290,7 @@ impl Inner {
     pub(super) fn stranger(&self, case: &Case<'_>, who: &str) -> Answer {
         let (peer, mac) = (case.request.peer, case.mac);
         self.note_refusal(case, who);
-        self.heard(case, &format!("{} refused: {who}", case.name), false);
+        self.heard(case, Life::Refused, &format!("{} refused: {who}", case.name));
         if let Proof::Neighbour(other) = case.proof
             && other != mac
         {
@@ -399,20 +401,23 @@ impl Inner {
             proof: Proof::OffLink,
             interface: None,
         };
-        self.heard(&case, &format!("asked for {name}, which no profile knows"), false);
+        self.heard(&case, Life::UnknownFile, &format!("asked for {name}, which no profile knows"));
     }
 
-    pub(super) fn heard(&self, case: &Case<'_>, outcome: &str, pending: bool) {
-        self.record(case.request, case.identity.clone(), outcome.to_owned(), pending);
+    pub(super) fn heard(&self, case: &Case<'_>, step: Life, outcome: &str) {
+        self.record(case.request, case.identity.clone(), step, outcome.to_owned());
     }
 
-    pub(super) fn heard_of(&self, request: &FileRequest, identity: &Identity, outcome: &str) {
-        self.record(request, identity.clone(), outcome.to_owned(), false);
+    pub(super) fn heard_of(&self, request: &FileRequest, identity: &Identity, step: Life, outcome: &str) {
+        self.record(request, identity.clone(), step, outcome.to_owned());
     }
 
-    fn record(&self, request: &FileRequest, identity: Identity, outcome: String, pending: bool) {
+    fn record(&self, request: &FileRequest, identity: Identity, step: Life, outcome: String) {
         let FileRequest { peer, channel, .. } = *request;
-        let sighting = Sighting { identity, addr: peer, channel, at: self.parts.clock.now(), outcome };
+        let at = self.parts.clock.now();
+        let detail = serde_json::Value::Null;
+        let sighting = Sighting { identity, addr: peer, channel, at, step, outcome, detail };
+        let pending = step == Life::Pending;
         if self.parts.sightings.try_send(Heard { sighting, pending }).is_err() {
             debug!("Nobody takes the sighting of {peer}");
         }

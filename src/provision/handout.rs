@@ -19,7 +19,7 @@ use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
     terms,
 };
-use crate::device::{Device, Identity, Mac};
+use crate::device::{Device, Identity, Mac, Step as Life};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention};
 use crate::release::{
@@ -105,7 +105,7 @@ impl Inner {
             }
             Verdict::Refuse(refusal) => Step::Now(self.refuse(case, device, refusal)),
             Verdict::Secret(_) if case.request.want == Want::Head => {
-                self.heard(case, &format!("asked only about {}", case.name), false);
+                self.heard(case, Life::Asked, &format!("asked only about {}", case.name));
                 let content_type = kept.rendered.content_type.clone();
                 Step::Now(Answer::Head(FileHead { content_type, etag: None }))
             }
@@ -143,7 +143,8 @@ impl Inner {
             return None;
         }
         self.has_it(due.device.mac, &due.preview, due.policies);
-        self.heard_of(request, &due.identity, &format!("asked for {}, has it already", due.name));
+        let outcome = format!("asked for {}, has it already", due.name);
+        self.heard_of(request, &due.identity, Life::Known, &outcome);
         Some(Answer::Known(head))
     }
 
@@ -152,7 +153,7 @@ impl Inner {
         let (bytes, etag) = kept.plain(self.parts.store.keys());
         let content_type = kept.rendered.content_type.clone();
         if case.request.known.as_deref().is_some_and(|tags| knows(tags, &etag)) {
-            self.heard(case, &format!("asked for {}, has it already", case.name), false);
+            self.heard(case, Life::Known, &format!("asked for {}, has it already", case.name));
             return Answer::Known(FileHead { content_type, etag: Some(etag) });
         }
         let receipt = Receipt {
@@ -174,7 +175,7 @@ impl Inner {
                 Step::Due(due)
             }
             Err(reason) => {
-                self.heard(case, &format!("{} not sent: {reason}", case.name), false);
+                self.heard(case, Life::Unavailable, &format!("{} not sent: {reason}", case.name));
                 Step::Now(Answer::NeedsOptions)
             }
         }
@@ -216,7 +217,8 @@ impl Inner {
                 if self.is_news(request.peer, mac) {
                     warn!(device.mac = %mac, "Cannot release {} to {}: {error}", due.name, request.peer);
                 }
-                self.heard_of(request, &due.identity, &format!("{} is not available: {error}", due.name));
+                let outcome = format!("{} is not available: {error}", due.name);
+                self.heard_of(request, &due.identity, Life::Unavailable, &outcome);
                 if holds(Rule::FailureIsNotPlain) {
                     return Answer::Unavailable;
                 }
@@ -244,6 +246,7 @@ impl Inner {
             self.heard_of(
                 request,
                 &due.identity,
+                Life::Unavailable,
                 &format!("{} has to wait: its lines have changed", due.name),
             );
             return Answer::Unavailable;
@@ -382,7 +385,8 @@ impl Inner {
 
     fn cannot_fill(&self, request: &FileRequest, due: &Due, reason: &str) -> Answer {
         warn!(device.mac = %due.device.mac, "Cannot put the passwords into {}: {reason}", due.name);
-        self.heard_of(request, &due.identity, &format!("cannot put the passwords into {}", due.name));
+        let outcome = format!("cannot put the passwords into {}", due.name);
+        self.heard_of(request, &due.identity, Life::Unavailable, &outcome);
         Answer::Unavailable
     }
 
@@ -401,7 +405,7 @@ impl Inner {
             }
             Proved::Yes(held) => {
                 if let Some(before) = held.moved_from {
-                    self.heard_of(request, &due.identity, &format!("moved from {before}"));
+                    self.heard_of(request, &due.identity, Life::Moved, &format!("moved from {before}"));
                     self.note_move(&due.device, before, peer);
                 }
                 Ok(Some(held))
@@ -409,13 +413,15 @@ impl Inner {
             Proved::Other(other) => Err(self.stranger(&case, &format!("{other} asked"))),
             Proved::Silent => {
                 // Its entry was there a moment ago: it may be busy with its boot.
-                self.heard(&case, &format!("{} has to wait: nobody answers ARP there", due.name), false);
+                let outcome = format!("{} has to wait: nobody answers ARP there", due.name);
+                self.heard(&case, Life::Unavailable, &outcome);
                 Err(Answer::Unavailable)
             }
             Proved::Unable => {
                 self.heard_of(
                     request,
                     &due.identity,
+                    Life::Unavailable,
                     &format!("{} has to wait: too many are being proven", due.name),
                 );
                 Err(Answer::Unavailable)
@@ -440,7 +446,7 @@ impl Inner {
     /// 403, a line once a minute, and a row in the audit with it.
     pub(super) fn withhold(&self, case: &Case<'_>, why: &str) -> Answer {
         self.note_refusal(case, why);
-        self.heard(case, &format!("{} withheld: {why}", case.name), false);
+        self.heard(case, Life::Withheld, &format!("{} withheld: {why}", case.name));
         Answer::Forbidden
     }
 }

@@ -33,6 +33,7 @@ mod release_lives;
 mod release_tftp;
 mod release_who;
 mod release_window;
+mod rest;
 mod scenarios;
 mod second_life;
 mod services;

@@ -76,7 +76,7 @@ pub(in crate::admin) async fn done(
     if deed.is_due() {
         alarm::known(&deed.store, &[id]).await?;
         let outcome = deed.store.alarms_done(Some(&[id])).await;
-        deed.did(&shared, outcome)?;
+        deed.did(outcome)?;
     }
     deed.answered(Answer::json(&json!({ "done": 1 }))?).await
 }

@@ -121,7 +121,7 @@ pub(in crate::admin) async fn approve(
     };
     if deed.is_due() {
         let outcome = deed.store.approve(mac, &asked.body.give()?).await;
-        deed.did(&shared, outcome)?;
+        deed.did(outcome)?;
     }
     deed.answered(shown(&shared, mac).await?).await
 }
@@ -144,7 +144,7 @@ pub(in crate::admin) async fn block(
     };
     if deed.is_due() {
         let outcome = deed.store.block(mac).await;
-        deed.did(&shared, outcome)?;
+        deed.did(outcome)?;
     }
     deed.answered(shown(&shared, mac).await?).await
 }
@@ -215,7 +215,7 @@ pub(in crate::admin) async fn arm(
     if deed.is_due() {
         how.check(std::slice::from_ref(&target))?;
         let outcome = how.arm(&deed.store, &target, &why).await;
-        deed.did(&shared, outcome)?;
+        deed.did(outcome)?;
     }
     let grants = shared.store().inventory().grants(mac).unwrap_or_default();
     let now = ArmedShown::new(&grants, &releases, &target);
@@ -238,7 +238,7 @@ pub(in crate::admin) async fn lock(
     let target = arm::locking(&shared.releases(), shared.store(), mac, &which)?;
     if deed.is_due() {
         let outcome = deed.store.lock(mac, |id| target.chosen.contains(&id)).await;
-        deed.did(&shared, outcome)?;
+        deed.did(outcome)?;
     }
     deed.answered(chosen(&shared, &target)?).await
 }
@@ -258,7 +258,7 @@ pub(in crate::admin) async fn confirm(
     let target = arm::confirming(&shared.releases(), shared.store(), mac, &which)?;
     if deed.is_due() {
         let outcome = deed.store.confirm(mac, |id| target.chosen.contains(&id)).await;
-        deed.did(&shared, outcome)?;
+        deed.did(outcome)?;
     }
     deed.answered(chosen(&shared, &target)?).await
 }

@@ -136,7 +136,7 @@ pub(super) fn is_secret_pair(pair: &str) -> bool {
 
 /// A text from the network as it may be shown: without the passwords in its URLs, its queries and its lists of
 /// NAME=value.
-pub(super) fn redacted(text: &str) -> String {
+pub fn redacted(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     let mut shown = String::new();
     let mut rest = text.as_str();

@@ -8,128 +8,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::device::Vendor;
-use crate::profile::{Catalog, fixture};
+use crate::profile::{Catalog, Origin, fixture};
 
-/// What each of these phones reads, from the vendors' own guides and captures.
-const PROFILES: [(&str, &str); 9] = [
-    (
-        "cisco",
-        r#"
-[dhcp]
-options = [66, 160, 159, 150, 60, 43, 125]
-gives   = [66, 150]
-value   = "{base}$PSN.cfg"
-vendor_class = ["Cisco SPA508G", "Cisco Systems, Inc. IP Phone CP-7941G\u0000"]
-[dhcp.option.125]
-enterprise = 9
-"#,
-    ),
-    (
-        "gigaset",
-        r#"
-[dhcp]
-options = [114, 66]
-without_scheme = "http"
-[dhcp.option.114]
-length_max = 74
-"#,
-    ),
-    (
-        "panasonic",
-        r#"
-[dhcp]
-options = [160, 159, 66]
-file    = 67
-[dhcp.option.67]
-value = "{MODEL}.cfg"
-"#,
-    ),
-    (
-        "fanvil",
-        r#"
-[dhcp]
-options = [66, 43]
-value   = "{base}$mac.cfg"
-vendor_class = []
-"#,
-    ),
-    (
-        "avaya",
-        r#"
-[dhcp]
-options = [43, 242]
-without_scheme = "http"
-vendor_class = ["ccp.avaya.com"]
-[dhcp.option.43]
-format = "encapsulated"
-sub = [
-    { code = 1, value = "6889" },
-    { code = 2, value = "{host}" },
-    { code = 4, value = "{port}" },
-    { code = 10, value = "{vlan}" },
-]
-[dhcp.option.242]
-parts = ["L2Q=1,L2QVLAN={vlan}", "httpsrvr={host}", "httpport={port}"]
-"#,
-    ),
-    (
-        "mitel",
-        r#"
-[dhcp]
-options = [43, 125]
-vendor_class = ["ipphone.mitel.com"]
-[dhcp.option.43]
-parts = ["id:ipphone.mitel.com", "sw_tftp={tftp_host}", "call_srv={registrar}", "vlan={vlan}"]
-separator = ";"
-[dhcp.option.125]
-enterprise = 1027
-parts = ["id:ipphone.mitel.com", "sw_tftp={tftp_host}", "call_srv={registrar}", "vlan={vlan}"]
-separator = ";"
-"#,
-    ),
-    (
-        "unify",
-        r#"
-[dhcp]
-options = [43]
-vendor_class = ["OptiIpPhone"]
-[dhcp.option.43]
-format = "encapsulated"
-end = true
-sub = [
-    { code = 1, value = "Siemens" },
-    { code = 2, format = "integer", value = "{vlan}" },
-    { code = 3, value = "sdlp://{host}:18443" },
-]
-"#,
-    ),
-    (
-        "poly",
-        r#"
-[dhcp]
-options = [160, 66]
-inform  = true
-vendor_class = ["Polycom-VVX410", "hex:0000363d 15 0207506f6c79636f6d 030a53504950 5f363031 2e"]
-"#,
-    ),
-    (
-        "camrivox",
-        r#"
-[dhcp]
-options = [67]
-value   = "{base}%MAC_ADDRESS.xml"
-"#,
-    ),
-];
+/// Phones that do every particular thing that is known, each in a profile of a few lines.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dhcp-profiles");
+const VENDORS: [&str; 10] =
+    ["acme", "avaya", "camrivox", "cisco", "fanvil", "gigaset", "mitel", "panasonic", "poly", "unify"];
 
-fn catalog(extra: &[(&str, &str)]) -> Catalog {
-    let folders = PROFILES.iter().chain(extra).map(|(name, dhcp)| {
-        let text = format!("schema = 1\ndisplay_name = '{name}'\nreach = {{ tftp = true }}\n{dhcp}");
-        fixture::vendor(name, &[("profile.toml", &text)])
-    });
-    let (catalog, errors) = Catalog::of_folders(&folders.collect::<Vec<_>>());
+fn folder() -> Catalog {
+    let (catalog, errors) = Catalog::of_origin(&Origin::Folder(FOLDER.into()));
     let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(told, [""; 0]);
+    assert_eq!(catalog.profiles().map(|profile| profile.vendor().as_str()).collect::<Vec<_>>(), VENDORS);
     catalog
 }
 
@@ -145,7 +35,7 @@ fn place() -> DhcpPlace {
 
 /// The profile of one of these, or one of a few lines.
 fn profile(vendor: &str) -> Arc<Profile> {
-    static CATALOG: LazyLock<Catalog> = LazyLock::new(|| catalog(&[]));
+    static CATALOG: LazyLock<Catalog> = LazyLock::new(folder);
     Arc::clone(CATALOG.get(&Vendor::new(vendor)).unwrap())
 }
 
@@ -155,7 +45,10 @@ fn builtin(vendor: &str) -> Arc<Profile> {
 }
 
 fn written(dhcp: &str) -> Arc<Profile> {
-    Arc::clone(catalog(&[("acme", dhcp)]).get(&Vendor::new("acme")).unwrap())
+    let text = format!("schema = 1\ndisplay_name = 'Acme'\n{dhcp}");
+    let (catalog, errors) = Catalog::of_folders(&[fixture::vendor("acme", &[("profile.toml", &text)])]);
+    assert_eq!(errors, []);
+    Arc::clone(catalog.get(&Vendor::new("acme")).unwrap())
 }
 
 fn text(setting: &DhcpSetting) -> String {
@@ -270,8 +163,7 @@ fn the_octets_of_captures_come_out_again() {
 
 #[test]
 fn what_we_give_is_right() {
-    for profile in PROFILES.iter().map(|(vendor, _)| profile(vendor)).chain(["snom", "yealink"].map(builtin))
-    {
+    for profile in VENDORS.into_iter().map(profile).chain(["snom", "yealink"].map(builtin)) {
         let verdict = profile.judge(&profile.dhcp_values(&place()), &place());
         assert!(verdict.is_right(), "{}: {verdict:?}", profile.vendor());
         assert_eq!(verdict.takes, profile.dhcp().unwrap().options().first().copied(), "{}", profile.vendor());
@@ -596,11 +488,10 @@ fn mistakes_are_told_with_their_line() {
 #[test]
 fn a_profile_inherits_the_whole_section() {
     let own = "schema = 1\ndisplay_name = 'T'\nextends = 'poly'\n";
-    let poly = PROFILES.iter().find(|(name, _)| *name == "poly").unwrap();
-    let parent = format!("schema = 1\ndisplay_name = 'Poly'\n{}", poly.1);
+    let parent = "schema = 1\ndisplay_name = 'Poly'\n[dhcp]\noptions = [160, 66]\n";
     let folders = [
         fixture::vendor("tip", &[("profile.toml", own)]),
-        fixture::vendor("poly", &[("profile.toml", &parent)]),
+        fixture::vendor("poly", &[("profile.toml", parent)]),
     ];
     let (catalog, errors) = Catalog::of_folders(&folders);
     assert_eq!(errors, []);
@@ -616,7 +507,7 @@ proptest! {
         start in "(http://|id:|\\x01\\x07Siemens|httpsrvr=|)",
     ) {
         let value = [start.as_bytes(), &octets].concat();
-        let vendors = PROFILES.iter().map(|(vendor, _)| profile(vendor)).chain(["snom", "yealink"].map(builtin));
+        let vendors = VENDORS.into_iter().map(profile).chain(["snom", "yealink"].map(builtin));
         for profile in vendors {
             let codes = profile.dhcp().unwrap().options().iter().chain(&[120, 132, 67]);
             let answer: BTreeMap<u8, Vec<u8>> = codes.map(|code| (*code, value.clone())).collect();

@@ -341,8 +341,15 @@ async fn a_phone_gets_the_file_of_its_firmware_from_the_first_time_on() {
     assert!(text.contains("\nsecurity.user_password") && !text.contains("static."), "{text}");
     let at = bench.clock.now();
     let identity = first.receipt.as_ref().unwrap().identity.clone();
-    let sighting =
-        Sighting { identity, addr: PHONE, channel: Channel::Http, at, outcome: "served".to_owned() };
+    let sighting = Sighting {
+        identity,
+        addr: PHONE,
+        channel: Channel::Http,
+        at,
+        step: Life::Served,
+        outcome: "served".to_owned(),
+        detail: serde_json::Value::Null,
+    };
     bench.store.record(&[sighting], &[]).await.unwrap();
     let device = bench.store.inventory().device(mac()).unwrap();
     assert_eq!(device.firmware.as_deref(), Some("2.73.0.50"));

@@ -1,0 +1,190 @@
+//! Whether a pool is served: who else answers, what is wrong, and what that means. Never sends.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use super::super::silence::Why;
+use crate::device::Mac;
+
+/// So long another server must have been silent before a person may switch on again.
+pub const SILENCE_BEFORE_RETURN: Duration = Duration::from_secs(15 * 60);
+/// So many signs of harm in [`HARM_WINDOW`] switch a pool off: by then it is not the network it was configured for.
+const HARM_MAX: usize = 3;
+const HARM_WINDOW: Duration = Duration::from_secs(60);
+/// Alarms that are remembered so that each is raised once in [`HARM_WINDOW`].
+const ALARMS_MAX: usize = 64;
+
+/// Whether a pool is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stand {
+    /// It is.
+    Serving,
+    /// Another server answers: leases are renewed, nobody else is answered.
+    Yielding {
+        /// Which.
+        server: Ipv4Addr,
+    },
+    /// Nothing is sent.
+    Off {
+        /// Because of too many alarms, not by a person.
+        automatic: bool,
+    },
+}
+
+/// What an administrator should look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// Another server answers.
+    Foreign {
+        /// Which.
+        server: Ipv4Addr,
+    },
+    /// An address of the pool is in use by a host that did not get it from here.
+    Conflict {
+        /// Which address.
+        address: Ipv4Addr,
+        /// By whom.
+        by: Mac,
+    },
+    /// A client found its new address in use.
+    Declined {
+        /// Which address.
+        address: Ipv4Addr,
+        /// Which client.
+        mac: Mac,
+    },
+    /// Strangers took most of the pool.
+    Starvation,
+    /// The pool is used up.
+    Full,
+    /// The pool switched itself off.
+    TooMany,
+}
+
+impl Alarm {
+    /// Whether the network may suffer from what we do. A pool that runs low harms nobody else.
+    fn is_harm(&self) -> bool {
+        match self {
+            Self::Foreign { .. } | Self::Conflict { .. } | Self::Declined { .. } => true,
+            Self::Starvation | Self::Full | Self::TooMany => false,
+        }
+    }
+
+    /// Whether it is about the same host as another: one phone that declines everything is one sign, not many.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Conflict { by, .. }, Self::Conflict { by: other, .. }) => by == other,
+            (Self::Declined { mac, .. }, Self::Declined { mac: other, .. }) => mac == other,
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Foreign { server } => {
+                write!(f, "the DHCP server {server} answers here too; new clients are left to it")
+            }
+            Self::Conflict { address, by } => {
+                write!(f, "{by} uses {address} of the pool without a lease; the address rests for an hour")
+            }
+            Self::Declined { address, mac } => {
+                write!(f, "{mac} found {address} in use by another host; the address rests for an hour")
+            }
+            Self::Starvation => {
+                f.write_str("most of the pool is taken; the rest is for phones of the inventory")
+            }
+            Self::Full => f.write_str("no address is left in the pool"),
+            Self::TooMany => {
+                f.write_str("three alarms in a minute: the pool is switched off and nothing is sent any more")
+            }
+        }
+    }
+}
+
+/// Who else answers and what is wrong, over time.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) stand: Stand,
+    /// When another server was heard last.
+    heard: Option<(Instant, Ipv4Addr)>,
+    raised: VecDeque<(Instant, Alarm)>,
+}
+
+impl Watch {
+    /// After a start, the silence of a server that was there before counts from now.
+    pub(super) fn new(stand: Stand, now: Instant) -> Self {
+        let heard = match stand {
+            Stand::Yielding { server } => Some((now, server)),
+            Stand::Serving | Stand::Off { .. } => None,
+        };
+        Self { stand, heard, raised: VecDeque::new() }
+    }
+
+    /// Whether new clients are answered.
+    pub(super) fn is_serving(&self) -> Result<(), Why> {
+        match self.stand {
+            Stand::Serving => Ok(()),
+            Stand::Yielding { .. } => Err(Why::Yielding),
+            Stand::Off { .. } => Err(Why::Off),
+        }
+    }
+
+    /// Whether leases are renewed.
+    pub(super) fn is_renewing(&self) -> Result<(), Why> {
+        match self.stand {
+            Stand::Serving | Stand::Yielding { .. } => Ok(()),
+            Stand::Off { .. } => Err(Why::Off),
+        }
+    }
+
+    /// Another server was heard. Whether that changes anything.
+    pub(super) fn yields_to(&mut self, server: Ipv4Addr, now: Instant) -> bool {
+        self.heard = Some((now, server));
+        let is_new = self.stand == Stand::Serving;
+        if is_new {
+            self.stand = Stand::Yielding { server };
+        }
+        is_new
+    }
+
+    pub(super) fn off(&mut self, automatic: bool) {
+        self.stand = Stand::Off { automatic };
+    }
+
+    /// A person switches on. Not beside another server that was heard lately.
+    pub(super) fn on(&mut self, now: Instant) {
+        let recent = self.heard.filter(|(at, _)| now.saturating_duration_since(*at) < SILENCE_BEFORE_RETURN);
+        self.stand = match recent {
+            Some((_, server)) => Stand::Yielding { server },
+            None => Stand::Serving,
+        };
+        self.raised.clear();
+    }
+
+    /// Whether the alarm is to be raised, and whether it is one too many.
+    pub(super) fn raise(&mut self, alarm: Alarm, now: Instant) -> Raised {
+        self.raised.retain(|(at, _)| now.saturating_duration_since(*at) < HARM_WINDOW);
+        if self.raised.len() >= ALARMS_MAX || self.raised.iter().any(|(_, other)| alarm.is_same(other)) {
+            return Raised::Again;
+        }
+        self.raised.push_back((now, alarm));
+        let harm = self.raised.iter().filter(|(_, alarm)| alarm.is_harm()).count();
+        let is_off = matches!(self.stand, Stand::Off { .. });
+        if alarm.is_harm() && harm >= HARM_MAX && !is_off { Raised::TooMany } else { Raised::New }
+    }
+}
+
+/// What an alarm is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Raised {
+    /// The same as within the last minute.
+    Again,
+    /// To be raised.
+    New,
+    /// To be raised, and the pool to be switched off.
+    TooMany,
+}
