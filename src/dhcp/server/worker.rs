@@ -1,11 +1,9 @@
 //! The one task that listens: it reads messages, finds out whose they are, and passes on what they tell. Never waits for
 //! the store.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
