@@ -3,6 +3,7 @@
 
 mod alarms;
 mod chores;
+mod dhcp;
 mod ledger;
 mod people;
 mod release;
@@ -29,19 +30,22 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
 use crate::device::Mac;
+use crate::dhcp::server::DhcpServer;
 use crate::http::server::HttpServer;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
-use crate::store::{MarkFile, Store, StoreError};
+use crate::store::{MarkFile, MetServer, Store, StoreError};
 use crate::tftp::server::TftpServer;
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
 const SIGHTINGS_MAX: usize = 65_536;
 /// Deliveries and refusals between the desk and the store's next batch.
 const DEEDS_MAX: usize = 65_536;
+/// DHCP servers between the service that meets them and the store's next batch; a link has one or two.
+const SERVERS_MAX: usize = 1_024;
 /// Why a service is off that was told to be quiet.
 const OBSERVING: &str = "only observing (--observe)";
 
@@ -154,7 +158,8 @@ impl Agent {
         };
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
         let (deeds, done) = mpsc::channel(DEEDS_MAX);
-        let parts = Parts { options, interfaces, neighbours, catalog, sightings, deeds, alarms };
+        let (servers, met) = mpsc::channel(SERVERS_MAX);
+        let parts = Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms };
         let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
@@ -169,6 +174,7 @@ impl Agent {
         let store = parts.options.store.clone();
         chores.spawn(chores::follow(store.clone(), desk.clone(), claim, stop_chores.clone()));
         chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
+        chores.spawn(dhcp::record_servers(store.clone(), met, stop_chores.clone()));
         chores.spawn(release::watch(
             desk.clone(),
             parts.catalog.clone(),
@@ -265,6 +271,7 @@ struct Parts {
     neighbours: Neighbours,
     catalog: Arc<Catalog>,
     sightings: mpsc::Sender<Heard>,
+    servers: mpsc::Sender<MetServer>,
     deeds: mpsc::Sender<Deed>,
     alarms: Alarms,
 }
@@ -300,6 +307,7 @@ struct Opened {
     pnp: Option<PnpServer>,
     http: Option<HttpServer>,
     tftp: Option<TftpServer>,
+    dhcp: Option<DhcpServer>,
     admin: Option<AdminServer>,
 }
 
@@ -311,6 +319,7 @@ impl Opened {
         opened.open_tftp(parts);
         opened.open_pnp(parts);
         opened.services.rotate_right(1);
+        opened.open_dhcp(parts);
         opened
     }
 
@@ -434,6 +443,9 @@ impl Opened {
         }
         if let Some(tftp) = self.tftp {
             serving.spawn(tftp.run(desk, cancel.clone()));
+        }
+        if let Some(dhcp) = self.dhcp {
+            serving.spawn(dhcp.run(cancel.clone()));
         }
         if let Some(admin) = self.admin {
             serving.spawn(admin.run(cancel.clone()));

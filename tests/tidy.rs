@@ -128,7 +128,15 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ),
     (
         "time::sleep(",
-        &["src/net", "src/agent", "src/simulate", "src/store", "src/pnp/server", "src/tftp/server"],
+        &[
+            "src/net",
+            "src/agent",
+            "src/simulate",
+            "src/store",
+            "src/pnp/server",
+            "src/tftp/server",
+            "src/dhcp/server",
+        ],
         "await an event; only shells wait for time",
     ),
 ];

@@ -72,6 +72,11 @@ impl Places {
         self.runtime.join("agent.sock")
     }
 
+    /// The folder in which hooks of DHCP servers leave their reports.
+    pub fn reports(&self) -> PathBuf {
+        self.runtime.join("reports")
+    }
+
     /// The list of neighbour entries that are pinned while passwords leave.
     pub fn pin_list(&self) -> PathBuf {
         self.runtime.join("pins")

@@ -80,7 +80,8 @@ async fn shown(shared: &Shared, mac: Mac) -> Result<Answer, Problem> {
     let version = store.version_of(mac);
     let device = view::known(store, mac).await?;
     let sightings = store.sightings(Some(mac)).await?;
-    let shown = Shown::new(&device, sightings, &shared.releases().of(&device));
+    let timeline = store.timeline(mac, None).await?;
+    let shown = Shown::new(&device, sightings, timeline, &shared.releases().of(&device));
     Ok(Answer::json(&shown)?.of_version(version))
 }
 
