@@ -19,6 +19,7 @@ mod demo;
 mod dhcp_fleet;
 mod dhcp_hostile;
 mod dhcp_lan;
+mod dhcp_observe;
 mod dhcp_peers;
 mod dhcp_snippet;
 mod files;
