@@ -42,8 +42,7 @@ pub(crate) fn run(args: &StormArgs) -> serde_json::Value {
     let mut pnp = Pnp::new(phones, args.server, args.interface);
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
     epoll.add(pnp.socket().as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, PNP)).unwrap();
-    let mut relay =
-        args.dhcp.zip(args.relay).map(|(server, relay)| Dhcp::new(phones, server, relay, true));
+    let mut relay = args.dhcp.zip(args.relay).map(|(server, relay)| Dhcp::new(phones, server, relay, true));
     if let Some(relay) = &relay {
         epoll.add(relay.socket().as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, RELAY)).unwrap();
     }

@@ -20,6 +20,7 @@ mod dhcp_fleet;
 mod dhcp_lan;
 mod dhcp_peers;
 mod dhcp_snippet;
+mod dhcp_verify;
 mod files;
 mod http;
 mod keys;
