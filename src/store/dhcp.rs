@@ -141,7 +141,7 @@ async fn prune(connection: &mut AnyConnection) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{mac, on_both};
+    use super::super::testing::{Bench, mac, on_both};
     use super::*;
 
     fn met(last: u8, at: i64, sender: Option<Mac>) -> MetServer {

@@ -204,7 +204,7 @@ async fn prune(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Sto
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{mac, on_both, sheet, sighting};
+    use super::super::testing::{Bench, identity, mac, on_both, sheet, sighting};
     use super::*;
     use crate::device::Way;
     use crate::store::ImportOptions;
@@ -285,7 +285,7 @@ mod tests {
             assert_eq!(way(3), Some(Way::ZeroTouch), "it multicast");
             store.record(&[heard(4, now, Step::Given, "leads here")], &[]).await.unwrap();
             for last in [4, 5] {
-                store.adopt(&super::super::testing::identity(last), Way::OneTouchManual).await.unwrap().unwrap();
+                store.adopt(&identity(last), Way::OneTouchManual).await.unwrap().unwrap();
             }
             assert_eq!((way(4), way(5)), (Some(Way::OneTouchAuto), Some(Way::OneTouchManual)));
         }

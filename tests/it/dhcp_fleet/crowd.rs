@@ -116,6 +116,16 @@ pub(crate) fn phones(count: u32) -> Vec<Client> {
     (0..count).zip(PHONES.iter().cycle()).map(|(number, kind)| Client::of(kind, number)).collect()
 }
 
+/// The inventory that these phones are in.
+pub(crate) fn sheet(phones: &[Client]) -> String {
+    let row = |(number, phone): (usize, &Client)| {
+        let (vendor, model) = if phone.class == "yealink" { ("yealink", "T46U") } else { ("snom", "D785") };
+        format!("{},{vendor},{model},{},kFleet-secret\n", text(phone.mac), 1_000 + number)
+    };
+    let rows: String = phones.iter().enumerate().map(row).collect();
+    format!("mac,vendor,model,username,password\n{rows}")
+}
+
 /// A MAC as people write it.
 pub(crate) fn text(mac: [u8; 6]) -> String {
     mac.map(|octet| format!("{octet:02x}")).join(":")

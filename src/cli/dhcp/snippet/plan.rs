@@ -126,7 +126,7 @@ impl Group {
 
 /// What an option says, for a comment.
 pub(super) fn about(code: u8, setting: &DhcpSetting) -> String {
-    format!("{code} ({}): {}", what(code), setting.meaning)
+    format!("{code} ({}): {}", what(code), setting.meaning.trim_end())
 }
 
 fn what(code: u8) -> &'static str {
