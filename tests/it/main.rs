@@ -20,6 +20,7 @@ mod dhcp_fleet;
 mod dhcp_hostile;
 mod dhcp_lan;
 mod dhcp_peers;
+mod dhcp_voice;
 mod files;
 mod http;
 mod keys;

@@ -162,9 +162,7 @@ fn harm(dice: &mut Dice, bytes: &mut Vec<u8>) {
         // The options go on in `sname` and `file` (option 52), where anything may stand.
         6 if bytes.len() > 260 => {
             bytes.splice(243..243, [52, 1, 3]);
-            for place in 44..236 {
-                bytes[place] = dice.octet();
-            }
+            bytes[44..236].fill_with(|| dice.octet());
         }
         7 => bytes.extend((0..dice.below(600)).map(|_| dice.octet()).collect::<Vec<_>>()),
         // The same option again and again (RFC 3396), thousands of octets long when joined.
