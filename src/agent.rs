@@ -2,7 +2,9 @@
 //! or a right that is missing switches off that one service, with a line that says what to do; the rest runs.
 
 mod alarms;
+mod certificates;
 mod chores;
+mod dhcp;
 mod ledger;
 mod people;
 mod release;
@@ -29,19 +31,23 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
 use crate::device::Mac;
+use crate::dhcp::server::DhcpServer;
 use crate::http::server::HttpServer;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
-use crate::store::{MarkFile, Store, StoreError};
+use crate::store::{MarkFile, MetServer, Store, StoreError};
 use crate::tftp::server::TftpServer;
+use crate::tls::{Tls, TlsError, TlsOptions};
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
 const SIGHTINGS_MAX: usize = 65_536;
 /// Deliveries and refusals between the desk and the store's next batch.
 const DEEDS_MAX: usize = 65_536;
+/// DHCP servers between the service that meets them and the store's next batch; a link has one or two.
+const SERVERS_MAX: usize = 1_024;
 /// Why a service is off that was told to be quiet.
 const OBSERVING: &str = "only observing (--observe)";
 
@@ -100,6 +106,8 @@ pub enum AgentError {
 pub struct Addresses {
     /// The phones' HTTP listener.
     pub http: Option<SocketAddr>,
+    /// The phones' TLS listener.
+    pub https: Option<SocketAddr>,
     /// TFTP.
     pub tftp: Option<SocketAddr>,
     /// The multicast group and its port.
@@ -154,7 +162,8 @@ impl Agent {
         };
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
         let (deeds, done) = mpsc::channel(DEEDS_MAX);
-        let parts = Parts { options, interfaces, neighbours, catalog, sightings, deeds, alarms };
+        let (servers, met) = mpsc::channel(SERVERS_MAX);
+        let parts = Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms };
         let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
@@ -169,6 +178,7 @@ impl Agent {
         let store = parts.options.store.clone();
         chores.spawn(chores::follow(store.clone(), desk.clone(), claim, stop_chores.clone()));
         chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
+        chores.spawn(dhcp::record_servers(store.clone(), met, stop_chores.clone()));
         chores.spawn(release::watch(
             desk.clone(),
             parts.catalog.clone(),
@@ -176,6 +186,11 @@ impl Agent {
             store,
             stop_chores.clone(),
         ));
+        if let Some(tls) = opened.tls.take() {
+            let names = parts.options.config.https.names.clone();
+            let interfaces = parts.interfaces.clone();
+            chores.spawn(certificates::keep(tls, interfaces, names, stop_chores.clone()));
+        }
         let (batches, written) = watch::channel(0);
         chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
         let (store, clock) = (parts.options.store.clone(), parts.options.clock.clone());
@@ -265,11 +280,24 @@ struct Parts {
     neighbours: Neighbours,
     catalog: Arc<Catalog>,
     sightings: mpsc::Sender<Heard>,
+    servers: mpsc::Sender<MetServer>,
     deeds: mpsc::Sender<Deed>,
     alarms: Alarms,
 }
 
 impl Parts {
+    /// Our certificates, if anybody is to see them.
+    fn tls(&self) -> Option<Result<Tls, TlsError>> {
+        let options = &self.options;
+        let config = options.config.https.clone();
+        config.listen.address().filter(|_| !options.observe)?;
+        let host = certificates::host();
+        let names = certificates::names(&self.interfaces, &host, &config.names);
+        let (clock, entropy) = (options.clock.clone(), options.entropy.clone());
+        let options = TlsOptions { folder: options.places.tls(), config, host, clock, entropy };
+        Some(Tls::open(options, &names))
+    }
+
     /// The desk for services that are heard at `roots`.
     fn desk(&self, roots: Roots) -> Desk {
         let options = &self.options;
@@ -277,6 +305,7 @@ impl Parts {
             agent: options.config.agent.name().into(),
             adopt: options.config.adopt.clone(),
             release: options.config.release.clone(),
+            expired_certificates: options.config.https.expired_certificates,
             site: Site::new(&options.config.site, &options.config.sip, &host_timezone()),
             catalog: Arc::clone(&self.catalog),
             store: options.store.clone(),
@@ -292,14 +321,25 @@ impl Parts {
     }
 }
 
+/// Why there is no TLS, and what to do about it.
+fn no_authority(error: &TlsError) -> String {
+    format!(
+        "cannot keep a certificate authority: {error}; make that file readable and its folder writable for this user, or \
+         set https.listen to off"
+    )
+}
+
 /// Every socket that could be opened, and the table of all.
 #[derive(Default)]
 struct Opened {
     services: Vec<Service>,
     addresses: Addresses,
+    tls: Option<Tls>,
     pnp: Option<PnpServer>,
     http: Option<HttpServer>,
+    https: Option<HttpServer>,
     tftp: Option<TftpServer>,
+    dhcp: Option<DhcpServer>,
     admin: Option<AdminServer>,
 }
 
@@ -307,10 +347,14 @@ impl Opened {
     /// PnP comes last, because the port of the files goes into its URLs: without files it has nothing to say.
     fn open(parts: &Parts) -> Self {
         let mut opened = Self::default();
+        let tls = parts.tls();
+        opened.tls = tls.as_ref().and_then(|tls| tls.as_ref().ok()).cloned();
         opened.open_http(parts);
+        opened.open_https(parts, tls);
         opened.open_tftp(parts);
         opened.open_pnp(parts);
         opened.services.rotate_right(1);
+        opened.open_dhcp(parts);
         opened
     }
 
@@ -324,9 +368,33 @@ impl Opened {
             Ok((address, server)) => {
                 self.services.push(Service::on("HTTP", format!("{address}/tcp"), "files for phones"));
                 self.addresses.http = Some(address);
-                self.http = Some(server);
+                self.http = Some(server.offering_authority(self.tls.clone()));
             }
             Err(error) => self.refuse("HTTP", address, "tcp", "http.listen", &error),
+        }
+    }
+
+    fn open_https(&mut self, parts: &Parts, tls: Option<Result<Tls, TlsError>>) {
+        let config = &parts.options.config;
+        let Some(address) = self.wanted(parts, "HTTPS", config.https.listen, "tcp", "https.listen") else {
+            return;
+        };
+        let port = format!("{address}/tcp");
+        let tls = match tls {
+            Some(Ok(tls)) => tls,
+            Some(Err(error)) => return self.services.push(Service::off("HTTPS", port, no_authority(&error))),
+            None => return,
+        };
+        let (clock, interfaces) = (parts.options.clock.clone(), parts.interfaces.clone());
+        let bound = HttpServer::bind(address, config.http.connections_per_address, interfaces, clock);
+        match bound.and_then(|server| Ok((server.local_addr()?, server))) {
+            Ok((address, server)) => {
+                let note = format!("files for phones; {}", tls.summary());
+                self.services.push(Service::on("HTTPS", format!("{address}/tcp"), note));
+                self.addresses.https = Some(address);
+                self.https = Some(server.over_tls(tls));
+            }
+            Err(error) => self.refuse("HTTPS", address, "tcp", "https.listen", &error),
         }
     }
 
@@ -390,7 +458,8 @@ impl Opened {
     }
 
     fn roots(&self) -> Roots {
-        Roots { http: self.addresses.http, tftp: self.addresses.tftp }
+        let Addresses { http, https, tftp, .. } = self.addresses;
+        Roots { http, https, tftp }
     }
 
     /// The address to bind, unless the service is off.
@@ -432,8 +501,14 @@ impl Opened {
         if let Some(http) = self.http {
             serving.spawn(http.run(desk.clone(), cancel.clone()));
         }
+        if let Some(https) = self.https {
+            serving.spawn(https.run(desk.clone(), cancel.clone()));
+        }
         if let Some(tftp) = self.tftp {
             serving.spawn(tftp.run(desk, cancel.clone()));
+        }
+        if let Some(dhcp) = self.dhcp {
+            serving.spawn(dhcp.run(cancel.clone()));
         }
         if let Some(admin) = self.admin {
             serving.spawn(admin.run(cancel.clone()));

@@ -45,7 +45,7 @@ pub struct Exchange {
     pub answer: Option<Answer>,
     /// When the last of it was heard.
     pub at: Instant,
-    over: bool,
+    pub(super) over: bool,
 }
 
 /// What a phone asked, and what it says about itself.

@@ -19,7 +19,7 @@ use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
     terms,
 };
-use crate::device::{Device, Identity, Mac, Step as Life};
+use crate::device::{Channel, Device, Identity, Mac, Step as Life};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention};
 use crate::release::{
@@ -38,6 +38,7 @@ pub(crate) struct Due {
     replaces: bool,
     identity: Identity,
     name: String,
+    certified: Option<Mac>,
     proof: Proof,
     interface: Option<u32>,
     asker: Asker,
@@ -120,6 +121,7 @@ impl Inner {
                     replaces,
                     identity: case.identity.clone(),
                     name: case.name.to_owned(),
+                    certified: case.certified,
                     proof: case.proof,
                     interface: case.interface,
                     asker,
@@ -358,7 +360,8 @@ impl Inner {
             let line = device.lines.iter().find(|line| GrantId::sip(line.account.id) == id);
             match self.parts.store.reveal(device, slot.kind, line.map(|line| line.number)) {
                 Ok(opened) if slot.kind == SecretKind::Prov => {
-                    let base = self.parts.roots.at(request.local)?.own_url(request.local, &opened?);
+                    let root = self.parts.roots.for_request(request.local, request.channel)?;
+                    let base = root.own_url(request.local, &opened?);
                     let model = shape.device.model.as_deref().or(due.identity.model.as_deref());
                     due.requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
                 }
@@ -453,7 +456,8 @@ impl Inner {
 
 fn pinned_key(requested: &Requested, device: &Device, request: &FileRequest) -> PinnedKey {
     let vendor = requested.profile.vendor().clone();
-    PinnedKey { vendor, mac: device.mac, file: requested.file, host: request.local }
+    let (host, by_tls) = (request.local, request.channel == Channel::Https);
+    PinnedKey { vendor, mac: device.mac, file: requested.file, host, by_tls }
 }
 
 /// The passwords that a file has places for.
@@ -493,6 +497,7 @@ impl Due {
             has_token: self.asker.level == Level::I3,
             steady: false,
             identity: self.identity.clone(),
+            certified: self.certified,
             proof: self.proof,
             interface: self.interface,
         }

@@ -20,6 +20,7 @@ pub(super) struct PinnedKey {
     pub(super) mac: Mac,
     pub(super) file: FileId,
     pub(super) host: IpAddr,
+    pub(super) by_tls: bool,
 }
 
 /// A file as it left, and the device that it was rendered from.
