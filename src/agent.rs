@@ -31,7 +31,6 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
 use crate::device::Mac;
-use crate::dhcp::server::DhcpServer;
 use crate::http::server::HttpServer;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
@@ -163,7 +162,10 @@ impl Agent {
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
         let (deeds, done) = mpsc::channel(DEEDS_MAX);
         let (servers, met) = mpsc::channel(SERVERS_MAX);
-        let parts = Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms };
+        dhcp::note_modes(&options).await?;
+        let (news, changes) = watch::channel(0);
+        let parts =
+            Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms, changes };
         let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
@@ -176,7 +178,7 @@ impl Agent {
         let (stop_serving, stop_chores) = (CancellationToken::new(), CancellationToken::new());
         let desk = parts.desk(opened.roots());
         let store = parts.options.store.clone();
-        chores.spawn(chores::follow(store.clone(), desk.clone(), claim, stop_chores.clone()));
+        chores.spawn(chores::follow(store.clone(), desk.clone(), claim, news, stop_chores.clone()));
         chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
         chores.spawn(dhcp::record_servers(store.clone(), met, stop_chores.clone()));
         chores.spawn(release::watch(
@@ -283,6 +285,8 @@ struct Parts {
     servers: mpsc::Sender<MetServer>,
     deeds: mpsc::Sender<Deed>,
     alarms: Alarms,
+    /// The store's generation, whenever it is another one.
+    changes: watch::Receiver<i64>,
 }
 
 impl Parts {
@@ -339,7 +343,7 @@ struct Opened {
     http: Option<HttpServer>,
     https: Option<HttpServer>,
     tftp: Option<TftpServer>,
-    dhcp: Option<DhcpServer>,
+    dhcp: Option<dhcp::Dhcp>,
     admin: Option<AdminServer>,
 }
 
@@ -508,7 +512,7 @@ impl Opened {
             serving.spawn(tftp.run(desk, cancel.clone()));
         }
         if let Some(dhcp) = self.dhcp {
-            serving.spawn(dhcp.run(cancel.clone()));
+            dhcp.serve(&mut serving, cancel);
         }
         if let Some(admin) = self.admin {
             serving.spawn(admin.run(cancel.clone()));
