@@ -61,8 +61,9 @@ fn flooded(lab: &Lab, config: &str, server: Option<Kind>, everybody: bool) {
     let count = packets();
     let spread = Duration::from_millis(count * 1_000 / PER_SECOND);
     let quiet = boot(&mut fleet, first, spread.min(Duration::from_secs(4)));
+    // A server's answer, however forged, silences who gives leases: that is requirement D8, not a fault.
     let receiver = if everybody { [0xff; 6] } else { mac_of(&host) };
-    let flood = Flood::start(&attacker, PER_SECOND, count, mutated(receiver));
+    let flood = Flood::start(&attacker, PER_SECOND, count, mutated(receiver, server.is_some()));
     let beside = boot(&mut fleet, second, spread);
     lab::poll("the end of the flood", || flood.is_over().then_some(()));
     assert_eq!(flood.sent(), count);

@@ -36,9 +36,10 @@ pub(super) async fn chosen(
         return named.collect();
     }
     // What a phone of the inventory calls itself may have no profile.
-    let found = of_inventory(context).await?.into_iter().filter_map(|(vendor, phones)| {
-        Some(Chosen { profile: Arc::clone(catalog.get(&vendor)?), phones })
-    });
+    let found = of_inventory(context)
+        .await?
+        .into_iter()
+        .filter_map(|(vendor, phones)| Some(Chosen { profile: Arc::clone(catalog.get(&vendor)?), phones }));
     let found: Vec<Chosen> = found.collect();
     if found.is_empty() {
         let remedy = format!("--all takes all of {}, --vendor one of them", known());

@@ -82,6 +82,8 @@ async fn rows(network: &Network, chosen: &[Chosen], heard: &interview::Outcome) 
         report::strange_hosts(&chosen.profile.judge(heard.options.as_map(), &place))
     });
     let found = names::look_up(strangers.collect()).await;
-    place.names.extend(found.iter().filter(|(_, found)| network.has_any(found)).map(|(name, _)| name.clone()));
+    place
+        .names
+        .extend(found.iter().filter(|(_, found)| network.has_any(found)).map(|(name, _)| name.clone()));
     Ok(report::rows(network, &place, chosen, heard, &found))
 }

@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn a_value_is_shown_as_it_stands_there() {
-        let check = |code: u8, octets: &[u8], expected: &str| assert_eq!(shown_option(code, octets), expected);
+        let check =
+            |code: u8, octets: &[u8], expected: &str| assert_eq!(shown_option(code, octets), expected);
         check(66, b"http://192.0.2.1:8480/\0", "http://192.0.2.1:8480/");
         check(66, b"\"http://192.0.2.1/\" ", "\"http://192.0.2.1/\" ");
         check(150, &[192, 0, 2, 1, 192, 0, 2, 2], "192.0.2.1, 192.0.2.2");

@@ -94,11 +94,13 @@ impl Interview<'_> {
 
     /// Asks as these phones, and gives back those that nobody answered.
     async fn inform(&self, guises: &[Guise], way: Way, outcome: &mut Outcome) -> Result<Vec<Guise>, Failure> {
-        let question = |guise: &Guise| Question::inform(guise.mac, guise.class.clone(), self.asked([guise.vendor]));
+        let question =
+            |guise: &Guise| Question::inform(guise.mac, guise.class.clone(), self.asked([guise.vendor]));
         let questions = guises.iter().map(question).collect();
         let answers = self.ask(questions, Pace::within(self.timeout)).await?;
         let silent = |at: usize| !answers.iter().any(|answer| answer.question == at && !self.is_ours(answer));
-        let silent = guises.iter().enumerate().filter(|(at, _)| silent(*at)).map(|(_, guise)| guise.clone()).collect();
+        let silent =
+            guises.iter().enumerate().filter(|(at, _)| silent(*at)).map(|(_, guise)| guise.clone()).collect();
         for Answer { question, by, options } in answers {
             if let Some(Guise { vendor, class, mac }) = guises.get(question).cloned() {
                 outcome.answers.push(Heard { vendor, class, mac, way, by, options });
@@ -111,8 +113,9 @@ impl Interview<'_> {
     /// INFORM seldom tell vendors apart; that the others are only guessed is said.
     async fn discover(&self, guises: &[Guise], data: &Path, outcome: &mut Outcome) -> Result<(), Failure> {
         let is_lans = |heard: &Heard| self.network.whose(&heard.by, &heard.options) != Whose::OffhookInform;
-        let answered =
-            |guise: &&Guise| outcome.answers.iter().any(|heard| heard.vendor == guise.vendor && is_lans(heard));
+        let answered = |guise: &&Guise| {
+            outcome.answers.iter().any(|heard| heard.vendor == guise.vendor && is_lans(heard))
+        };
         let mut silent: Vec<Guise> = guises.iter().filter(|guise| !answered(guise)).cloned().collect();
         silent.dedup_by_key(|guise| guise.vendor);
         let Some(first) = silent.first().cloned() else { return Ok(()) };
@@ -145,7 +148,8 @@ impl Interview<'_> {
     async fn ask(&self, questions: Vec<Question>, pace: Pace) -> Result<Vec<Answer>, Failure> {
         let failed = |error: io::Error| failed(&error, &self.network.interface);
         let xid = ask::number(&self.entropy).map_err(failed)?;
-        let mut survey = Survey::new(self.network.asker, questions, pace, xid, self.clock.instant()).only(self.server);
+        let mut survey =
+            Survey::new(self.network.asker, questions, pace, xid, self.clock.instant()).only(self.server);
         ask::ask(&mut survey, &self.clock).await.map_err(failed)?;
         Ok(survey.answers().to_vec())
     }
@@ -184,7 +188,9 @@ impl Interview<'_> {
     /// this host's own: nobody else asks in that name, and this host always does.
     fn macs(&self, chosen: &Chosen) -> Vec<Mac> {
         let (profile, own) = (&chosen.profile, self.network.asker.mac);
-        let is_used = |mac: &Mac| chosen.phones.iter().any(|phone| covering(profile, *phone) == covering(profile, *mac));
+        let is_used = |mac: &Mac| {
+            chosen.phones.iter().any(|phone| covering(profile, *phone) == covering(profile, *mac))
+        };
         let made = profile.ranges().iter().filter_map(|range| range.address(own.as_u64()));
         // Another vendor's phones may live inside a range.
         let is_vendors = |mac: &Mac| {
@@ -204,7 +210,8 @@ fn covering(profile: &Profile, mac: Mac) -> Option<usize> {
 fn failed(error: &io::Error, interface: &str) -> Failure {
     let message = format!("cannot ask DHCP servers on {interface}: {error}");
     if error.kind() == io::ErrorKind::PermissionDenied {
-        let program = std::env::current_exe().map_or_else(|_| "offhook".to_owned(), |path| path.display().to_string());
+        let program =
+            std::env::current_exe().map_or_else(|_| "offhook".to_owned(), |path| path.display().to_string());
         let remedy = format!("run it as root, or once: sudo setcap cap_net_raw+ep {program}");
         return Failure::failed("not_permitted", message, remedy);
     }

@@ -28,15 +28,22 @@ pub(super) struct Network {
 
 /// Every subnet of the named interface, or of all that the agent uses.
 pub(super) fn all(named: Option<&str>, context: &Context) -> Result<Vec<Network>, Failure> {
-    let only: Vec<String> = named.map_or_else(|| context.config.agent.interfaces.clone(), |name| vec![name.to_owned()]);
+    let only: Vec<String> =
+        named.map_or_else(|| context.config.agent.interfaces.clone(), |name| vec![name.to_owned()]);
     let table = Table::read(&only).map_err(|error| {
-        Failure::failed("network", format!("cannot read the interfaces: {error}"), "name one: --interface NAME")
+        Failure::failed(
+            "network",
+            format!("cannot read the interfaces: {error}"),
+            "name one: --interface NAME",
+        )
     })?;
     let networks: Vec<Network> =
         table.interfaces().iter().flat_map(|interface| of_interface(interface, &table, context)).collect();
     if networks.is_empty() {
         let message = match named {
-            Some(name) => format!("'{name}' is no interface that is up, with an IPv4 and an Ethernet address"),
+            Some(name) => {
+                format!("'{name}' is no interface that is up, with an IPv4 and an Ethernet address")
+            }
             None => "this host has no interface that phones could reach".to_owned(),
         };
         return Err(Failure::usage("no_interface", message, "ip address shows the interfaces"));
@@ -47,8 +54,12 @@ pub(super) fn all(named: Option<&str>, context: &Context) -> Result<Vec<Network>
 fn of_interface(interface: &Interface, table: &Table, context: &Context) -> Vec<Network> {
     let config = &context.config;
     let roots = Roots::of(config);
-    let hosts: Vec<Ipv4Addr> =
-        table.interfaces().iter().flat_map(|interface| &interface.addresses).map(|(address, _)| *address).collect();
+    let hosts: Vec<Ipv4Addr> = table
+        .interfaces()
+        .iter()
+        .flat_map(|interface| &interface.addresses)
+        .map(|(address, _)| *address)
+        .collect();
     let answers = config.dhcp.mode.answers() && config.dhcp.interfaces.contains(&interface.name);
     let of_address = |(at, (address, prefix)): (usize, &(Ipv4Addr, crate::net::Prefix))| {
         // A second address in the same subnet would only ask the same again.

@@ -134,8 +134,10 @@ impl<'a> Report<'a> {
         let asks_inform = profile.dhcp().is_some_and(crate::profile::Dhcp::inform);
         let counts = |group: &&Group<'_>| group.whose != Whose::OffhookInform || asks_inform;
         let counting: Vec<&Group<'_>> = groups.iter().filter(counts).collect();
-        let helped = counting.iter().any(|group| group.whose == Whose::OffhookInform && group.verdict.is_right());
-        let mut rows: Vec<Row> = groups.iter().flat_map(|group| self.of_group(group, profile, helped)).collect();
+        let helped =
+            counting.iter().any(|group| group.whose == Whose::OffhookInform && group.verdict.is_right());
+        let mut rows: Vec<Row> =
+            groups.iter().flat_map(|group| self.of_group(group, profile, helped)).collect();
         if counting.is_empty() {
             rows.push(self.silence(profile));
         }
@@ -225,12 +227,14 @@ impl<'a> Report<'a> {
             Judgement::Right => group.verdict.url.as_deref().and_then(host_of),
             other => strange_host(other),
         };
-        let named = host.and_then(|host| self.names.get_key_value(&host)).map(|(name, found)| match found.as_slice() {
-            [] => format!("this host's resolver does not know {name}"),
-            found => {
-                let found: BTreeSet<String> = found.iter().map(IpAddr::to_string).collect();
-                let found = found.into_iter().collect::<Vec<_>>().join(", ");
-                format!("{name} is {found}, as this host's resolver says; the phones ask theirs")
+        let named = host.and_then(|host| self.names.get_key_value(&host)).map(|(name, found)| {
+            match found.as_slice() {
+                [] => format!("this host's resolver does not know {name}"),
+                found => {
+                    let found: BTreeSet<String> = found.iter().map(IpAddr::to_string).collect();
+                    let found = found.into_iter().collect::<Vec<_>>().join(", ");
+                    format!("{name} is {found}, as this host's resolver says; the phones ask theirs")
+                }
             }
         });
         let notes: Vec<String> = way.into_iter().chain(named).collect();
@@ -279,7 +283,14 @@ impl<'a> Report<'a> {
         Some(self.row(profile, "servers_disagree", &sentence, remedy, false))
     }
 
-    fn row(&self, profile: &Profile, verdict: &'static str, sentence: &str, remedy: &str, is_well: bool) -> Row {
+    fn row(
+        &self,
+        profile: &Profile,
+        verdict: &'static str,
+        sentence: &str,
+        remedy: &str,
+        is_well: bool,
+    ) -> Row {
         Row {
             interface: self.network.interface.clone(),
             address: self.network.asker.address,
@@ -307,7 +318,9 @@ fn discover_when(turn: Option<Turn>) -> String {
     match turn {
         Some(Turn::In(left)) => {
             let minutes = left.as_secs().div_ceil(60);
-            format!("a DISCOVER was sent within the last ten minutes; --discover may send the next one in {minutes} min")
+            format!(
+                "a DISCOVER was sent within the last ten minutes; --discover may send the next one in {minutes} min"
+            )
         }
         Some(Turn::Ours) | None => "--discover asks those, and takes no lease".to_owned(),
     }
