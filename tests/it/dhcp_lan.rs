@@ -144,6 +144,47 @@ fn answered_beside(name: &str, kind: Kind) {
     });
 }
 
+/// Somebody verifies the server in the middle of the morning: questions only, to the server, and no lease is taken.
+fn verified_beside(name: &str, kind: Kind) {
+    lab::run(name, |lab| {
+        if !lab::has(kind.program()) {
+            return;
+        }
+        let host = lab.host("agent", "10.20.0.2/16");
+        let mut lan = Lan::new(lab);
+        let seen = host.capture();
+        let agent = Agent::start(lab, &host, &Setup::default());
+        std::thread::scope(|scope| {
+            let morning = scope.spawn(|| lan.morning(lab, kind));
+            seen.expect_count("the first phones", 20, Packet::to_port(67));
+            let (_, report) = agent.attempt(&["dhcp", "verify", "--all"]);
+            assert!(report.contains("10.20.0.1"), "the server is named: {report}");
+            morning.join().unwrap()
+        });
+        drop(agent);
+        let sent: Vec<Packet> = sent_by(&host, &seen, &lan).into_iter().filter(is_dhcp).collect();
+        assert!(!sent.is_empty(), "it has asked");
+        // Option 53 comes first in what offhook writes.
+        let informs = |packet: &Packet| packet.target_port == 67 && packet.payload[240..243] == [53, 1, 8];
+        assert!(sent.iter().all(informs), "{sent:?}");
+    });
+}
+
+#[test]
+fn dnsmasq_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::dnsmasq_is_verified_and_pcs_do_not_notice", Kind::Dnsmasq);
+}
+
+#[test]
+fn kea_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::kea_is_verified_and_pcs_do_not_notice", Kind::Kea);
+}
+
+#[test]
+fn isc_dhcpd_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::isc_dhcpd_is_verified_and_pcs_do_not_notice", Kind::Dhcpd);
+}
+
 #[test]
 fn phones_are_informed_beside_dnsmasq_and_pcs_are_not() {
     answered_beside("dhcp_lan::phones_are_informed_beside_dnsmasq_and_pcs_are_not", Kind::Dnsmasq);
