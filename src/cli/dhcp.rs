@@ -4,10 +4,10 @@
 mod report;
 mod reserve;
 mod snippet;
-mod vendors;
-mod verify;
 mod status;
 mod switch;
+mod vendors;
+mod verify;
 
 use super::{Context, Outcome};
 

@@ -23,6 +23,7 @@ mod dhcp_observe;
 mod dhcp_peers;
 mod dhcp_snippet;
 mod dhcp_verify;
+mod dhcp_voice;
 mod files;
 mod http;
 mod https;
