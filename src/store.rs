@@ -66,7 +66,7 @@ pub use restore::{Restore, Restored, restore};
 pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
-pub use switch::{SwitchRow, SwitchState, Switches};
+pub use switch::{DhcpReport, SwitchRow, SwitchState, Switches};
 pub use token::{ApiRefusal, ApiToken, Presented, Scope, TOKEN_LIFE_MAX};
 pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 

@@ -146,7 +146,8 @@ async fn list(context: &Context, store: &Store, pending: bool) -> Outcome {
 async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
     let device = view::known(store, mac).await?;
     let sightings = store.sightings(Some(mac)).await?;
-    let shown = Shown::new(&device, sightings, &open::releases(context, store).of(&device));
+    let timeline = store.timeline(mac, None).await?;
+    let shown = Shown::new(&device, sightings, timeline, &open::releases(context, store).of(&device));
     if context.json {
         output::value(&shown);
     } else {

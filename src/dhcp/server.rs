@@ -1,6 +1,7 @@
 //! The shell around DHCP: hears every link by a packet socket, so that no port is taken from a server on this host, and
 //! hands what was heard to who remembers and tells. Hearing sends nothing.
 
+pub mod answer;
 mod spool;
 mod worker;
 

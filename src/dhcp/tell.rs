@@ -339,7 +339,8 @@ mod tests {
     fn told(asked: Option<Question>, offers: Vec<Answer>, answer: Option<Answer>) -> Told {
         let at = Clock::manual(Timestamp(0)).instant();
         let mac = "805ec0000001".parse().unwrap();
-        let exchange = Exchange { asked, offers, answer, ..Exchange::of(mac, at) };
+        let mut exchange = Exchange::of(mac, at);
+        (exchange.asked, exchange.offers, exchange.answer) = (asked, offers, answer);
         let catalog = Catalog::builtin().unwrap();
         let profile = catalog.get(&Vendor::new("yealink")).unwrap();
         let base_http = Some("http://192.0.2.9:8480/".to_owned());

@@ -12,9 +12,12 @@ use crate::clock::Timestamp;
 use crate::device::{Account, Approval, Device, Key, Mac, Srtp, Transport, Vendor, Way};
 use crate::secret::SecretKind;
 use crate::store::{Seen, Store};
+use crate::timeline::Moment;
 
 /// What stands in place of a secret.
 const MASK: &str = "********";
+/// Moments of a phone's life that a person reads at a time; as JSON there are all.
+const MOMENTS_SHOWN: usize = 20;
 /// There is one.
 const SET: &str = "set";
 
@@ -25,7 +28,8 @@ pub(crate) async fn known(store: &Store, mac: Mac) -> Result<Arc<Device>, Failur
     }
     let seen = store.sightings(Some(mac)).await?;
     let seen = seen.first().map(|seen| {
-        format!("; it was seen by {} at {} from {}", seen.channel.as_str(), seen.last, seen.address)
+        let place = seen.whereabouts().map(|address| format!(" from {address}")).unwrap_or_default();
+        format!("; it was seen by {} at {}{place}", seen.channel.as_str(), seen.last)
     });
     Err(Failure::no(
         "not_found",
@@ -65,7 +69,9 @@ impl Summary {
     ) -> Vec<Self> {
         let mut addresses: HashMap<Mac, &str> = HashMap::new();
         for seen in sightings {
-            addresses.entry(seen.mac).or_insert(&seen.address);
+            if let Some(address) = seen.whereabouts() {
+                addresses.entry(seen.mac).or_insert(address);
+            }
         }
         let row = |device: &'a Arc<Device>| {
             let short = releases.of(device).short();
@@ -125,6 +131,8 @@ pub(crate) struct Shown<'a> {
     /// Each password: whether it may leave, and how far its delivery is proven.
     release: Vec<GrantShown>,
     sightings: Vec<Seen>,
+    /// What happened to it, the latest last.
+    timeline: Vec<Moment>,
 }
 
 /// An account on a line, or in the pool.
@@ -181,7 +189,12 @@ impl<'a> AccountShown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub(crate) fn new(device: &'a Device, sightings: Vec<Seen>, release: &Release) -> Self {
+    pub(crate) fn new(
+        device: &'a Device,
+        sightings: Vec<Seen>,
+        timeline: Vec<Moment>,
+        release: &Release,
+    ) -> Self {
         let set = |kind: SecretKind| if device.secrets.contains_key(&kind) { SET } else { "not set" };
         let line = |line: &'a crate::device::Line| LineShown {
             line: line.number,
@@ -206,6 +219,7 @@ impl<'a> Shown<'a> {
             tokens: [("bootstrap", MASK), ("steady", MASK)].into(),
             release: release.shown(),
             sightings,
+            timeline,
         }
     }
 
@@ -264,10 +278,20 @@ impl<'a> Shown<'a> {
         for seen in &self.sightings {
             let (count, times) = (seen.count, if seen.count == 1 { "time" } else { "times" });
             let told = format!(
-                "{} from {}: {} ({count} {times} since {})",
-                seen.last, seen.address, seen.outcome, seen.first
+                "{}{}: {} ({count} {times} since {})",
+                seen.last,
+                seen.whereabouts().map(|address| format!(" from {address}")).unwrap_or_default(),
+                seen.outcome,
+                seen.first
             );
             row(&format!("seen by {}", seen.channel.as_str()), told);
+        }
+        if !self.timeline.is_empty() {
+            text.push_str("\nwhat happened:\n");
+        }
+        let surplus = self.timeline.len().saturating_sub(MOMENTS_SHOWN);
+        for moment in self.timeline.iter().skip(surplus) {
+            let _ = writeln!(text, "  {}", moment.line());
         }
         text
     }

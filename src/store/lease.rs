@@ -106,29 +106,33 @@ const COLUMNS: &str = "dhcp_lease (agent, interface, address, mac, client_id, ho
                        granted_boot, granted_boot_ms, duration_ms, until_ms)";
 
 impl Store {
-    /// Writes a lease, and returns when it is durable. An error means that the client may not be told of it.
-    pub async fn commit_lease(&self, lease: LeaseRow) -> Result<(), StoreError> {
+    /// Writes a lease; what is given back is done when it is durable. An error means that the client may not be told of
+    /// it. Leases are written in the order of these calls.
+    pub fn commit_lease(&self, lease: LeaseRow) -> impl Future<Output = Result<(), StoreError>> + use<> {
         let (answer, idle) = self.inner.leases.push(lease);
         if idle {
             // On a task of its own: whoever gives up must not take the others' commit along.
             tokio::spawn(self.clone().serve_leases());
         }
-        match tokio::time::timeout(COMMIT_WAIT, answer).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) | Err(_) => Err(StoreError::Busy),
+        async {
+            match tokio::time::timeout(COMMIT_WAIT, answer).await {
+                Ok(Ok(done)) => done,
+                Ok(Err(_)) | Err(_) => Err(StoreError::Busy),
+            }
         }
     }
 
     async fn serve_leases(self) {
         let serving = self.inner.leases.serving();
         loop {
-            let _right = self.inner.writer.lock().await;
+            let right = self.inner.writer.lock().await;
             let waiting = self.inner.leases.take(TOGETHER_MAX);
             if waiting.is_empty() {
                 return serving.done();
             }
-            let leases = waiting.iter().map(|one| &one.question);
-            match self.write_leases(leases).await {
+            let outcome = self.write_leases(waiting.iter().map(|one| &one.question)).await;
+            drop(right);
+            match outcome {
                 Ok(()) => waiting.into_iter().for_each(|one| one.answer(Ok(()))),
                 Err(error) => queue::fail(waiting, error),
             }

@@ -57,6 +57,13 @@ pub struct Seen {
     pub count: i64,
 }
 
+impl Seen {
+    /// Where it was; nothing where it had no address that was heard.
+    pub fn whereabouts(&self) -> Option<&str> {
+        Some(self.address.as_str()).filter(|address| *address != "0.0.0.0")
+    }
+}
+
 /// Sightings of one phone by one service in one batch.
 struct Group<'a> {
     identity: Identity,

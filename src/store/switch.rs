@@ -52,6 +52,21 @@ pub struct SwitchRow {
     pub foreign: Option<Timestamp>,
 }
 
+/// How an interface that answers DHCP is doing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct DhcpReport {
+    /// Which agent answers there.
+    pub agent: String,
+    /// Where.
+    pub interface: String,
+    /// In which mode.
+    pub mode: String,
+    /// Pools, counters; null before the first.
+    pub report: serde_json::Value,
+    /// When that was.
+    pub at: Option<Timestamp>,
+}
+
 /// Every switch that was ever set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Switches(Vec<SwitchRow>);
@@ -169,6 +184,39 @@ impl Store {
         .await
         .map_err(failed("write down the other DHCP server"))?;
         write.commit().await
+    }
+
+    /// Writes down how an interface of this agent that answers is doing, for `offhook dhcp status`.
+    pub async fn report_dhcp(&self, interface: &str, report: &serde_json::Value) -> Result<(), StoreError> {
+        let _right = self.inner.writer.lock().await;
+        let mut transaction = self.inner.db.begin().await?;
+        sqlx::query("UPDATE dhcp_interface SET report = $1, at_ms = $2 WHERE agent = $3 AND interface = $4")
+            .bind(report.to_string())
+            .bind(self.inner.clock.now().0)
+            .bind(self.agent.as_deref().unwrap_or_default())
+            .bind(interface)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed("write the DHCP report"))?;
+        transaction.commit().await.map_err(failed("write the DHCP report"))
+    }
+
+    /// How the interfaces are doing on which DHCP was ever answered.
+    pub async fn dhcp_reports(&self) -> Result<Vec<DhcpReport>, StoreError> {
+        type Row = (String, String, String, Option<String>, Option<i64>);
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT agent, interface, mode, report, at_ms FROM dhcp_interface ORDER BY agent, interface",
+        )
+        .fetch_all(self.inner.db.reader())
+        .await
+        .map_err(failed("read the DHCP reports"))?;
+        let read = |(agent, interface, mode, report, at): Row| {
+            let report = report.map_or(Ok(serde_json::Value::Null), |text| serde_json::from_str(&text));
+            let damaged =
+                |_| StoreError::Damaged("a row's dhcp_interface.report is not understood".to_owned());
+            Ok(DhcpReport { agent, interface, mode, report: report.map_err(damaged)?, at: at.map(Timestamp) })
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// Writes down in which mode this agent's interfaces are: one row of the audit for each that is in another one than

@@ -23,7 +23,7 @@ use crate::dhcp::servers::{Server, Servers};
 use crate::dhcp::tell::{Told, leading, tell};
 use crate::net::interfaces::{Interface, Table};
 use crate::net::wire::Frame;
-use crate::profile::{DhcpPlace, Profile, class_text};
+use crate::profile::{DhcpPlace, class_text};
 use crate::provision::{Admission, Heard, Votes, admission, is_known};
 use crate::store::MetServer;
 
@@ -167,7 +167,7 @@ impl Worker {
         let profile = vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor)).cloned();
         let Some(interface) = self.interface(exchange.interface).cloned() else { return };
         let place = self.place(&interface, exchange);
-        let told = tell(exchange, &interface.name, profile.as_deref().map(|it: &Profile| it), place.as_ref());
+        let told = tell(exchange, &interface.name, profile.as_deref(), place.as_ref());
         if let Some(answer) =
             exchange.answer.iter().chain(&exchange.offers).find(|answer| answer.kind != Kind::Nak)
         {

@@ -42,5 +42,7 @@ CREATE TABLE dhcp_interface (
     agent     TEXT NOT NULL,
     interface TEXT NOT NULL,
     mode      TEXT NOT NULL,
+    report    TEXT,                      -- JSON: pools and counters, for people
+    at_ms     BIGINT,
     PRIMARY KEY (agent, interface)
 );
