@@ -39,7 +39,7 @@ use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
 use crate::store::{MarkFile, MetServer, Store, StoreError};
 use crate::tftp::server::TftpServer;
-use crate::tls::{Tls, TlsError, TlsOptions};
+use crate::tls::Tls;
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
 const SIGHTINGS_MAX: usize = 65_536;
@@ -290,18 +290,6 @@ struct Parts {
 }
 
 impl Parts {
-    /// Our certificates, if anybody is to see them.
-    fn tls(&self) -> Option<Result<Tls, TlsError>> {
-        let options = &self.options;
-        let config = options.config.https.clone();
-        config.listen.address().filter(|_| !options.observe)?;
-        let host = certificates::host();
-        let names = certificates::names(&self.interfaces, &host, &config.names);
-        let (clock, entropy) = (options.clock.clone(), options.entropy.clone());
-        let options = TlsOptions { folder: options.places.tls(), config, host, clock, entropy };
-        Some(Tls::open(options, &names))
-    }
-
     /// The desk for services that are heard at `roots`.
     fn desk(&self, roots: Roots) -> Desk {
         let options = &self.options;
@@ -323,14 +311,6 @@ impl Parts {
             alarms: self.alarms.clone(),
         })
     }
-}
-
-/// Why there is no TLS, and what to do about it.
-fn no_authority(error: &TlsError) -> String {
-    format!(
-        "cannot keep a certificate authority: {error}; make that file readable and its folder writable for this user, or \
-         set https.listen to off"
-    )
 }
 
 /// Every socket that could be opened, and the table of all.
@@ -375,30 +355,6 @@ impl Opened {
                 self.http = Some(server.offering_authority(self.tls.clone()));
             }
             Err(error) => self.refuse("HTTP", address, "tcp", "http.listen", &error),
-        }
-    }
-
-    fn open_https(&mut self, parts: &Parts, tls: Option<Result<Tls, TlsError>>) {
-        let config = &parts.options.config;
-        let Some(address) = self.wanted(parts, "HTTPS", config.https.listen, "tcp", "https.listen") else {
-            return;
-        };
-        let port = format!("{address}/tcp");
-        let tls = match tls {
-            Some(Ok(tls)) => tls,
-            Some(Err(error)) => return self.services.push(Service::off("HTTPS", port, no_authority(&error))),
-            None => return,
-        };
-        let (clock, interfaces) = (parts.options.clock.clone(), parts.interfaces.clone());
-        let bound = HttpServer::bind(address, config.http.connections_per_address, interfaces, clock);
-        match bound.and_then(|server| Ok((server.local_addr()?, server))) {
-            Ok((address, server)) => {
-                let note = format!("files for phones; {}", tls.summary());
-                self.services.push(Service::on("HTTPS", format!("{address}/tcp"), note));
-                self.addresses.https = Some(address);
-                self.https = Some(server.over_tls(tls));
-            }
-            Err(error) => self.refuse("HTTPS", address, "tcp", "https.listen", &error),
         }
     }
 
