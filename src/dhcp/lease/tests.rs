@@ -589,7 +589,7 @@ fn an_address_is_chosen_in_the_order_of_the_rfc() {
     lan.hand(Input::Reserved(BTreeMap::from([(mac(9), address(101)), (mac(8), address(50))])));
     let wish =
         |number, last: u8| Ask::discover(mac(number)).with(code::REQUESTED_ADDRESS, &address(last).octets());
-    let mut offered = |lan: &mut Lan, ask: Ask| lan.answer(&ask, PHONE).map(|offer| offer.draft.yiaddr);
+    let offered = |lan: &mut Lan, ask: Ask| lan.answer(&ask, PHONE).map(|offer| offer.draft.yiaddr);
     assert_eq!(offered(&mut lan, wish(9, 103)), Ok(address(101)), "the reserved one");
     assert_eq!(offered(&mut lan, wish(8, 103)), Ok(address(50)), "from outside the range, too");
     assert_eq!(offered(&mut lan, wish(1, 103)), Ok(address(103)), "the one it asks for");
