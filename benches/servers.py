@@ -130,7 +130,6 @@ class Product:
 
     name = "offhook"
     own_path = "/"
-    ports = [("udp", 5060), ("udp", 5065), ("udp", 69), ("tcp", 8480)]
     sip = "224.0.1.75:5060"
     http = f"{lab.SERVER}:8480"
     file_prefix = "firmware/yealink/"
@@ -152,6 +151,11 @@ router = "{lab.SERVER}"
 dns = []
 lease = "1h"
 """
+
+    @property
+    def ports(self):
+        # Port 67 is held where leases are given.
+        return [("udp", 5060), ("udp", 5065), ("udp", 69), ("tcp", 8480), *([("udp", 67)] if self.gives_leases else [])]
 
     def __init__(self, binary, inventory):
         self.binary, self.inventory = binary, pathlib.Path(inventory)

@@ -31,7 +31,6 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
 use crate::device::Mac;
-use crate::dhcp::server::DhcpServer;
 use crate::http::server::HttpServer;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
@@ -40,7 +39,7 @@ use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
 use crate::store::{MarkFile, MetServer, Store, StoreError};
 use crate::tftp::server::TftpServer;
-use crate::tls::{Tls, TlsError, TlsOptions};
+use crate::tls::Tls;
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
 const SIGHTINGS_MAX: usize = 65_536;
@@ -163,7 +162,10 @@ impl Agent {
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
         let (deeds, done) = mpsc::channel(DEEDS_MAX);
         let (servers, met) = mpsc::channel(SERVERS_MAX);
-        let parts = Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms };
+        dhcp::note_modes(&options).await?;
+        let (news, changes) = watch::channel(0);
+        let parts =
+            Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms, changes };
         let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
@@ -176,7 +178,7 @@ impl Agent {
         let (stop_serving, stop_chores) = (CancellationToken::new(), CancellationToken::new());
         let desk = parts.desk(opened.roots());
         let store = parts.options.store.clone();
-        chores.spawn(chores::follow(store.clone(), desk.clone(), claim, stop_chores.clone()));
+        chores.spawn(chores::follow(store.clone(), desk.clone(), claim, news, stop_chores.clone()));
         chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
         chores.spawn(dhcp::record_servers(store.clone(), met, stop_chores.clone()));
         chores.spawn(release::watch(
@@ -283,21 +285,11 @@ struct Parts {
     servers: mpsc::Sender<MetServer>,
     deeds: mpsc::Sender<Deed>,
     alarms: Alarms,
+    /// The store's generation, whenever it is another one.
+    changes: watch::Receiver<i64>,
 }
 
 impl Parts {
-    /// Our certificates, if anybody is to see them.
-    fn tls(&self) -> Option<Result<Tls, TlsError>> {
-        let options = &self.options;
-        let config = options.config.https.clone();
-        config.listen.address().filter(|_| !options.observe)?;
-        let host = certificates::host();
-        let names = certificates::names(&self.interfaces, &host, &config.names);
-        let (clock, entropy) = (options.clock.clone(), options.entropy.clone());
-        let options = TlsOptions { folder: options.places.tls(), config, host, clock, entropy };
-        Some(Tls::open(options, &names))
-    }
-
     /// The desk for services that are heard at `roots`.
     fn desk(&self, roots: Roots) -> Desk {
         let options = &self.options;
@@ -321,14 +313,6 @@ impl Parts {
     }
 }
 
-/// Why there is no TLS, and what to do about it.
-fn no_authority(error: &TlsError) -> String {
-    format!(
-        "cannot keep a certificate authority: {error}; make that file readable and its folder writable for this user, or \
-         set https.listen to off"
-    )
-}
-
 /// Every socket that could be opened, and the table of all.
 #[derive(Default)]
 struct Opened {
@@ -339,7 +323,7 @@ struct Opened {
     http: Option<HttpServer>,
     https: Option<HttpServer>,
     tftp: Option<TftpServer>,
-    dhcp: Option<DhcpServer>,
+    dhcp: Option<dhcp::Dhcp>,
     admin: Option<AdminServer>,
 }
 
@@ -371,30 +355,6 @@ impl Opened {
                 self.http = Some(server.offering_authority(self.tls.clone()));
             }
             Err(error) => self.refuse("HTTP", address, "tcp", "http.listen", &error),
-        }
-    }
-
-    fn open_https(&mut self, parts: &Parts, tls: Option<Result<Tls, TlsError>>) {
-        let config = &parts.options.config;
-        let Some(address) = self.wanted(parts, "HTTPS", config.https.listen, "tcp", "https.listen") else {
-            return;
-        };
-        let port = format!("{address}/tcp");
-        let tls = match tls {
-            Some(Ok(tls)) => tls,
-            Some(Err(error)) => return self.services.push(Service::off("HTTPS", port, no_authority(&error))),
-            None => return,
-        };
-        let (clock, interfaces) = (parts.options.clock.clone(), parts.interfaces.clone());
-        let bound = HttpServer::bind(address, config.http.connections_per_address, interfaces, clock);
-        match bound.and_then(|server| Ok((server.local_addr()?, server))) {
-            Ok((address, server)) => {
-                let note = format!("files for phones; {}", tls.summary());
-                self.services.push(Service::on("HTTPS", format!("{address}/tcp"), note));
-                self.addresses.https = Some(address);
-                self.https = Some(server.over_tls(tls));
-            }
-            Err(error) => self.refuse("HTTPS", address, "tcp", "https.listen", &error),
         }
     }
 
@@ -508,7 +468,7 @@ impl Opened {
             serving.spawn(tftp.run(desk, cancel.clone()));
         }
         if let Some(dhcp) = self.dhcp {
-            serving.spawn(dhcp.run(cancel.clone()));
+            dhcp.serve(&mut serving, cancel);
         }
         if let Some(admin) = self.admin {
             serving.spawn(admin.run(cancel.clone()));

@@ -81,8 +81,8 @@
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
 //!    or `net`.
 //! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `admin`,
-//!    `operate`, `net`, `tls/files.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that two
-//!    rooms' servers share, so it waits
+//!    `operate`, `net`, `tls/{files,keeper}.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that
+//!    two rooms' servers share, so it waits
 //!    in `provision`.
 //! 3. Decisions never call the store: load, decide, commit, send.
 //! 4. Time and randomness are arguments.

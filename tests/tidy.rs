@@ -85,6 +85,7 @@ const SHELLS: &[&str] = &[
     "src/accounts",
     "src/net",
     "src/tls/files.rs",
+    "src/tls/keeper",
     "src/simulate",
     "src/push",
     "src/dhcp/ask",

@@ -14,8 +14,8 @@ use crate::message::{ACK, Answer, DISCOVER, NAK, OFFER, Question, REQUEST};
 use crate::phones::Phones;
 use crate::{DhcpArgs, quantiles, wait};
 
-/// RFC 2131, section 4.1: 4 s, doubling, give or take a second.
-const RESEND_FIRST: Duration = Duration::from_secs(4);
+/// RFC 2131, section 4.1: 4 s, doubling, give or take a second; this is the least.
+const RESEND_FIRST: Duration = Duration::from_secs(3);
 /// Servers and relays (RFC 2131).
 const RELAY_PORT: u16 = 67;
 /// What a Yealink asks for.
@@ -101,7 +101,7 @@ impl Dhcp {
         exchange.tries += 1;
         if self.repeats {
             let jitter = Duration::from_millis(u64::from(phone.wrapping_mul(7_919) % 2_000));
-            let wait = RESEND_FIRST * (1 << (exchange.tries - 1).min(2)) + jitter - Duration::from_secs(1);
+            let wait = RESEND_FIRST * (1 << (exchange.tries - 1).min(2)) + jitter;
             self.timers.push(Reverse((now + wait, phone, exchange.tries)));
         }
         let to = self.server.into();

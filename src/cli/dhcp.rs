@@ -1,7 +1,11 @@
-//! `offhook dhcp`: what the LAN's DHCP server has to tell the phones, and what it tells them.
+//! `offhook dhcp`: what the LAN's DHCP server has to tell the phones, and what it tells them; what is answered from here,
+//! and the switch that ends it.
 
 mod report;
+mod reserve;
 mod snippet;
+mod status;
+mod switch;
 mod vendors;
 mod verify;
 
@@ -16,6 +20,18 @@ pub(crate) enum Args {
     Report(report::Args),
     /// Ask the LAN's DHCP server as each vendor's phone would, and say what a phone makes of the answer
     Verify(verify::Args),
+    /// What is done on each interface, who answers there, and who has which address
+    Status,
+    /// The addresses that were given from here
+    Leases(status::Leases),
+    /// Answer nothing any more, on one interface or on all: the running agent falls silent at once
+    Off(switch::Off),
+    /// Do again on an interface what the configuration says
+    On(switch::On),
+    /// Keep an address for a phone
+    Reserve(reserve::Reserve),
+    /// Keep no address for a phone any more
+    Unreserve(reserve::Unreserve),
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
@@ -26,5 +42,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             Ok(())
         }
         Args::Verify(args) => verify::run(args, context).await,
+        Args::Status => status::status(context).await,
+        Args::Leases(args) => status::leases(&args, context).await,
+        Args::Off(args) => switch::off(&args, context).await,
+        Args::On(args) => switch::on(&args, context).await,
+        Args::Reserve(args) => reserve::reserve(&args, context).await,
+        Args::Unreserve(args) => reserve::unreserve(&args, context).await,
     }
 }

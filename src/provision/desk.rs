@@ -107,6 +107,13 @@ pub(super) struct Case<'a> {
     pub(super) interface: Option<u32>,
 }
 
+impl Case<'_> {
+    /// Whether the phone itself asks, as its certificate says, or else the neighbour table.
+    fn is_the_phone(&self) -> bool {
+        self.certified.map_or(self.proof == Proof::Neighbour(self.mac), |certified| certified == self.mac)
+    }
+}
+
 impl Desk {
     /// A desk over these parts.
     pub fn new(parts: DeskParts) -> Self {
@@ -238,7 +245,7 @@ impl Inner {
         match admission(&case.identity, device.as_deref(), &self.parts.adopt, known) {
             Admission::Serve => device,
             // Only the phone itself takes an account out of the pool.
-            Admission::Adopt if self.is_itself(case) => {
+            Admission::Adopt if case.is_the_phone() => {
                 match self.parts.store.adopt(&case.identity, Way::OneTouchManual).await {
                     Ok(Some(adopted)) => {
                         info!(device.mac = %mac, "Adopted {mac} from {}", case.request.peer);
@@ -395,10 +402,6 @@ impl Inner {
             );
         }
         Some(mac)
-    }
-
-    fn is_itself(&self, case: &Case<'_>) -> bool {
-        case.certified.map_or(case.proof == Proof::Neighbour(case.mac), |certified| certified == case.mac)
     }
 
     fn identify(&self, request: &FileRequest, name: &str, mac: Mac) -> Identity {

@@ -19,7 +19,7 @@ use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
     terms,
 };
-use crate::device::{Channel, Device, Identity, Mac, Step as Life};
+use crate::device::{Device, Identity, Mac, Step as Life};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention};
 use crate::release::{
@@ -111,7 +111,7 @@ impl Inner {
                 Step::Now(Answer::Head(FileHead { content_type, etag: None }))
             }
             Verdict::Secret(preview) => {
-                let key = pinned_key(requested, device, case.request);
+                let key = PinnedKey::of(requested, device, case.request);
                 let now = || Shape { kept: Arc::clone(kept), device: Arc::clone(device) };
                 let pinned = self.pinned.get(&key, &wanted, &preview).filter(|_| !replaces);
                 let due = Due {
@@ -305,7 +305,7 @@ impl Inner {
         released: &[Released],
         present: Result<Arc<Kept>, String>,
     ) -> Result<Shape, String> {
-        let key = pinned_key(&due.requested, device, request);
+        let key = PinnedKey::of(&due.requested, device, request);
         let pinned = self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces);
         let mut shape = if let Some(pinned) = pinned {
             pinned
@@ -452,12 +452,6 @@ impl Inner {
         self.heard(case, Life::Withheld, &format!("{} withheld: {why}", case.name));
         Answer::Forbidden
     }
-}
-
-fn pinned_key(requested: &Requested, device: &Device, request: &FileRequest) -> PinnedKey {
-    let vendor = requested.profile.vendor().clone();
-    let (host, by_tls) = (request.local, request.channel == Channel::Https);
-    PinnedKey { vendor, mac: device.mac, file: requested.file, host, by_tls }
 }
 
 /// The passwords that a file has places for.

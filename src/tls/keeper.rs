@@ -352,16 +352,16 @@ pub(super) fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>
 fn authority(options: &TlsOptions, names: &Names) -> Result<Authority, TlsError> {
     let path = options.folder.join(AUTHORITY);
     let failed = |reason: String| TlsError { path: path.clone(), reason };
-    let authority = match files::read_secret(&path).map_err(|error| failed(error.to_string()))? {
-        Some(pem) => Authority::read(&pem).map_err(|error| failed(error.to_string()))?,
-        None => {
-            let TlsOptions { host, clock, entropy, .. } = options;
-            let made = Authority::make(host, names, clock.now(), entropy);
-            let made = made.map_err(|error| failed(error.to_string()))?;
-            files::write_secret(&path, &made.pem()).map_err(|error| failed(error.to_string()))?;
-            info!("Made a certificate authority: SHA-256 {}", fingerprint(made.certificate()));
-            made
-        }
+    let kept = files::read_secret(&path).map_err(|error| failed(error.to_string()))?;
+    let authority = if let Some(pem) = kept {
+        Authority::read(&pem).map_err(|error| failed(error.to_string()))?
+    } else {
+        let TlsOptions { host, clock, entropy, .. } = options;
+        let made = Authority::make(host, names, clock.now(), entropy);
+        let made = made.map_err(|error| failed(error.to_string()))?;
+        files::write_secret(&path, &made.pem()).map_err(|error| failed(error.to_string()))?;
+        info!("Made a certificate authority: SHA-256 {}", fingerprint(made.certificate()));
+        made
     };
     let left = parsed(authority.certificate()).map(|parsed| ends(&parsed).minus(YEAR));
     if left.is_ok_and(|end| end <= options.clock.now()) {

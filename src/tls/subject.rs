@@ -19,10 +19,11 @@ pub(super) fn sole_mac(subject: &X509Name<'_>) -> Option<Mac> {
     found.next().filter(|_| found.next().is_none())
 }
 
-/// An attribute's text: UTF-8 as it is, two octets a character (BMPString) without the empty ones.
+/// An attribute's text: UTF-8 as it is, two octets a character (`BMPString`) without the empty ones.
 fn text(octets: &[u8]) -> Option<String> {
-    let is_wide =
-        octets.len() >= 2 && octets.len() % 2 == 0 && octets.iter().step_by(2).all(|high| *high == 0);
+    let is_wide = octets.len() >= 2
+        && octets.len().is_multiple_of(2)
+        && octets.iter().step_by(2).all(|high| *high == 0);
     let narrow: Vec<u8>;
     let octets = if is_wide {
         narrow = octets.iter().skip(1).step_by(2).copied().collect();

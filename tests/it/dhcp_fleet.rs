@@ -237,7 +237,7 @@ impl Alive {
                 self.begun = Instant::now();
                 self.step = Step::Selecting;
             }
-            Step::Informing => self.enter(self.after_inform(life)),
+            Step::Informing => self.enter(after_inform(life)),
             // Without an answer to its REQUEST a client begins anew (RFC 2131, section 3.1.5).
             Step::Selecting | Step::Requesting | Step::Renewing => {
                 self.lived.resent += 1;
@@ -278,7 +278,7 @@ impl Alive {
                 });
                 self.lived.took = self.begun.elapsed();
                 let informs = life == Life::Whole && self.lived.client.informs;
-                self.enter(if informs { Step::Informing } else { self.after_inform(life) });
+                self.enter(if informs { Step::Informing } else { after_inform(life) });
             }
             (Step::Requesting, NAK) => self.enter(Step::Selecting),
             (Step::Renewing, ACK) => {
@@ -288,10 +288,6 @@ impl Alive {
             _ => return false,
         }
         true
-    }
-
-    fn after_inform(&self, life: Life) -> Step {
-        if life == Life::Whole { Step::Renewing } else { Step::Done }
     }
 
     fn enter(&mut self, step: Step) {
@@ -313,4 +309,8 @@ impl Alive {
         };
         Some(client.options(question))
     }
+}
+
+fn after_inform(life: Life) -> Step {
+    if life == Life::Whole { Step::Renewing } else { Step::Done }
 }

@@ -110,7 +110,7 @@ impl Kind {
     }
 }
 
-/// AppArmor lets the packaged programs of some systems see their own folders only; a copy has no such rule.
+/// `AppArmor` lets the packaged programs of some systems see their own folders only; a copy has no such rule.
 pub(crate) fn unconfined(program: &str, folder: &Path) -> String {
     let found = lab::program(program).expect("the caller has asked whether it is there");
     let copy = folder.join(program);

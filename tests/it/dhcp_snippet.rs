@@ -230,7 +230,7 @@ fn options(mut octets: &[u8]) -> BTreeMap<u8, Vec<u8>> {
     options
 }
 
-fn dnsmasq(lab: &Lab, server: &Host, snippet: &str) -> Process {
+pub(crate) fn dnsmasq(lab: &Lab, server: &Host, snippet: &str) -> Process {
     let program = unconfined(lab, "dnsmasq");
     let leases = lab.file("leases", "");
     let text = format!(
@@ -247,7 +247,7 @@ fn dnsmasq(lab: &Lab, server: &Host, snippet: &str) -> Process {
     dnsmasq
 }
 
-fn kea(lab: &Lab, server: &Host, snippet: &str) -> Process {
+pub(crate) fn kea(lab: &Lab, server: &Host, snippet: &str) -> Process {
     let program = unconfined(lab, "kea-dhcp4");
     let leases = lab.file("leases", "");
     let text = format!(
@@ -268,7 +268,7 @@ fn kea(lab: &Lab, server: &Host, snippet: &str) -> Process {
     kea
 }
 
-fn dhcpd(lab: &Lab, server: &Host, snippet: &str) -> Process {
+pub(crate) fn dhcpd(lab: &Lab, server: &Host, snippet: &str) -> Process {
     let program = unconfined(lab, "dhcpd");
     let text = format!(
         "authoritative;\nping-check false;\n{snippet}\nsubnet 10.66.0.0 netmask 255.255.255.0 {{ range 10.66.0.100 10.66.0.200; }}\n",

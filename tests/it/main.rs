@@ -22,6 +22,8 @@ mod dhcp_lan;
 mod dhcp_observe;
 mod dhcp_peers;
 mod dhcp_snippet;
+mod dhcp_verify;
+mod dhcp_voice;
 mod files;
 mod http;
 mod https;

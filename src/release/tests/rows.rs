@@ -162,20 +162,6 @@ fn every_proven_level_is_served_and_binds() {
 }
 
 #[test]
-fn a_certificate_goes_on_where_its_phones_mac_began_and_nobody_follows_a_certificate() {
-    let certified = Asker { level: Level::I4, key: "certificate 00:04:13:96:d9:b4".to_owned() };
-    let mut bench = bench(Start::Bound);
-    assert!(matches!(bench.ask(&[SIP], &certified), Verdict::Secret(_)));
-    assert!(matches!(bench.ask(&[SIP], &phone()), Verdict::Secret(_)), "the window stays the MAC's");
-    let mut bench = self::bench(Start::Staged);
-    assert!(matches!(bench.ask(&[SIP], &certified), Verdict::Secret(_)));
-    for other in [phone(), rival()] {
-        assert_eq!(bench.ask(&[SIP], &other), Verdict::Refuse(Refusal::Contention), "{other:?}");
-    }
-    assert!(matches!(bench.ask(&[SIP], &certified), Verdict::Secret(_)));
-}
-
-#[test]
 fn a_file_without_slots_is_plain_for_everybody_in_every_state() {
     for start in STARTS {
         let mut bench = bench(start);

@@ -81,8 +81,10 @@ pub(crate) struct Client {
 
 impl Client {
     fn of(kind: &Kind, number: u32) -> Self {
-        let ([a, b, c], [_, x, y, z]) = (kind.oui, number.to_be_bytes());
-        Self { mac: [a, b, c, x, y, z], class: kind.class, asks: kind.asks, informs: kind.informs }
+        let mut mac = [0; 6];
+        mac[..3].copy_from_slice(&kind.oui);
+        mac[3..].copy_from_slice(&number.to_be_bytes()[1..]);
+        Self { mac, class: kind.class, asks: kind.asks, informs: kind.informs }
     }
 
     /// What a server may know: a phone's maker, and what phones of that maker say.

@@ -88,6 +88,16 @@ impl Network {
         })
     }
 
+    /// An address of documentation, with the usual ports: for tests of the report.
+    #[cfg(test)]
+    #[expect(clippy::unwrap_used, reason = "a test's own address")]
+    pub(super) fn fixed(address: Ipv4Addr, mode: Option<DhcpMode>) -> Self {
+        let asker = Asker { interface: 3, address, mac: "00:0d:b9:01:02:03".parse().unwrap() };
+        let config = crate::config::Config::default();
+        let place = Roots::of(&config).dhcp_place(address, &config);
+        Self { interface: "eth0".to_owned(), asker, place, hosts: vec![address], mode }
+    }
+
     /// Who answered. The agent's own answers hold what phones ask for their provisioning, and not the subnet mask that
     /// every question asks for; another server on this host gives that first.
     pub(super) fn whose(&self, responder: &Responder, options: &Options) -> Whose {
