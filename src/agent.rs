@@ -2,8 +2,11 @@
 //! or a right that is missing switches off that one service, with a line that says what to do; the rest runs.
 
 mod alarms;
+mod certificates;
 mod chores;
+mod dhcp;
 mod ledger;
+mod people;
 mod release;
 mod service;
 
@@ -23,6 +26,7 @@ pub use chores::{claim_without_serving, host_timezone};
 pub(crate) use release::terms as release_terms;
 pub use service::{Service, State};
 
+use crate::admin::server::AdminServer;
 use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, Listen, Places, PnpReceive};
@@ -33,13 +37,16 @@ use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::profile::{Catalog, ProfileError, Site};
 use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
-use crate::store::{MarkFile, Store, StoreError};
+use crate::store::{MarkFile, MetServer, Store, StoreError};
 use crate::tftp::server::TftpServer;
+use crate::tls::Tls;
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
 const SIGHTINGS_MAX: usize = 65_536;
 /// Deliveries and refusals between the desk and the store's next batch.
 const DEEDS_MAX: usize = 65_536;
+/// DHCP servers between the service that meets them and the store's next batch; a link has one or two.
+const SERVERS_MAX: usize = 1_024;
 /// Why a service is off that was told to be quiet.
 const OBSERVING: &str = "only observing (--observe)";
 
@@ -98,10 +105,14 @@ pub enum AgentError {
 pub struct Addresses {
     /// The phones' HTTP listener.
     pub http: Option<SocketAddr>,
+    /// The phones' TLS listener.
+    pub https: Option<SocketAddr>,
     /// TFTP.
     pub tftp: Option<SocketAddr>,
     /// The multicast group and its port.
     pub pnp: Option<SocketAddrV4>,
+    /// The people's listener.
+    pub admin: Option<SocketAddr>,
 }
 
 /// A running agent.
@@ -150,11 +161,16 @@ impl Agent {
         };
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
         let (deeds, done) = mpsc::channel(DEEDS_MAX);
-        let parts = Parts { options, interfaces, neighbours, catalog, sightings, deeds, alarms };
+        let (servers, met) = mpsc::channel(SERVERS_MAX);
+        dhcp::note_modes(&options).await?;
+        let (news, changes) = watch::channel(0);
+        let parts =
+            Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms, changes };
         let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
+        opened.open_admin(&parts);
         chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
@@ -162,8 +178,9 @@ impl Agent {
         let (stop_serving, stop_chores) = (CancellationToken::new(), CancellationToken::new());
         let desk = parts.desk(opened.roots());
         let store = parts.options.store.clone();
-        chores.spawn(chores::follow(store.clone(), desk.clone(), claim, stop_chores.clone()));
+        chores.spawn(chores::follow(store.clone(), desk.clone(), claim, news, stop_chores.clone()));
         chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
+        chores.spawn(dhcp::record_servers(store.clone(), met, stop_chores.clone()));
         chores.spawn(release::watch(
             desk.clone(),
             parts.catalog.clone(),
@@ -171,6 +188,11 @@ impl Agent {
             store,
             stop_chores.clone(),
         ));
+        if let Some(tls) = opened.tls.take() {
+            let names = parts.options.config.https.names.clone();
+            let interfaces = parts.interfaces.clone();
+            chores.spawn(certificates::keep(tls, interfaces, names, stop_chores.clone()));
+        }
         let (batches, written) = watch::channel(0);
         chores.spawn(chores::record(parts.options.store.clone(), heard, batches, stop_chores.clone()));
         let (store, clock) = (parts.options.store.clone(), parts.options.clock.clone());
@@ -260,8 +282,11 @@ struct Parts {
     neighbours: Neighbours,
     catalog: Arc<Catalog>,
     sightings: mpsc::Sender<Heard>,
+    servers: mpsc::Sender<MetServer>,
     deeds: mpsc::Sender<Deed>,
     alarms: Alarms,
+    /// The store's generation, whenever it is another one.
+    changes: watch::Receiver<i64>,
 }
 
 impl Parts {
@@ -272,6 +297,7 @@ impl Parts {
             agent: options.config.agent.name().into(),
             adopt: options.config.adopt.clone(),
             release: options.config.release.clone(),
+            expired_certificates: options.config.https.expired_certificates,
             site: Site::new(&options.config.site, &options.config.sip, &host_timezone()),
             catalog: Arc::clone(&self.catalog),
             store: options.store.clone(),
@@ -292,19 +318,27 @@ impl Parts {
 struct Opened {
     services: Vec<Service>,
     addresses: Addresses,
+    tls: Option<Tls>,
     pnp: Option<PnpServer>,
     http: Option<HttpServer>,
+    https: Option<HttpServer>,
     tftp: Option<TftpServer>,
+    dhcp: Option<dhcp::Dhcp>,
+    admin: Option<AdminServer>,
 }
 
 impl Opened {
     /// PnP comes last, because the port of the files goes into its URLs: without files it has nothing to say.
     fn open(parts: &Parts) -> Self {
         let mut opened = Self::default();
+        let tls = parts.tls();
+        opened.tls = tls.as_ref().and_then(|tls| tls.as_ref().ok()).cloned();
         opened.open_http(parts);
+        opened.open_https(parts, tls);
         opened.open_tftp(parts);
         opened.open_pnp(parts);
         opened.services.rotate_right(1);
+        opened.open_dhcp(parts);
         opened
     }
 
@@ -318,7 +352,7 @@ impl Opened {
             Ok((address, server)) => {
                 self.services.push(Service::on("HTTP", format!("{address}/tcp"), "files for phones"));
                 self.addresses.http = Some(address);
-                self.http = Some(server);
+                self.http = Some(server.offering_authority(self.tls.clone()));
             }
             Err(error) => self.refuse("HTTP", address, "tcp", "http.listen", &error),
         }
@@ -384,7 +418,8 @@ impl Opened {
     }
 
     fn roots(&self) -> Roots {
-        Roots { http: self.addresses.http, tftp: self.addresses.tftp }
+        let Addresses { http, https, tftp, .. } = self.addresses;
+        Roots { http, https, tftp }
     }
 
     /// The address to bind, unless the service is off.
@@ -426,8 +461,17 @@ impl Opened {
         if let Some(http) = self.http {
             serving.spawn(http.run(desk.clone(), cancel.clone()));
         }
+        if let Some(https) = self.https {
+            serving.spawn(https.run(desk.clone(), cancel.clone()));
+        }
         if let Some(tftp) = self.tftp {
             serving.spawn(tftp.run(desk, cancel.clone()));
+        }
+        if let Some(dhcp) = self.dhcp {
+            dhcp.serve(&mut serving, cancel);
+        }
+        if let Some(admin) = self.admin {
+            serving.spawn(admin.run(cancel.clone()));
         }
         serving
     }

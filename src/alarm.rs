@@ -37,11 +37,21 @@ pub enum AlarmKind {
     Rollback,
     /// A phone asked for its passwords more often than a window allows.
     Budget,
+    /// Another DHCP server answers where leases are given from here.
+    ForeignDhcp,
+    /// An address that was to be given is in use by somebody else.
+    DhcpConflict,
+    /// A pool of addresses is used up, or nearly.
+    DhcpPool,
+    /// DHCP was switched off because of too many alarms.
+    DhcpOff,
+    /// Clients do not see the DHCP answers.
+    DhcpUnseen,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::Clone,
         Self::Contention,
         Self::Enumeration,
@@ -52,6 +62,11 @@ impl AlarmKind {
         Self::Impostor,
         Self::Rollback,
         Self::Budget,
+        Self::ForeignDhcp,
+        Self::DhcpConflict,
+        Self::DhcpPool,
+        Self::DhcpOff,
+        Self::DhcpUnseen,
     ];
 
     /// The kind's stable word.
@@ -67,6 +82,11 @@ impl AlarmKind {
             Self::Impostor => "impostor",
             Self::Rollback => "rollback",
             Self::Budget => "budget",
+            Self::ForeignDhcp => "foreign_dhcp",
+            Self::DhcpConflict => "dhcp_conflict",
+            Self::DhcpPool => "dhcp_pool",
+            Self::DhcpOff => "dhcp_off",
+            Self::DhcpUnseen => "dhcp_unseen",
         }
     }
 
@@ -97,6 +117,21 @@ impl AlarmKind {
             }
             Self::Budget => {
                 "find out why the phone does not keep its configuration, then offhook device rearm MAC"
+            }
+            Self::ForeignDhcp => {
+                "switch off one of the two servers; 15 minutes after the other one's last answer: offhook dhcp on INTERFACE"
+            }
+            Self::DhcpConflict => {
+                "give that host another address, or leave it out of the range of the dhcp.pool"
+            }
+            Self::DhcpPool => {
+                "offhook dhcp status shows who has the addresses; make the range of the dhcp.pool larger"
+            }
+            Self::DhcpOff => {
+                "offhook alarm list shows what came before; when it is put right: offhook dhcp on INTERFACE"
+            }
+            Self::DhcpUnseen => {
+                "on the switch, let DHCP snooping trust the port that this host is on (ip dhcp snooping trust)"
             }
         }
     }

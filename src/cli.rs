@@ -11,6 +11,7 @@ mod backup;
 mod completions;
 mod demo;
 mod device;
+mod dhcp;
 mod export;
 mod import;
 mod key;
@@ -19,6 +20,8 @@ mod rearm;
 mod restore;
 mod run;
 mod simulate;
+mod tls;
+mod token;
 mod url;
 
 use std::io::IsTerminal;
@@ -29,6 +32,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, ConfigError, Places};
+pub(crate) use crate::operate::{Exit, Failure};
 
 /// Zero-touch provisioning agent for SIP desk phones.
 #[derive(Debug, Parser)]
@@ -62,6 +66,9 @@ enum Command {
     /// SIP accounts, on phones and in the pool
     #[command(subcommand)]
     Account(account::Args),
+    /// What the LAN's DHCP server has to tell the phones
+    #[command(subcommand)]
+    Dhcp(dhcp::Args),
     /// Let the passwords of many phones leave once more
     Rearm(rearm::Args),
     /// The exact path to type into a phone, and where
@@ -71,6 +78,9 @@ enum Command {
     /// What an administrator should look at
     #[command(subcommand)]
     Alarm(alarm::Args),
+    /// What programs may do by the REST API, and until when
+    #[command(subcommand)]
+    Token(token::Args),
     /// Save everything in one file, passwords sealed; the key is not in it
     Backup(backup::Args),
     /// Make a backup the database again; nothing that was there is lost
@@ -78,6 +88,9 @@ enum Command {
     /// The key that all passwords are sealed with
     #[command(subcommand)]
     Key(key::Args),
+    /// The certificates of this host, and our own authority for phones to trust
+    #[command(subcommand)]
+    Tls(tls::Args),
     /// Vendor profiles: list, check, test, render, identify
     #[command(subcommand)]
     Profile(profile::Args),
@@ -97,50 +110,7 @@ pub(crate) struct Context {
     pub(crate) json: bool,
 }
 
-/// Why a command did not do what was asked.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// The exit code's meaning.
-    pub(crate) exit: Exit,
-    /// A stable word for programs (`not_found`).
-    pub(crate) code: &'static str,
-    /// What happened, naming the thing.
-    pub(crate) message: String,
-    /// What to do about it.
-    pub(crate) remedy: String,
-}
-
-/// Exit codes, besides 0 for done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// 1: the answer is no; a check failed.
-    No,
-    /// 2: wrong use.
-    Usage,
-    /// 3: the work failed.
-    Failed,
-}
-
 pub(crate) type Outcome = Result<(), Failure>;
-
-impl Failure {
-    pub(crate) fn no(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { exit: Exit::No, code, message: message.into(), remedy: remedy.into() }
-    }
-
-    /// The answer is no, and the command has already printed it: nothing more is said.
-    pub(crate) fn told() -> Self {
-        Self::no("no", "", "")
-    }
-
-    pub(crate) fn usage(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, code, message: message.into(), remedy: remedy.into() }
-    }
-
-    pub(crate) fn failed(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, code, message: message.into(), remedy: remedy.into() }
-    }
-}
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
@@ -207,13 +177,16 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Export(args) => export::run(args, &context).await,
             Command::Device(args) => device::run(args, &context).await,
             Command::Account(args) => account::run(args, &context).await,
+            Command::Dhcp(args) => dhcp::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
             Command::Alarm(args) => alarm::run(args, &context).await,
+            Command::Token(args) => token::run(args, &context).await,
             Command::Backup(args) => backup::run(args, &context).await,
             Command::Restore(args) => restore::run(args, &context).await,
             Command::Key(args) => key::run(args, &context).await,
+            Command::Tls(args) => tls::run(&args, &context),
             Command::Profile(args) => profile::run(args, &context).await,
             Command::Completions(args) => {
                 completions::run(&args);

@@ -1,7 +1,10 @@
 //! The configuration: the file as written, environment variables over it, flags over those. Read once, then immutable.
 //! Unknown keys are errors that name the line and the nearest key; a knob that is not written has its default here.
 
+mod admin;
 mod alarm;
+mod dhcp;
+mod https;
 mod load;
 mod places;
 mod release;
@@ -14,7 +17,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use admin::{AdminConfig, HostName};
 pub use alarm::{AlarmCommand, WebhookUrl};
+pub use dhcp::{AddressRange, DhcpConfig, DhcpMode, PoolConfig, Router};
+pub use https::{ExpiredCertificates, HttpsConfig};
 pub use load::{ConfigError, Loaded, load};
 pub use places::Places;
 pub use release::ReleaseConfig;
@@ -244,20 +250,6 @@ impl Default for HttpConfig {
     }
 }
 
-/// `[https]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpsConfig {
-    /// Address and port; opened once the agent has a certificate.
-    pub listen: Listen,
-}
-
-impl Default for HttpsConfig {
-    fn default() -> Self {
-        Self { listen: Listen::on([0, 0, 0, 0], 8481) }
-    }
-}
-
 /// `[tftp]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -272,29 +264,6 @@ impl Default for TftpConfig {
     fn default() -> Self {
         Self { listen: Listen::on([0, 0, 0, 0], 69), networks: Vec::new() }
     }
-}
-
-/// `[dhcp]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DhcpConfig {
-    /// What is done beside hearing.
-    pub mode: DhcpMode,
-}
-
-/// What the DHCP companion does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DhcpMode {
-    /// Nothing.
-    Off,
-    /// It hears and records.
-    #[default]
-    Observe,
-    /// It answers INFORM of phones.
-    Inform,
-    /// It gives leases.
-    Server,
 }
 
 /// `[scan]`
@@ -315,20 +284,6 @@ pub struct AlarmConfig {
     pub webhook: Option<WebhookUrl>,
     /// A program and its arguments: each alarm is given to it as JSON on standard input.
     pub command: AlarmCommand,
-}
-
-/// `[admin]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AdminConfig {
-    /// Address and port.
-    pub listen: Listen,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self { listen: Listen::on([127, 0, 0, 1], 8482) }
-    }
 }
 
 /// `[store]`

@@ -4,6 +4,7 @@
 mod account;
 mod key;
 mod mac;
+mod step;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use account::{Account, Srtp, Transport};
 pub use key::{Key, KeyKind};
 pub use mac::{Mac, MacError};
+pub use step::Step;
 
 use crate::clock::Timestamp;
 use crate::secret::{Sealed, SecretKind};
@@ -225,18 +227,38 @@ pub enum Channel {
     Pnp,
     /// The phones' HTTP listener.
     Http,
+    /// The phones' TLS listener.
+    Https,
     /// TFTP.
     Tftp,
+    /// DHCP, which it spoke with whoever answered it.
+    Dhcp,
 }
 
 impl Channel {
+    /// Every channel.
+    const ALL: [Self; 5] = [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp];
+
     /// The channel's name in tables and listings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pnp => "pnp",
             Self::Http => "http",
+            Self::Https => "https",
             Self::Tftp => "tftp",
+            Self::Dhcp => "dhcp",
         }
+    }
+}
+
+impl FromStr for Channel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|channel| channel.as_str() == text)
+            .ok_or_else(|| format!("'{text}' is not a channel"))
     }
 }
 
@@ -245,12 +267,16 @@ impl Channel {
 pub struct Sighting {
     /// Who, as far as the clues tell; `identity.mac` is always there when a sighting reaches the store.
     pub identity: Identity,
-    /// From which address.
+    /// From which address; 0.0.0.0 while it has none, or none that was heard.
     pub addr: IpAddr,
     /// By which service.
     pub channel: Channel,
     /// When.
     pub at: Timestamp,
+    /// What became of it, in a word.
+    pub step: Step,
     /// What became of it, in a few words for a person: `answered`, `pending`, `served 805ec0aabbcc.cfg`.
     pub outcome: String,
+    /// What else is known of it; null where that is nothing.
+    pub detail: serde_json::Value,
 }

@@ -6,16 +6,24 @@
 //! follow each other overwrite; options in `sname` and `file` (option 52) are not read; a hardware address longer than 16
 //! octets panics; an option longer than 255 octets that it has no name for is written with a wrong length.
 
+pub mod ask;
 pub mod decide;
-#[cfg(test)]
-mod fixture;
+pub mod hear;
 pub mod lease;
 pub mod message;
 pub mod pace;
 pub mod pool;
+pub mod probe;
 pub mod reply;
-mod rule;
+pub mod report;
+pub mod server;
+pub mod servers;
 pub mod silence;
+pub mod tell;
+
+#[cfg(test)]
+mod fixture;
+mod rule;
 
 use std::net::SocketAddrV4;
 

@@ -1,10 +1,13 @@
 //! The network as this host sees it: interfaces and their addresses, who is on a link, sockets that know where a
 //! datagram arrived, limits per source. No protocol of a phone is known here.
 
+pub mod crowd;
 pub mod interfaces;
 pub mod limit;
 pub mod neighbours;
 pub mod packet;
+pub mod raw;
+pub mod sink;
 pub mod sys;
 pub mod udp;
 pub mod wire;

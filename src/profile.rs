@@ -10,6 +10,7 @@ mod build;
 mod case;
 mod catalog;
 mod check;
+mod dhcp;
 mod error;
 mod escape;
 mod fact;
@@ -34,6 +35,10 @@ mod zone;
 pub use case::Case;
 pub use catalog::{Catalog, Requested};
 pub use check::{Report, check_all};
+pub use dhcp::{
+    ClassText, Dhcp, DhcpData, DhcpFinding, DhcpPlace, DhcpSetting, DhcpVerdict, Judgement, MacStart,
+    Misformat, class_text, redacted, shown_option,
+};
 pub use error::ProfileError;
 pub use escape::ControlCharacter;
 pub use fact::check_fact;
@@ -44,7 +49,7 @@ pub use path::{PathError, PathPattern, PathValues};
 pub use range::{MacRange, RangeError};
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
-pub use schema::{Dhcp, Format, Reach, Retention, Scope};
+pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
 pub use subject::{Site, Subject};
 pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
@@ -211,12 +216,6 @@ impl Profile {
             Some(manual) => Manual { place: manual.place.clone(), value: with_base(&manual.value, base) },
             None => Manual { place: String::new(), value: base.to_owned() },
         }
-    }
-
-    /// What DHCP has to say to these phones (option 66 or the vendor's own).
-    pub fn dhcp_value(&self, base: &str) -> String {
-        let value = self.dhcp.as_ref().and_then(|dhcp| dhcp.value.as_deref());
-        value.map_or_else(|| base.to_owned(), |value| with_base(value, base))
     }
 
     /// The file of this number.

@@ -10,13 +10,16 @@ mod adopt;
 mod alarm;
 mod audit;
 mod backup;
+mod condition;
 mod db;
 mod device;
+mod dhcp;
 mod error;
 mod fresh;
 mod import;
 mod inventory;
 mod key_file;
+mod lease;
 mod load;
 mod mark;
 mod plan;
@@ -27,10 +30,13 @@ mod rotate;
 mod sheet;
 mod sighting;
 mod swap;
+mod switch;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod timeline;
+mod token;
 mod vault;
 mod write;
 
@@ -45,11 +51,14 @@ pub use account::NewAccount;
 pub use alarm::AlarmRow;
 pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use backup::{Backup, BackupHead, Saved};
+pub use condition::{Answered, Condition, Earlier, Once};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
+pub use dhcp::{DhcpServerRow, Gives, MetServer};
 pub use error::StoreError;
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub use lease::{LeaseRow, LeaseState, Reservation};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
 pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
@@ -57,6 +66,8 @@ pub use restore::{Restore, Restored, restore};
 pub use rotate::{KeyUse, Rotation, VaultKey};
 pub use sheet::{AccountRow, DeviceRow, Field, KeyRow, Place as RowPlace, Problem, Sheet};
 pub use sighting::Seen;
+pub use switch::{DhcpReport, SwitchRow, SwitchState, Switches};
+pub use token::{ApiRefusal, ApiToken, Presented, Scope, TOKEN_LIFE_MAX};
 pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy, Timestamp};
@@ -76,6 +87,8 @@ pub struct Store {
     agent: Option<Arc<str>>,
     /// Under which terms passwords are released.
     terms: Arc<Terms>,
+    /// What must hold for the next write.
+    condition: Option<Arc<Condition>>,
 }
 
 #[derive(Debug)]
@@ -88,7 +101,9 @@ struct Inner {
     writer: Mutex<()>,
     adoptions: adopt::Queue,
     releases: release::Queue,
+    leases: lease::Queue,
     strangers: sighting::Strangers,
+    moments: timeline::Written,
 }
 
 impl Store {
@@ -113,9 +128,17 @@ impl Store {
             writer: Mutex::new(()),
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
+            leases: lease::Queue::default(),
             strangers: sighting::Strangers::default(),
+            moments: timeline::Written::default(),
         };
-        Self { inner: Arc::new(inner), actor: "agent".into(), agent: None, terms: Arc::default() }
+        Self {
+            inner: Arc::new(inner),
+            actor: "agent".into(),
+            agent: None,
+            terms: Arc::default(),
+            condition: None,
+        }
     }
 
     /// The same store, with this name in the audit of what is done through it.
@@ -181,6 +204,11 @@ impl Store {
     pub fn bootstrap_token(&self, device: &Device) -> Result<Secret, StoreError> {
         let place = device_place(device.mac, BOOTSTRAP);
         Ok(self.keys().open(&place, None, &device.bootstrap_token)?)
+    }
+
+    /// Whether no other host can have this database.
+    pub fn is_alone(&self) -> bool {
+        self.inner.db.is_embedded()
     }
 
     /// Reads the whole database once for damage; an agent does so at start.

@@ -10,7 +10,11 @@
     reason = "a measuring tool stops at the first surprise, and measures real time"
 )]
 
+mod dhcp;
 mod http;
+#[expect(dead_code, reason = "the tests' fleet, whose file this is, says more than phones in a storm")]
+#[path = "../../tests/it/dhcp_fleet/message.rs"]
+mod message;
 mod phones;
 mod pnp;
 mod storm;
@@ -27,13 +31,15 @@ use crate::phones::Phones;
 #[derive(Parser)]
 #[command(name = "load", about = "Phones, by the thousand, for measuring servers")]
 enum Load {
+    /// Leases through a relay: closed loop, or open with --rate
+    Dhcp(DhcpArgs),
     /// PnP exchanges (SUBSCRIBE, 200, NOTIFY, 200): closed loop, or all phones at once with --burst
     Sip(SipArgs),
     /// Files by TFTP: `--clients` at a time until `--count` are done
     Tftp(TftpArgs),
     /// Files by HTTP over kept connections, each phone from its own address
     Http(HttpArgs),
-    /// A boot storm: PnP, then GETs on new connections, all phones at the same instant
+    /// A boot storm: DHCP where there is a server, PnP, then GETs on new connections, all phones at the same instant
     Storm(StormArgs),
     /// Prints the phones (MAC, address), one a line, for the servers' inventories
     Phones(PhonesArgs),
@@ -47,6 +53,27 @@ struct PhonesArgs {
     /// First phone's address; the others follow
     #[arg(long, default_value = "10.65.0.1")]
     first: Ipv4Addr,
+}
+
+#[derive(clap::Args)]
+struct DhcpArgs {
+    #[command(flatten)]
+    phones: PhonesArgs,
+    /// The server
+    #[arg(long)]
+    server: SocketAddrV4,
+    /// The relay that the phones are behind: an address of this host
+    #[arg(long)]
+    relay: Ipv4Addr,
+    /// Exchanges at once
+    #[arg(long, default_value_t = 50)]
+    inflight: u32,
+    /// So many phones begin each second, whatever comes back; nobody repeats a question
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+    /// A phone that has no lease by then is lost
+    #[arg(long, default_value_t = 60.0)]
+    patience: f64,
 }
 
 #[derive(clap::Args)]
@@ -134,6 +161,12 @@ struct StormArgs {
     /// Index of the sending interface; a group needs it
     #[arg(long, default_value_t = 0)]
     interface: u32,
+    /// The DHCP server; without one the phones have their addresses
+    #[arg(long, requires = "relay")]
+    dhcp: Option<SocketAddrV4>,
+    /// The relay that the phones are behind: an address of this host
+    #[arg(long)]
+    relay: Option<Ipv4Addr>,
     /// What each phone fetches: `{url}`, `{base}` (scheme and host of it) and `{mac}` are filled in
     #[arg(long, value_delimiter = ',', default_value = "{url}{mac}.cfg")]
     get: Vec<String>,
@@ -150,6 +183,7 @@ fn main() {
     let before = cpu_time();
     let begun = Instant::now();
     let mut result = match load {
+        Load::Dhcp(args) => dhcp::run(&args),
         Load::Sip(args) => pnp::run(&args),
         Load::Tftp(args) => tftp::run(&args),
         Load::Http(args) => http::run(&args),
@@ -175,6 +209,14 @@ fn cpu_time() -> f64 {
     let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).unwrap();
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())
+}
+
+/// Waits until the socket can be read, at most this long.
+fn wait(socket: &socket2::Socket, most: Duration) {
+    use std::os::fd::AsFd;
+    let mut set = [nix::poll::PollFd::new(socket.as_fd(), nix::poll::PollFlags::POLLIN)];
+    let most = u16::try_from(most.as_millis()).unwrap_or(u16::MAX);
+    let _ = nix::poll::poll(&mut set, most);
 }
 
 /// Latencies of a run, in milliseconds.

@@ -31,6 +31,12 @@ impl Phones {
         format!("805ec0{phone:06x}")
     }
 
+    /// The same as octets.
+    pub(crate) fn octets(phone: u32) -> [u8; 6] {
+        let [_, a, b, c] = phone.to_be_bytes();
+        [0x80, 0x5e, 0xc0, a, b, c]
+    }
+
     pub(crate) fn user_agent(phone: u32) -> String {
         let mac = Self::mac(phone);
         let octets: Vec<&str> = (0..6).map(|octet| &mac[octet * 2..octet * 2 + 2]).collect();

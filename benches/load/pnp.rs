@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use socket2::{Domain, Socket, Type};
 
 use crate::phones::Phones;
-use crate::{SipArgs, quantiles};
+use crate::{SipArgs, quantiles, wait};
 
 /// RFC 3261, T1 and T2.
 const RESEND_FIRST: Duration = Duration::from_millis(500);
@@ -238,12 +238,4 @@ pub(crate) fn run(args: &SipArgs) -> serde_json::Value {
         "late": times.iter().filter(|took| took.as_secs() >= 5).count(),
         "ms": quantiles(times),
     })
-}
-
-/// Waits until the socket can be read, at most this long.
-fn wait(socket: &Socket, most: Duration) {
-    use std::os::fd::AsFd;
-    let mut set = [nix::poll::PollFd::new(socket.as_fd(), nix::poll::PollFlags::POLLIN)];
-    let most = u16::try_from(most.as_millis()).unwrap_or(u16::MAX);
-    let _ = nix::poll::poll(&mut set, most);
 }

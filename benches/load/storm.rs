@@ -1,5 +1,6 @@
-//! The boot storm: every phone subscribes at the same instant, and fetches its files, each on a new connection, as soon
-//! as it has its URL.
+//! The boot storm: every phone begins at the same instant, with DHCP where there is a server. It subscribes when it has its
+//! lease, and fetches its files, each on a new connection, as soon as it has its URL. Whatever address the lease gives,
+//! it goes on from the one that the servers' neighbour table knows it by.
 
 use std::net::SocketAddrV4;
 use std::os::fd::AsFd;
@@ -7,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use crate::dhcp::{self, Dhcp};
 use crate::http::{Connection, interest};
 use crate::phones::Phones;
 use crate::pnp::{Pnp, Received};
 use crate::{StormArgs, quantiles};
 
-/// The PnP socket among the events; phones count from 0.
+/// The PnP and the relay's socket among the events; phones count from 0.
 const PNP: u64 = u64::MAX;
+const RELAY: u64 = u64::MAX - 1;
 
 struct Storm<'a> {
     args: &'a StormArgs,
@@ -39,6 +42,10 @@ pub(crate) fn run(args: &StormArgs) -> serde_json::Value {
     let mut pnp = Pnp::new(phones, args.server, args.interface);
     let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
     epoll.add(pnp.socket().as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, PNP)).unwrap();
+    let mut relay = args.dhcp.zip(args.relay).map(|(server, relay)| Dhcp::new(phones, server, relay, true));
+    if let Some(relay) = &relay {
+        epoll.add(relay.socket().as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, RELAY)).unwrap();
+    }
     let mut storm = Storm {
         args,
         phones,
@@ -53,13 +60,27 @@ pub(crate) fn run(args: &StormArgs) -> serde_json::Value {
     let begun = Instant::now();
     let deadline = begun + Duration::from_secs_f64(args.patience);
     let mut done = Vec::new();
-    let mut notified = Vec::new();
+    let (mut leased, mut notified) = (Vec::new(), Vec::new());
     let mut events = vec![EpollEvent::empty(); 4096];
-    (0..phones.count).for_each(|phone| pnp.subscribe(phone, Instant::now()));
+    (0..phones.count).for_each(|phone| match &mut relay {
+        Some(relay) => relay.ask(phone, Instant::now()),
+        None => pnp.subscribe(phone, Instant::now()),
+    });
     while done.len() < phones.count as usize && Instant::now() < deadline {
         let ready = storm.epoll.wait(&mut events, EpollTimeout::from(5u8)).unwrap();
         for event in &events[..ready] {
-            if event.data() == PNP {
+            if let (RELAY, Some(relay)) = (event.data(), &mut relay) {
+                loop {
+                    match relay.receive() {
+                        dhcp::Received::Nothing => break,
+                        dhcp::Received::Part => {}
+                        dhcp::Received::Leased(phone, took) => {
+                            leased.push(took);
+                            pnp.subscribe(phone, Instant::now());
+                        }
+                    }
+                }
+            } else if event.data() == PNP {
                 loop {
                     match pnp.receive() {
                         Received::Nothing => break,
@@ -75,18 +96,24 @@ pub(crate) fn run(args: &StormArgs) -> serde_json::Value {
             }
         }
         pnp.repeat_due(Instant::now());
+        if let Some(relay) = &mut relay {
+            relay.repeat_due(Instant::now());
+        }
     }
+    let asked_again = relay.as_ref().map_or(0, |relay| relay.resent);
     serde_json::json!({
         "phones": phones.count,
         "done": done.len(),
         "lost": phones.count as usize - done.len(),
-        "resent": pnp.resent,
+        "resent": pnp.resent + asked_again,
+        "dhcp_resent": asked_again,
         "notified_again": pnp.notified_again,
         "late": notified.iter().filter(|took| took.as_secs() >= 5).count(),
         "gets": storm.gets,
-        "refused": storm.refused,
+        "refused": storm.refused + relay.map_or(0, |relay| relay.refused),
         "bytes": storm.bytes,
         "last_s": done.last().map(Duration::as_secs_f64),
+        "lease_ms": quantiles(leased),
         "notify_ms": quantiles(notified),
         "get_ms": quantiles(storm.fetched),
     })

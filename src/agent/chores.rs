@@ -143,8 +143,15 @@ impl Drop for Claim {
     }
 }
 
-/// Reads what another process wrote, at once when poked; files on their way to a device that was locked are stopped.
-pub(super) async fn follow(store: Store, desk: Desk, claim: Claim, cancel: CancellationToken) {
+/// Reads what another process wrote, at once when poked, and passes the news on; files on their way to a device that was
+/// locked are stopped.
+pub(super) async fn follow(
+    store: Store,
+    desk: Desk,
+    claim: Claim,
+    news: watch::Sender<i64>,
+    cancel: CancellationToken,
+) {
     let mut failing = false;
     let mut looked_at = store.inventory().generation();
     loop {
@@ -162,6 +169,7 @@ pub(super) async fn follow(store: Store, desk: Desk, claim: Claim, cancel: Cance
                 let now_at = store.inventory().generation();
                 if std::mem::replace(&mut looked_at, now_at) != now_at {
                     desk.stop_revoked();
+                    news.send_replace(now_at);
                 }
             }
             Err(error) if !failing => {
@@ -316,7 +324,9 @@ mod tests {
             addr: [192, 0, 2, 7].into(),
             channel: crate::device::Channel::Pnp,
             at: Clock::System.now(),
+            step: crate::device::Step::Pending,
             outcome: "pending".to_owned(),
+            detail: serde_json::Value::Null,
         };
         let batch = vec![Heard { sighting, pending: true }];
         write(&store, batch.clone()).await;

@@ -90,6 +90,15 @@ async fn prune(store: &Store, clock: &Clock) {
     if let Err(error) = store.prune_alarms().await {
         warn!("Cannot remove old alarms: {error}");
     }
+    if let Err(error) = store.prune_leases().await {
+        warn!("Cannot forget DHCP leases that ended long ago: {error}");
+    }
+    if let Err(error) = store.prune_timeline().await {
+        warn!("Cannot remove old rows of the timeline: {error}");
+    }
+    if let Err(error) = store.prune_api().await {
+        warn!("Cannot forget old tokens and requests of the REST API: {error}");
+    }
 }
 
 struct Follower {

@@ -66,6 +66,19 @@ fn proof_note(abilities: Abilities) -> String {
     note
 }
 
+/// Why no link can be heard, and what to do about it.
+pub(super) fn unheard(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            format!(
+                "hearing beside a DHCP server needs CAP_NET_RAW; {}; or set dhcp.mode = \"off\"",
+                capabilities()
+            )
+        }
+        _ => format!("cannot open a packet socket: {error}; see dhcp.mode"),
+    }
+}
+
 /// How this program gets the rights that open every service.
 fn capabilities() -> String {
     format!(

@@ -3,10 +3,10 @@
 
 use serde::Serialize;
 
-use super::device::AccountShown;
 use super::{Context, Failure, Outcome, open, output};
 use crate::accounts::is_host;
 use crate::device::{Mac, Srtp, Transport};
+use crate::operate::view::AccountShown;
 use crate::release::{Grant, GrantId};
 use crate::store::{Holding, NewAccount, Store};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Failure, Outcome, open, output};
+use super::{Context, Outcome, open, output};
+use crate::operate::alarm;
 use crate::store::{AlarmRow, Store};
 
 #[derive(Debug, clap::Subcommand)]
@@ -64,14 +65,7 @@ fn cells(row: &AlarmRow) -> Vec<String> {
 
 async fn done(context: &Context, store: &Store, ids: Option<&[i64]>) -> Outcome {
     if let Some(ids) = ids {
-        let known = store.alarms(true).await?;
-        if let Some(id) = ids.iter().find(|id| !known.iter().any(|row| row.id == **id)) {
-            return Err(Failure::no(
-                "not_found",
-                format!("there is no alarm {id}"),
-                "offhook alarm list shows their numbers",
-            ));
-        }
+        alarm::known(store, ids).await?;
     }
     let count = store.alarms_done(ids).await?;
     if context.json {

@@ -56,7 +56,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Since::At(moment) => moment,
         Since::Ago(span) => Clock::System.now().minus(span),
     });
-    let filter = AuditFilter { mac: args.mac, event: args.event, after: args.after, since };
+    let filter = AuditFilter { mac: args.mac, event: args.event, after: args.after, before: None, since };
     if args.jsonl {
         return export(&store, filter).await;
     }

@@ -1,17 +1,13 @@
 //! `offhook device`: the phones of the inventory and those that wait, one deed per subcommand.
 
 pub(super) mod arm;
-pub(super) mod release;
 mod setting;
-mod view;
 
 use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Approval, Mac};
+use crate::operate::view::{self, Shown, Summary};
 use crate::secret::SecretKind;
 use crate::store::{Give, Store};
-use release::Releases;
-pub(super) use view::AccountShown;
-use view::{Shown, Summary};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
@@ -41,9 +37,9 @@ pub(crate) enum Args {
     /// Let passwords leave once more, to the phone itself: after a factory reset, or when a window closed too early
     Rearm(arm::Rearm),
     /// Let passwords leave no more; a running transfer of them is aborted
-    Lock(arm::Chosen),
+    Lock(arm::Macs),
     /// Say that phones have their passwords, typed in by hand: files may come without them
-    Confirm(arm::Chosen),
+    Confirm(arm::Macs),
     /// Never serve phones; they keep their accounts
     Block {
         /// In any usual form
@@ -138,7 +134,7 @@ async fn list(context: &Context, store: &Store, pending: bool) -> Outcome {
     let wanted = |approval| !pending || approval == Approval::Pending;
     let devices = store.inventory().devices();
     let devices = devices.iter().filter(|device| wanted(device.approval));
-    let rows: Vec<Summary> = Summary::of(devices, &sightings, &Releases::new(context, store));
+    let rows: Vec<Summary> = Summary::of(devices, &sightings, &open::releases(context, store));
     let heads = ["MAC", "VENDOR", "MODEL", "STATE", "PASSWORDS", "ACCOUNTS", "WAY", "ADDRESS", "LAST SEEN"];
     output::listing(context.json, &rows, &heads, Summary::cells);
     if rows.is_empty() && !context.json {
@@ -148,18 +144,10 @@ async fn list(context: &Context, store: &Store, pending: bool) -> Outcome {
 }
 
 async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
+    let device = view::known(store, mac).await?;
     let sightings = store.sightings(Some(mac)).await?;
-    let Some(device) = store.inventory().device(mac) else {
-        let seen = sightings.first().map(|seen| {
-            format!("; it was seen by {} at {} from {}", seen.channel.as_str(), seen.last, seen.address)
-        });
-        return Err(Failure::no(
-            "not_found",
-            format!("{mac} is not in the inventory{}", seen.unwrap_or_default()),
-            format!("offhook device approve {mac} takes it in"),
-        ));
-    };
-    let shown = Shown::new(&device, sightings, &Releases::new(context, store).of(&device));
+    let timeline = store.timeline(mac, None).await?;
+    let shown = Shown::new(&device, sightings, timeline, &open::releases(context, store).of(&device));
     if context.json {
         output::value(&shown);
     } else {
@@ -244,7 +232,7 @@ async fn reveal(context: &Context, store: &Store, mac: Mac, kind: SecretKind, li
 fn done(context: &Context, store: &Store, macs: &[Mac], sentence: &str) {
     if context.json {
         let devices: Vec<_> = macs.iter().filter_map(|mac| store.inventory().device(*mac)).collect();
-        return output::value(&Summary::of(devices.iter(), &[], &Releases::new(context, store)));
+        return output::value(&Summary::of(devices.iter(), &[], &open::releases(context, store)));
     }
     for mac in macs {
         output::print(&format!("{mac} {sentence}\n"));

@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::sys::termios;
 use nix::unistd::{Uid, User};
@@ -12,8 +13,10 @@ use zeroize::Zeroizing;
 use super::{Context, Failure};
 use crate::agent::release_terms;
 use crate::clock::{Clock, Entropy};
+use crate::operate::release::Releases;
+use crate::profile::Catalog;
 use crate::secret::Secret;
-use crate::store::{self, Store, StoreError, Vault};
+use crate::store::{self, Store, Vault};
 
 /// Where an installation for the whole host keeps its data.
 const SYSTEM_DATA: &str = "/var/lib/offhook";
@@ -68,6 +71,12 @@ async fn opened(context: &Context, vault: Vault) -> Result<Store, Failure> {
     Ok(store.acting_as(&actor()).under(release_terms(&context.config)))
 }
 
+/// How the passwords of phones stand, by the rules of this configuration and its profiles.
+pub(crate) fn releases<'a>(context: &'a Context, store: &'a Store) -> Releases<'a> {
+    let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
+    Releases::new(&context.config, Arc::new(catalog), store)
+}
+
 /// Refuses everybody but root and the user that the data belongs to.
 pub(crate) fn only_owner(context: &Context) -> Result<(), Failure> {
     let database = store::sqlite_file(&store_url(context));
@@ -107,13 +116,6 @@ pub(crate) fn read_secret(prompt: &str) -> Result<Secret, Failure> {
         ));
     }
     Ok(Secret::new(text))
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let (code, message, remedy) = (error.code(), error.to_string(), error.remedy());
-        if error.is_refusal() { Self::no(code, message, remedy) } else { Self::failed(code, message, remedy) }
-    }
 }
 
 /// Switches the terminal's echo off; gives back how it was.

@@ -265,7 +265,7 @@ async fn known_device(mac: Mac, context: &Context) -> Result<(Device, Option<Ipv
         return Err(Failure::no("not_found", format!("{mac} is not in the inventory"), remedy));
     };
     let seen = store.sightings(Some(mac)).await?;
-    let address = seen.first().and_then(|seen| seen.address.parse().ok());
+    let address = seen.iter().find_map(|seen| seen.whereabouts()?.parse().ok());
     Ok((Device::clone(&device), address))
 }
 

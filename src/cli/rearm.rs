@@ -9,10 +9,11 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
-use super::device::arm::{ArmedShown, How, Target, provoke};
-use super::device::release::{Place, Release, Releases, span};
+use super::device::arm::{When, provoke};
 use super::{Context, Failure, Outcome, open, output, run};
 use crate::device::{Approval, Device, Mac, Vendor};
+use crate::operate::arm::{ArmedShown, Target};
+use crate::operate::release::{Place, Release, Releases, span};
 use crate::release::{Grant, GrantId, Mode, Reason, State};
 use crate::secret::SecretKind;
 use crate::store::{Store, StoreError};
@@ -40,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
     kinds: Vec<SecretKind>,
     #[command(flatten)]
-    how: How,
+    when: When,
     /// How many phones a minute
     #[arg(long, value_name = "N", default_value = "300/min")]
     rate: Rate,
@@ -111,12 +112,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         ));
     }
     let store = open::store(context).await?;
-    let releases = Releases::new(context, &store);
+    let releases = open::releases(context, &store);
     let targets = args.targets(&store, &releases);
     if targets.is_empty() {
         return Err(args.nobody());
     }
-    args.how.check(&targets)?;
+    args.when.how().check(&targets)?;
     if args.dry_run {
         let rows: Vec<Row> = targets.iter().map(|target| Row::new(target, None)).collect();
         output::listing(context.json, &rows, &["MAC", "VENDOR", "MODEL", "PASSWORDS"], Row::cells);
@@ -133,7 +134,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         output::value(&rows);
         return Ok(());
     }
-    let when = match args.how.mode() {
+    let when = match args.when.how().mode {
         Mode::OnContact => "each window opens at the phone's next request",
         Mode::Now => "their windows are open",
     };
@@ -264,8 +265,8 @@ impl Args {
         let device = store.inventory().device(mac);
         let Some(target) = device.and_then(|device| self.target(device, releases)) else { return Ok(None) };
         let why = self.reason.map_or_else(String::new, |reason| format!("all that were {}", reason.as_str()));
-        let armed = self.how.arm(store, &target, &why).await?;
-        Ok(Some((ArmedShown::new(&armed, releases, &target), target)))
+        let armed = self.when.how().arm(store, &target, &why).await?;
+        Ok(Some((ArmedShown::new(&armed.grants, releases, &target), target)))
     }
 }
 

@@ -67,9 +67,19 @@ impl Places {
         self.config.join("offhook.mark")
     }
 
+    /// The folder of our own certificate authority and of the certificates that it has issued to us.
+    pub fn tls(&self) -> PathBuf {
+        self.config.join("tls")
+    }
+
     /// The socket that a command pokes when it has written something.
     pub fn socket(&self) -> PathBuf {
         self.runtime.join("agent.sock")
+    }
+
+    /// The folder in which hooks of DHCP servers leave their reports.
+    pub fn reports(&self) -> PathBuf {
+        self.runtime.join("reports")
     }
 
     /// The list of neighbour entries that are pinned while passwords leave.

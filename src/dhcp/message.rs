@@ -35,6 +35,7 @@ pub mod code {
     pub const CLIENT_ID: u8 = 61;
     pub const TFTP_SERVER: u8 = 66;
     pub const BOOT_FILE: u8 = 67;
+    pub const USER_CLASS: u8 = 77;
     pub const RELAY_AGENT: u8 = 82;
     pub const CAPTIVE_OR_URL: u8 = 114;
     pub const SIP_SERVERS: u8 = 120;

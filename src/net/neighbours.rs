@@ -20,7 +20,7 @@ mod whereabouts;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +101,17 @@ pub enum Behind {
     /// It cannot be said on this interface, where all neighbours look alike.
     Indistinct,
     /// Too many questions wait already.
+    Unable,
+}
+
+/// The outcome of [`Neighbours::probe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupied {
+    /// Somebody has the address.
+    By(Mac),
+    /// Nobody says that he has it.
+    ByNobody,
+    /// It could not be found out: no right to ask (`CAP_NET_RAW`), no such interface, or too many questions.
     Unable,
 }
 
@@ -222,6 +233,17 @@ impl Neighbours {
                 None => Proved::Silent,
             },
             Table::Kernel(kernel) => kernel.prove(Place { address: peer, interface }, mac).await,
+        }
+    }
+
+    /// Whether anybody on this link has the address already, for who wants to give it away: half a second of questions
+    /// as somebody without an address (RFC 5227), or until the first who says that he has it.
+    pub async fn probe(&self, address: Ipv4Addr, interface: u32) -> Occupied {
+        match &*self.0 {
+            Table::Declared(entries) => {
+                entries.get(&IpAddr::V4(address)).copied().map_or(Occupied::ByNobody, Occupied::By)
+            }
+            Table::Kernel(kernel) => kernel.probe(address, interface).await,
         }
     }
 

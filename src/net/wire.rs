@@ -160,7 +160,7 @@ fn unwrap(buffer: &mut Vec<u8>, link: Link) -> Option<Frame> {
 }
 
 /// Puts the headers on. `None` for what does not fit into one frame.
-fn wrap(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn wrap(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Option<Vec<u8>> {
     let len = IP_BYTES + UDP_BYTES + payload.len();
     let total = u16::try_from(len).ok().filter(|_| len <= FRAME_BYTES_MAX)?;
     let mut frame = vec![0; len];

@@ -11,7 +11,7 @@ use super::answer;
 use super::message::Subscribe;
 use super::names::{Names, Peer};
 use crate::clock::Timestamp;
-use crate::device::{Channel, Identity, Mac, Sighting};
+use crate::device::{Channel, Identity, Mac, Sighting, Step};
 use crate::net::limit::Limiter;
 use crate::provision::Heard;
 
@@ -111,14 +111,14 @@ impl Notice {
 pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     let Question { subscribe, peer, names, identity, .. } = *question;
     match standing {
-        Standing::Pending(outcome) => vec![Command::Record(seen(question, outcome, true))],
-        Standing::Ignored(reason) => vec![Command::Record(seen(question, reason, false))],
+        Standing::Pending(outcome) => vec![Command::Record(seen(question, Step::Pending, outcome))],
+        Standing::Ignored(reason) => vec![Command::Record(seen(question, Step::Ignored, reason))],
         Standing::Unreachable => {
             let outcome = format!("no service for files listens on {}", peer.ours.ip());
-            vec![Command::Record(seen(question, &outcome, false))]
+            vec![Command::Record(seen(question, Step::Unreachable, &outcome))]
         }
         Standing::Served(offer) => vec![
-            Command::Record(seen(question, "answered", false)),
+            Command::Record(seen(question, Step::Answered, "answered")),
             Command::Respond { peer: *peer, bytes: answer::ok(subscribe, peer, names).into() },
             Command::Notify(Arc::new(Notice {
                 peer: *peer,
@@ -131,15 +131,17 @@ pub fn decide(question: &Question<'_>, standing: &Standing) -> Vec<Command> {
     }
 }
 
-fn seen(question: &Question<'_>, outcome: &str, pending: bool) -> Heard {
+fn seen(question: &Question<'_>, step: Step, outcome: &str) -> Heard {
     let sighting = Sighting {
         identity: Identity::clone(question.identity),
         addr: IpAddr::V4(*question.peer.phone.ip()),
         channel: Channel::Pnp,
         at: question.at,
+        step,
         outcome: outcome.to_owned(),
+        detail: serde_json::Value::Null,
     };
-    Heard { sighting, pending }
+    Heard { sighting, pending: step == Step::Pending }
 }
 
 /// Who asks: the MAC that it writes, and the address that it writes from. Limits are kept for both together, so that

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::dhcp::Dhcp;
 use super::error::{ProfileError, line_of};
 use super::model::{ANY, Models};
 use super::origin::VendorFiles;
@@ -108,6 +109,10 @@ impl<'f> Draft<'f> {
             Some(pnp) => findings.parsed(&pnp.url, "pnp.url", pnp_url),
             None => parent.and_then(|parent| parent.pnp.clone()),
         };
+        let dhcp = match &toml.dhcp {
+            Some(dhcp) => Some(Dhcp::read(dhcp, &recognisers, &mut findings)),
+            None => parent.and_then(|parent| parent.dhcp.clone()),
+        };
         let templates = findings.templates(&parts, &files);
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
             return Err(findings.errors);
@@ -129,7 +134,7 @@ impl<'f> Draft<'f> {
             reach: toml.reach.clone().or(parent.map(|parent| parent.reach.clone())).unwrap_or_default(),
             pnp,
             pnp_content_type,
-            dhcp: toml.dhcp.clone().or(parent.and_then(|parent| parent.dhcp.clone())),
+            dhcp,
             manual: manual.or(parent.and_then(|parent| parent.manual.clone())),
             ranges,
             recognisers,
@@ -189,6 +194,11 @@ impl Findings<'_> {
         let file = format!("{}/profile.toml", self.file);
         let line = line_of(self.text, span);
         self.errors.push(ProfileError::new(&file, message, remedy).key(key).line(line));
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.errors.len()
     }
 
     /// Parses a text; what it says of itself when it cannot is the finding.

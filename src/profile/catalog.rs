@@ -8,6 +8,7 @@ use std::sync::Arc;
 use regex::{RegexSet, RegexSetBuilder};
 
 use super::build::Draft;
+use super::dhcp::class_text;
 use super::error::ProfileError;
 use super::identify::{self, Clue, Identified, RANGE_CONFIDENCE, ReadClue};
 use super::origin::{Origin, VendorFiles};
@@ -147,6 +148,14 @@ impl Catalog {
             read.extend(hint.vendor.is_some().then_some(hint));
         }
         identify::elect(read, |vendor, one, other| self.is_same_model(vendor, one, other))
+    }
+
+    /// Which phone a DHCP client is, by its option 60 as it stands in the packet and its address. Without a vendor class
+    /// that a profile knows there is no identity, whatever the address says.
+    pub fn identify_client(&self, class: Option<&[u8]>, mac: Mac) -> Identified {
+        let class = class.map(|octets| Clue::new(Source::DhcpVendorClass, class_text(octets)));
+        let address = Clue::new(Source::Oui, mac.to_string());
+        self.identify(&class.into_iter().chain([address]).collect::<Vec<_>>())
     }
 
     /// Whether two printed names are one model's, aliases included.

@@ -25,9 +25,35 @@ impl MacRange {
         (self.first..=self.last).contains(&mac.as_u64())
     }
 
+    /// One of its addresses, chosen by a number.
+    pub fn address(self, number: u64) -> Option<Mac> {
+        let [_, _, octets @ ..] = (self.first + number % self.size()).to_be_bytes();
+        Mac::new(octets)
+    }
+
     /// How many addresses it has: of two ranges, the smaller one says more.
     pub fn size(self) -> u64 {
         self.last - self.first + 1
+    }
+
+    /// The beginnings, in whole octets, of the addresses in it: the longest that need no more than `starts_max`, a little
+    /// wider than the range where its ends are inside one.
+    pub(super) fn starts(self, starts_max: usize) -> Vec<Vec<u8>> {
+        let octets = |number: u64, count: usize| -> Vec<u8> {
+            number.to_be_bytes().into_iter().skip(2).take(count).collect()
+        };
+        // All but the last digits of a range that ends where a block ends say the same as fewer octets.
+        let exact = |count: &usize| {
+            let block = 1u64 << (8 * (6 - count));
+            self.first.is_multiple_of(block) && (self.last + 1).is_multiple_of(block)
+        };
+        let blocks = |count: usize| (self.last >> (8 * (6 - count))) - (self.first >> (8 * (6 - count))) + 1;
+        let few = |count: &usize| usize::try_from(blocks(*count)).is_ok_and(|blocks| blocks <= starts_max);
+        let count = (1..=6).find(|count| exact(count) && few(count)).or_else(|| (1..=6).rev().find(few));
+        let count = count.unwrap_or(1);
+        let block = 1u64 << (8 * (6 - count));
+        let firsts = (0..blocks(count)).map(|number| (self.first / block + number) * block);
+        firsts.map(|first| octets(first, count)).collect()
     }
 }
 
@@ -73,6 +99,18 @@ mod tests {
         check("000413800000-0004138000ff", "0004138000ff", true);
         check("000413800000-0004138000ff", "000413800100", false);
         check("805ec0aabbcc", "805ec0aabbcc", true);
+    }
+
+    #[test]
+    fn an_address_of_a_range_lies_in_it() {
+        let check = |range: &str, number: u64, expected: &str| {
+            let range: MacRange = range.parse().unwrap();
+            assert_eq!(range.address(number).unwrap().to_string(), expected, "{range:?} {number}");
+        };
+        check("001565", 0x1122_3344_5566, "00:15:65:44:55:66");
+        check("000413e2", 0x0001_0000_0001, "00:04:13:e2:00:01");
+        check("000413800000-0004138000ff", 0x1ff, "00:04:13:80:00:ff");
+        check("805ec0aabbcc", u64::MAX, "80:5e:c0:aa:bb:cc");
     }
 
     #[test]

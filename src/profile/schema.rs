@@ -22,7 +22,7 @@ pub(super) struct ProfileToml {
     #[serde(default)]
     pub(super) oui: Vec<Spanned<String>>,
     pub(super) pnp: Option<PnpToml>,
-    pub(super) dhcp: Option<Dhcp>,
+    pub(super) dhcp: Option<DhcpToml>,
     pub(super) retention: Option<Retention>,
     pub(super) release: Option<ReleaseToml>,
     pub(super) reach: Option<Reach>,
@@ -55,16 +55,70 @@ fn application_url() -> String {
     "application/url".to_owned()
 }
 
-/// What a vendor's phones read from DHCP.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `[dhcp]`: what these phones read from DHCP; `dhcp/read.rs` makes sense of it.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Dhcp {
-    /// Option codes they read, the one they prefer first.
-    pub options: Vec<u8>,
-    /// Whether they also ask by INFORM.
-    pub inform: bool,
-    /// What to put there; `{base}`, `{host}` and `{port}` are the agent's, other braces the phone's own.
-    pub value: Option<String>,
+pub(super) struct DhcpToml {
+    pub(super) options: Vec<Spanned<u8>>,
+    pub(super) gives: Option<Vec<Spanned<u8>>>,
+    pub(super) inform: bool,
+    pub(super) value: Option<Spanned<String>>,
+    pub(super) ask: Option<Vec<Spanned<u8>>>,
+    pub(super) inform_ask: Option<Vec<Spanned<u8>>>,
+    pub(super) vendor_class: Option<Vec<Spanned<String>>>,
+    pub(super) macros: Vec<String>,
+    pub(super) without_scheme: WithoutScheme,
+    pub(super) file: Option<Spanned<u8>>,
+    pub(super) option: BTreeMap<Spanned<String>, DhcpOptionToml>,
+}
+
+/// `[dhcp.option.CODE]`, and what stands in its `sub`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct DhcpOptionToml {
+    pub(super) code: Option<Spanned<u8>>,
+    pub(super) format: Option<Spanned<DhcpFormat>>,
+    pub(super) value: Option<Spanned<String>>,
+    pub(super) parts: Vec<Spanned<String>>,
+    pub(super) separator: Option<String>,
+    pub(super) nul: bool,
+    pub(super) length_max: Option<u8>,
+    pub(super) octets: Option<Spanned<u8>>,
+    pub(super) without_scheme: Option<WithoutScheme>,
+    pub(super) enterprise: Option<u32>,
+    pub(super) end: bool,
+    pub(super) sub: Vec<Spanned<DhcpOptionToml>>,
+}
+
+/// How an option's value, or a sub-option's, is written in octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DhcpFormat {
+    /// As it is typed.
+    Text,
+    /// IPv4 addresses of four octets each.
+    Addresses,
+    /// A number, the high octet first.
+    Integer,
+    /// Sub-options of a code, a length and a value.
+    Encapsulated,
+    /// An enterprise number, a length and what that enterprise made of the rest (RFC 3925).
+    VendorIdentifying,
+    /// Names or addresses behind an octet that says which (RFC 3361).
+    SipServers,
+}
+
+/// What a phone makes of a host without `http://` or the like before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WithoutScheme {
+    /// A TFTP server, as RFC 2132 has it for option 66.
+    #[default]
+    Tftp,
+    /// An HTTP server.
+    Http,
+    /// Nothing.
+    Refused,
 }
 
 /// What a phone does with a setting that its file does not name.

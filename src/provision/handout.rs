@@ -19,7 +19,7 @@ use super::{
     Answer, FileBody, FileHead, FileRequest, Offer, PREAMBLE_BYTES, Promise, Proof, Receipt, Want, knows,
     terms,
 };
-use crate::device::{Device, Identity, Mac};
+use crate::device::{Device, Identity, Mac, Step as Life};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention};
 use crate::release::{
@@ -38,6 +38,7 @@ pub(crate) struct Due {
     replaces: bool,
     identity: Identity,
     name: String,
+    certified: Option<Mac>,
     proof: Proof,
     interface: Option<u32>,
     asker: Asker,
@@ -105,12 +106,12 @@ impl Inner {
             }
             Verdict::Refuse(refusal) => Step::Now(self.refuse(case, device, refusal)),
             Verdict::Secret(_) if case.request.want == Want::Head => {
-                self.heard(case, &format!("asked only about {}", case.name), false);
+                self.heard(case, Life::Asked, &format!("asked only about {}", case.name));
                 let content_type = kept.rendered.content_type.clone();
                 Step::Now(Answer::Head(FileHead { content_type, etag: None }))
             }
             Verdict::Secret(preview) => {
-                let key = pinned_key(requested, device, case.request);
+                let key = PinnedKey::of(requested, device, case.request);
                 let now = || Shape { kept: Arc::clone(kept), device: Arc::clone(device) };
                 let pinned = self.pinned.get(&key, &wanted, &preview).filter(|_| !replaces);
                 let due = Due {
@@ -120,6 +121,7 @@ impl Inner {
                     replaces,
                     identity: case.identity.clone(),
                     name: case.name.to_owned(),
+                    certified: case.certified,
                     proof: case.proof,
                     interface: case.interface,
                     asker,
@@ -143,7 +145,8 @@ impl Inner {
             return None;
         }
         self.has_it(due.device.mac, &due.preview, due.policies);
-        self.heard_of(request, &due.identity, &format!("asked for {}, has it already", due.name));
+        let outcome = format!("asked for {}, has it already", due.name);
+        self.heard_of(request, &due.identity, Life::Known, &outcome);
         Some(Answer::Known(head))
     }
 
@@ -152,7 +155,7 @@ impl Inner {
         let (bytes, etag) = kept.plain(self.parts.store.keys());
         let content_type = kept.rendered.content_type.clone();
         if case.request.known.as_deref().is_some_and(|tags| knows(tags, &etag)) {
-            self.heard(case, &format!("asked for {}, has it already", case.name), false);
+            self.heard(case, Life::Known, &format!("asked for {}, has it already", case.name));
             return Answer::Known(FileHead { content_type, etag: Some(etag) });
         }
         let receipt = Receipt {
@@ -174,7 +177,7 @@ impl Inner {
                 Step::Due(due)
             }
             Err(reason) => {
-                self.heard(case, &format!("{} not sent: {reason}", case.name), false);
+                self.heard(case, Life::Unavailable, &format!("{} not sent: {reason}", case.name));
                 Step::Now(Answer::NeedsOptions)
             }
         }
@@ -216,7 +219,8 @@ impl Inner {
                 if self.is_news(request.peer, mac) {
                     warn!(device.mac = %mac, "Cannot release {} to {}: {error}", due.name, request.peer);
                 }
-                self.heard_of(request, &due.identity, &format!("{} is not available: {error}", due.name));
+                let outcome = format!("{} is not available: {error}", due.name);
+                self.heard_of(request, &due.identity, Life::Unavailable, &outcome);
                 if holds(Rule::FailureIsNotPlain) {
                     return Answer::Unavailable;
                 }
@@ -244,6 +248,7 @@ impl Inner {
             self.heard_of(
                 request,
                 &due.identity,
+                Life::Unavailable,
                 &format!("{} has to wait: its lines have changed", due.name),
             );
             return Answer::Unavailable;
@@ -300,7 +305,7 @@ impl Inner {
         released: &[Released],
         present: Result<Arc<Kept>, String>,
     ) -> Result<Shape, String> {
-        let key = pinned_key(&due.requested, device, request);
+        let key = PinnedKey::of(&due.requested, device, request);
         let pinned = self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces);
         let mut shape = if let Some(pinned) = pinned {
             pinned
@@ -355,7 +360,8 @@ impl Inner {
             let line = device.lines.iter().find(|line| GrantId::sip(line.account.id) == id);
             match self.parts.store.reveal(device, slot.kind, line.map(|line| line.number)) {
                 Ok(opened) if slot.kind == SecretKind::Prov => {
-                    let base = self.parts.roots.at(request.local)?.own_url(request.local, &opened?);
+                    let root = self.parts.roots.for_request(request.local, request.channel)?;
+                    let base = root.own_url(request.local, &opened?);
                     let model = shape.device.model.as_deref().or(due.identity.model.as_deref());
                     due.requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
                 }
@@ -382,7 +388,8 @@ impl Inner {
 
     fn cannot_fill(&self, request: &FileRequest, due: &Due, reason: &str) -> Answer {
         warn!(device.mac = %due.device.mac, "Cannot put the passwords into {}: {reason}", due.name);
-        self.heard_of(request, &due.identity, &format!("cannot put the passwords into {}", due.name));
+        let outcome = format!("cannot put the passwords into {}", due.name);
+        self.heard_of(request, &due.identity, Life::Unavailable, &outcome);
         Answer::Unavailable
     }
 
@@ -401,7 +408,7 @@ impl Inner {
             }
             Proved::Yes(held) => {
                 if let Some(before) = held.moved_from {
-                    self.heard_of(request, &due.identity, &format!("moved from {before}"));
+                    self.heard_of(request, &due.identity, Life::Moved, &format!("moved from {before}"));
                     self.note_move(&due.device, before, peer);
                 }
                 Ok(Some(held))
@@ -409,13 +416,15 @@ impl Inner {
             Proved::Other(other) => Err(self.stranger(&case, &format!("{other} asked"))),
             Proved::Silent => {
                 // Its entry was there a moment ago: it may be busy with its boot.
-                self.heard(&case, &format!("{} has to wait: nobody answers ARP there", due.name), false);
+                let outcome = format!("{} has to wait: nobody answers ARP there", due.name);
+                self.heard(&case, Life::Unavailable, &outcome);
                 Err(Answer::Unavailable)
             }
             Proved::Unable => {
                 self.heard_of(
                     request,
                     &due.identity,
+                    Life::Unavailable,
                     &format!("{} has to wait: too many are being proven", due.name),
                 );
                 Err(Answer::Unavailable)
@@ -440,14 +449,9 @@ impl Inner {
     /// 403, a line once a minute, and a row in the audit with it.
     pub(super) fn withhold(&self, case: &Case<'_>, why: &str) -> Answer {
         self.note_refusal(case, why);
-        self.heard(case, &format!("{} withheld: {why}", case.name), false);
+        self.heard(case, Life::Withheld, &format!("{} withheld: {why}", case.name));
         Answer::Forbidden
     }
-}
-
-fn pinned_key(requested: &Requested, device: &Device, request: &FileRequest) -> PinnedKey {
-    let vendor = requested.profile.vendor().clone();
-    PinnedKey { vendor, mac: device.mac, file: requested.file, host: request.local }
 }
 
 /// The passwords that a file has places for.
@@ -487,6 +491,7 @@ impl Due {
             has_token: self.asker.level == Level::I3,
             steady: false,
             identity: self.identity.clone(),
+            certified: self.certified,
             proof: self.proof,
             interface: self.interface,
         }

@@ -67,10 +67,14 @@ impl Store {
         right: MutexGuard<'_, ()>,
     ) -> Result<HashMap<Mac, Arc<Device>>, StoreError> {
         let mut write = Write::begin_with(self, right).await?;
+        let by_hand = waiting.iter().map(|one| &one.question).filter(|one| one.way == Way::OneTouchManual);
+        let by_hand: Vec<Mac> = by_hand.map(|one| one.mac).collect();
+        let led_here = self.led_here(write.connection(), &by_hand).await?;
         let mut free = self.inventory().read().next_free(waiting.len()).into_iter();
         let mut adopted: HashMap<Mac, Arc<Device>> = HashMap::new();
         let (mut new, mut changed) = (Vec::new(), Vec::new());
         for request in waiting.iter().map(|one| &one.question) {
+            let way = if led_here.contains(&request.mac) { Way::OneTouchAuto } else { request.way };
             if adopted.contains_key(&request.mac) {
                 continue;
             }
@@ -83,17 +87,17 @@ impl Store {
                 }
                 Some(entry) => {
                     let Some(account) = free.next() else { continue };
-                    let entry = with_account(&entry, request, account, write.generation);
+                    let entry = with_account(&entry, way, account, write.generation);
                     changed.push(entry.clone());
                     entry
                 }
                 None => {
                     let Some(account) = free.next() else { continue };
                     let born = (write.generation, write.now);
-                    let (identity, way) = (&request.identity, Some(request.way));
+                    let identity = &request.identity;
                     let entry =
-                        self.inner.mint.device(request.mac, identity, Approval::Approved, way, born)?;
-                    let entry = with_account(&entry, request, account, write.generation);
+                        self.inner.mint.device(request.mac, identity, Approval::Approved, Some(way), born)?;
+                    let entry = with_account(&entry, way, account, write.generation);
                     new.push(entry.clone());
                     entry
                 }
@@ -121,10 +125,10 @@ fn has_account(device: &Device) -> bool {
 }
 
 /// The same device, approved, with the account on its first free line unless it has one already.
-fn with_account(entry: &Entry, request: &Request, free: Labelled, generation: i64) -> Entry {
+fn with_account(entry: &Entry, way: Way, free: Labelled, generation: i64) -> Entry {
     let mut device = Device::clone(&entry.device);
     device.approval = Approval::Approved;
-    device.way.get_or_insert(request.way);
+    device.way.get_or_insert(way);
     device.revision = generation;
     if device.lines.is_empty() {
         let account = (*free.account).clone();

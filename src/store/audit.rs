@@ -61,6 +61,8 @@ pub struct AuditFilter {
     pub event: Option<String>,
     /// With a higher number.
     pub after: Option<i64>,
+    /// With a lower number.
+    pub before: Option<i64>,
     /// At this time or later.
     pub since: Option<Timestamp>,
 }
@@ -223,7 +225,7 @@ async fn select(
     };
     let sql = AssertSqlSafe(format!(
         "SELECT seq, at_ms, boot, boot_ms, agent, actor, event, mac, epoch, release_id, detail, prev_hash, hash \
-         FROM audit WHERE seq > $1 AND at_ms >= $2 AND {mac} AND {event} ORDER BY seq {descending} LIMIT $5"
+         FROM audit WHERE seq > $1 AND seq < $6 AND at_ms >= $2 AND {mac} AND {event} ORDER BY seq {descending} LIMIT $5"
     ));
     let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(filter.after.unwrap_or(i64::MIN))
@@ -231,6 +233,7 @@ async fn select(
         .bind(filter.mac.map(load::key).unwrap_or_default())
         .bind(filter.event.clone().unwrap_or_default())
         .bind(rows_max)
+        .bind(filter.before.unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await
         .map_err(failed(READ))?;

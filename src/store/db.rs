@@ -28,14 +28,19 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// In this order, and never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "inventory", include_str!("migrations/0001_inventory.sql")),
     (2, "release", include_str!("migrations/0002_release.sql")),
+    (3, "timeline", include_str!("migrations/0003_timeline.sql")),
+    (4, "dhcp", include_str!("migrations/0004_dhcp.sql")),
+    (5, "api", include_str!("migrations/0005_api.sql")),
 ];
 
-/// How many migrations this program knows.
-#[expect(clippy::cast_possible_wrap, reason = "a handful")]
-pub(super) const SCHEMA: i64 = MIGRATIONS.len() as i64;
+/// The newest migration that this program knows.
+pub(super) const SCHEMA: i64 = {
+    let [.., (newest, _, _)] = MIGRATIONS;
+    newest
+};
 /// Tables that others refer to; they are filled first.
 const PARENTS: [&str; 3] = ["head", "device", "account"];
 

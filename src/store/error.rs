@@ -49,6 +49,18 @@ pub enum StoreError {
     /// There is no such account.
     #[error("there is no account '{0}'")]
     NoAccount(String),
+    /// There is no such token.
+    #[error("there is no token '{0}'")]
+    NoToken(String),
+    /// What was to be done once was done before.
+    #[error("this was done before, by a request with the same key")]
+    Repeated,
+    /// Two different requests have one key.
+    #[error("another request had the same idempotency key")]
+    KeyReused,
+    /// The device is not as it was seen.
+    #[error("{0} has changed since it was read")]
+    Changed(Mac),
     /// A backup is not one, not whole, or newer than this program.
     #[error("{} is not restored: {reason}", file.display())]
     Backup {
@@ -86,7 +98,10 @@ impl StoreError {
             Self::Damaged(_) => "store_damaged",
             Self::Vault(_) => "store_key",
             Self::Entropy(_) => "entropy",
-            Self::NoDevice(_) | Self::NoAccount(_) => "not_found",
+            Self::NoDevice(_) | Self::NoAccount(_) | Self::NoToken(_) => "not_found",
+            Self::Repeated => "repeated",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::Changed(_) => "changed",
             Self::Backup { .. } => "backup",
             Self::File { .. } => "file",
             Self::Conflict(_) => "conflict",
@@ -118,6 +133,10 @@ impl StoreError {
             Self::Entropy(_) => "the kernel gives no random numbers; no credentials can be made on this host",
             Self::NoDevice(_) => "offhook device list shows the phones of the inventory",
             Self::NoAccount(_) => "offhook account list shows the accounts",
+            Self::NoToken(_) => "offhook token list shows the tokens",
+            Self::Repeated => "read what has become of it",
+            Self::KeyReused => "a new request has a new key; the same key is for the same request again",
+            Self::Changed(_) => "read it again, and decide anew",
             Self::Backup { .. } => {
                 "nothing was changed; take another backup, or the offhook that made this one where it is newer"
             }
@@ -130,7 +149,14 @@ impl StoreError {
     /// Whether the question was at fault, and not the database.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::NoDevice(_) | Self::NoAccount(_) | Self::Backup { .. } | Self::Conflict(_) => true,
+            Self::NoDevice(_)
+            | Self::NoAccount(_)
+            | Self::NoToken(_)
+            | Self::Repeated
+            | Self::KeyReused
+            | Self::Changed(_)
+            | Self::Backup { .. }
+            | Self::Conflict(_) => true,
             Self::Url(_)
             | Self::Open { .. }
             | Self::Migrate(_)

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::StoreError;
 use crate::clock::{BootInstant, Timestamp};
-use crate::device::{Account, Device, Mac, Way};
+use crate::device::{Account, Channel, Device, Mac, Way};
 use crate::release::{Grant, Grants, State as Leave};
 
 /// 128 bits in hexadecimal digits; nothing else is worth a digest.
@@ -294,11 +294,13 @@ pub(super) fn digest(token: &str) -> TokenDigest {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// How a phone came in, as its first sighting tells: who multicasts came by itself, who asks for a file was sent by a
-/// typed path or by DHCP.
-pub(super) fn way_of(channel: crate::device::Channel) -> Way {
+/// How a phone came in, as its first sighting tells: who multicasts came by itself, who asks for a file was sent by
+/// DHCP, where it was heard that it was led here, or else by a typed path. DHCP alone is no way in: every phone speaks it.
+pub(super) fn way_of(channel: Channel, led_here: bool) -> Option<Way> {
     match channel {
-        crate::device::Channel::Pnp => Way::ZeroTouch,
-        crate::device::Channel::Http | crate::device::Channel::Tftp => Way::OneTouchManual,
+        Channel::Pnp => Some(Way::ZeroTouch),
+        Channel::Http | Channel::Https | Channel::Tftp if led_here => Some(Way::OneTouchAuto),
+        Channel::Http | Channel::Https | Channel::Tftp => Some(Way::OneTouchManual),
+        Channel::Dhcp => None,
     }
 }

@@ -11,7 +11,7 @@ use super::inventory::{Delta, Entry, way_of};
 use super::load;
 use super::write::{Cell, Write, insert_rows};
 use crate::clock::Timestamp;
-use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting};
+use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Way};
 
 /// Pending devices at once: more than a person looks through, and a rogue host can fill it with invented MACs.
 const PENDING_MAX: usize = 1_000;
@@ -57,6 +57,13 @@ pub struct Seen {
     pub count: i64,
 }
 
+impl Seen {
+    /// Where it was; nothing where it had no address that was heard.
+    pub fn whereabouts(&self) -> Option<&str> {
+        Some(self.address.as_str()).filter(|address| *address != "0.0.0.0")
+    }
+}
+
 /// Sightings of one phone by one service in one batch.
 struct Group<'a> {
     identity: Identity,
@@ -66,7 +73,8 @@ struct Group<'a> {
 }
 
 impl Store {
-    /// Writes a batch of sightings, and makes pending devices of the strangers in `pending`, in one transaction.
+    /// Writes a batch of sightings, each also as a moment of its phone's life, and makes pending devices of the strangers
+    /// in `pending`, in one transaction.
     ///
     /// What a sighting tells that the inventory does not know yet (model, firmware, way in) goes into the device; what
     /// the accounts file says about vendor and model is never overwritten.
@@ -81,11 +89,13 @@ impl Store {
             let mut write = Write::begin_with(self, right).await?;
             let delta = self.write_news(&mut write, &groups, pending).await?;
             self.write_sightings(write.connection(), &groups).await?;
+            self.write_timeline(write.connection(), sightings).await?;
             write.commit_with(delta).await?;
             self.touch(&groups);
         } else {
             let mut transaction = self.inner.db.begin().await?;
             self.write_sightings(&mut transaction, &groups).await?;
+            self.write_timeline(&mut transaction, sightings).await?;
             transaction.commit().await.map_err(failed("commit the sightings"))?;
             self.touch(&groups);
         }
@@ -94,27 +104,35 @@ impl Store {
 
     /// The latest sightings, newest first: of one phone, or of all, strangers among them.
     pub async fn sightings(&self, mac: Option<Mac>) -> Result<Vec<Seen>, StoreError> {
+        match mac.map(load::key) {
+            Some(key) => self.sightings_within(&key, &key).await,
+            None => self.sightings_within("", "g").await,
+        }
+    }
+
+    /// The same of the phones from one address to another.
+    pub async fn sightings_between(&self, first: Mac, last: Mac) -> Result<Vec<Seen>, StoreError> {
+        self.sightings_within(&load::key(first), &load::key(last)).await
+    }
+
+    /// Keys are hexadecimal digits: all of them come before a `g`.
+    async fn sightings_within(&self, first: &str, last: &str) -> Result<Vec<Seen>, StoreError> {
         type Row =
             (String, String, String, Option<String>, Option<String>, Option<String>, String, i64, i64, i64);
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT mac, channel, addr, vendor, model, firmware, outcome, first_ms, last_ms, seen FROM sighting \
-             WHERE $1 = '' OR mac = $1 ORDER BY last_ms DESC",
+             WHERE mac >= $1 AND mac <= $2 ORDER BY last_ms DESC",
         )
-        .bind(mac.map(load::key).unwrap_or_default())
+        .bind(first)
+        .bind(last)
         .fetch_all(self.inner.db.reader())
         .await
         .map_err(failed("read the sightings"))?;
         rows.into_iter()
             .map(|(mac, channel, address, vendor, model, firmware, outcome, first, last, count)| {
-                let channel = [Channel::Pnp, Channel::Http, Channel::Tftp]
-                    .into_iter()
-                    .find(|known| known.as_str() == channel)
-                    .ok_or_else(|| {
-                        StoreError::Damaged("a row's sighting.channel is not understood".to_owned())
-                    })?;
                 Ok(Seen {
                     mac: load::parse(&mac, "sighting.mac")?,
-                    channel,
+                    channel: load::parse(&channel, "sighting.channel")?,
                     address,
                     vendor,
                     model,
@@ -134,7 +152,8 @@ impl Store {
         let stranger = |identity: &Identity| identity.mac.is_some_and(|mac| state.device(mac).is_none());
         pending.iter().any(stranger)
             || groups.iter().any(|((mac, channel), group)| {
-                state.device(*mac).is_some_and(|device| learn(device, &group.identity, *channel).is_some())
+                let learned = |device| learn(device, &group.identity, way_of(*channel, false));
+                state.device(*mac).is_some_and(|device| learned(device).is_some())
             })
     }
 
@@ -144,6 +163,7 @@ impl Store {
         groups: &BTreeMap<(Mac, Channel), Group<'_>>,
         pending: &[Identity],
     ) -> Result<Delta, StoreError> {
+        let led_here = self.led_among(write, groups).await?;
         let mut learned: HashMap<Mac, Entry> = HashMap::new();
         for ((mac, channel), group) in groups {
             let known = match learned.remove(mac) {
@@ -151,7 +171,7 @@ impl Store {
                 None => self.inventory().read().entry(*mac).cloned(),
             };
             let Some(entry) = known else { continue };
-            match learn(&entry.device, &group.identity, *channel) {
+            match learn(&entry.device, &group.identity, way_of(*channel, led_here.contains(mac))) {
                 Some(mut device) => {
                     device.revision = write.generation;
                     learned.insert(*mac, Entry { device: Arc::new(device), digests: entry.digests });
@@ -177,10 +197,26 @@ impl Store {
                        WHERE mac = $6";
             write.change("update the device", sql, cells).await?;
         }
-        let new = self.new_pending(write, groups, pending).await?;
+        let new = self.new_pending(write, groups, pending, &led_here).await?;
         write.insert_devices(&new).await?;
         let devices = learned.into_values().chain(new).collect();
         Ok(Delta { devices, ..Delta::default() })
+    }
+
+    /// Which of the phones that ask for a file without having come in any way were led here by DHCP.
+    async fn led_among(
+        &self,
+        write: &mut Write<'_>,
+        groups: &BTreeMap<(Mac, Channel), Group<'_>>,
+    ) -> Result<HashSet<Mac>, StoreError> {
+        let asks = |channel: &Channel| matches!(channel, Channel::Http | Channel::Tftp);
+        let macs: Vec<Mac> = {
+            let state = self.inventory().read();
+            let is_new = |mac: &Mac| state.device(*mac).is_none_or(|device| device.way.is_none());
+            let asking = groups.keys().filter(|(mac, channel)| asks(channel) && is_new(mac));
+            asking.map(|(mac, _)| *mac).collect()
+        };
+        self.led_here(write.connection(), &macs).await
     }
 
     /// Pending devices for the strangers, as many as there is room for; stale ones make room first.
@@ -189,6 +225,7 @@ impl Store {
         write: &mut Write<'_>,
         groups: &BTreeMap<(Mac, Channel), Group<'_>>,
         pending: &[Identity],
+        led_here: &HashSet<Mac>,
     ) -> Result<Vec<Entry>, StoreError> {
         let (waiting, mut stale) = self.waiting(write.now);
         let mut room = PENDING_MAX.saturating_sub(waiting);
@@ -207,7 +244,8 @@ impl Store {
                 tracing::warn!(device.mac = %mac, "{PENDING_MAX} phones wait for approval already; {mac} is not added");
                 continue;
             }
-            let way = groups.keys().find(|(seen, _)| *seen == mac).map(|(_, channel)| way_of(*channel));
+            let mut channels = groups.keys().filter(|(seen, _)| *seen == mac).map(|(_, channel)| *channel);
+            let way = channels.find_map(|channel| way_of(channel, led_here.contains(&mac)));
             let born = (write.generation, write.now);
             new.push(self.inner.mint.device(mac, identity, Approval::Pending, way, born)?);
         }
@@ -239,7 +277,8 @@ impl Store {
             "write the sightings",
             "sighting (mac, channel, addr, vendor, model, firmware, outcome, first_ms, last_ms, seen)",
             rows,
-            "ON CONFLICT (mac, channel) DO UPDATE SET addr = excluded.addr, outcome = excluded.outcome, \
+            "ON CONFLICT (mac, channel) DO UPDATE SET outcome = excluded.outcome, \
+             addr = CASE WHEN excluded.addr = '0.0.0.0' THEN sighting.addr ELSE excluded.addr END, \
              vendor = COALESCE(excluded.vendor, sighting.vendor), model = COALESCE(excluded.model, sighting.model), \
              firmware = COALESCE(excluded.firmware, sighting.firmware), last_ms = excluded.last_ms, \
              seen = sighting.seen + excluded.seen",
@@ -326,20 +365,21 @@ fn merge(known: &mut Identity, later: &Identity) {
 }
 
 /// The device with what this sighting adds; `None` when that is nothing.
-fn learn(device: &Device, identity: &Identity, channel: Channel) -> Option<Device> {
+fn learn(device: &Device, identity: &Identity, way: Option<Way>) -> Option<Device> {
     let firmware = identity.firmware.as_ref().filter(|firmware| device.firmware.as_ref() != Some(firmware));
     let vendor = identity.vendor.as_ref().filter(|_| device.vendor.is_none());
     // A model of another vendor than the accounts file names is a contradiction, not an addition.
     let same_vendor = device.vendor.is_none() || device.vendor == identity.vendor;
     let model = identity.model.as_ref().filter(|_| device.model.is_none() && same_vendor);
-    if firmware.is_none() && vendor.is_none() && model.is_none() && device.way.is_some() {
+    let way = way.filter(|_| device.way.is_none());
+    if firmware.is_none() && vendor.is_none() && model.is_none() && way.is_none() {
         return None;
     }
     let mut device = device.clone();
     device.firmware = firmware.cloned().or(device.firmware);
     device.vendor = vendor.cloned().or(device.vendor);
     device.model = model.cloned().or(device.model);
-    device.way.get_or_insert(way_of(channel));
+    device.way = way.or(device.way);
     Some(device)
 }
 

@@ -3,30 +3,30 @@
 use std::io::Write as _;
 use std::sync::Once;
 
-use super::{Sheet, Store, Vault};
+use super::{Scope, Sheet, Store, Vault};
 use crate::accounts::read_csv;
 use crate::clock::{Clock, Entropy, Timestamp};
-use crate::device::{Channel, Identity, Mac, Sighting, Vendor};
+use crate::device::{Channel, Identity, Mac, Sighting, Step, Vendor};
 
 /// The URL of a PostgreSQL that the tests may make schemas in.
 const POSTGRES_VARIABLE: &str = "OFFHOOK_TEST_POSTGRES";
 
 /// A database of one test.
-pub(super) struct Bench {
-    pub(super) url: String,
-    pub(super) clock: Clock,
-    pub(super) folder: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) url: String,
+    pub(crate) clock: Clock,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Bench {
-    pub(super) fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("data/offhook.db").display());
         Self { url, clock: Clock::manual(Timestamp(1_700_000_000_000)), folder }
     }
 
     /// `None`, and a line that says so, where no PostgreSQL is given.
-    pub(super) async fn postgres() -> Option<Self> {
+    pub(crate) async fn postgres() -> Option<Self> {
         let Ok(server) = std::env::var(POSTGRES_VARIABLE) else {
             static TOLD: Once = Once::new();
             // Past the test runner's capture, which would hide it, and on a line of its own.
@@ -47,16 +47,16 @@ impl Bench {
     }
 
     /// A process's store: what another one of these writes is another process's.
-    pub(super) async fn store(&self) -> Store {
+    pub(crate) async fn store(&self) -> Store {
         self.store_with([7; 32]).await.unwrap()
     }
 
-    pub(super) async fn store_with(&self, key: [u8; 32]) -> Result<Store, super::StoreError> {
+    pub(crate) async fn store_with(&self, key: [u8; 32]) -> Result<Store, super::StoreError> {
         Store::open(&self.url, Vault::with_key(key), self.clock.clone(), Entropy::System).await
     }
 
     /// What is in memory is what a new process reads from the tables.
-    pub(super) async fn assert_settled(&self, store: &Store) {
+    pub(crate) async fn assert_settled(&self, store: &Store) {
         let other = self.store().await;
         self.assert_same(store, &other);
         other.close().await;
@@ -64,14 +64,14 @@ impl Bench {
 
     /// Two stores have the same in memory.
     #[expect(clippy::unused_self, reason = "reads as the other assertion of the bench")]
-    pub(super) fn assert_same(&self, one: &Store, other: &Store) {
+    pub(crate) fn assert_same(&self, one: &Store, other: &Store) {
         assert_eq!(one.inventory().devices(), other.inventory().devices());
         assert_eq!(one.inventory().accounts(), other.inventory().accounts());
         assert_eq!(one.inventory().generation(), other.inventory().generation());
         assert_eq!(one.inventory().pool_size(), other.inventory().pool_size());
     }
 
-    pub(super) async fn run_sql(&self, sql: &str) {
+    pub(crate) async fn run_sql(&self, sql: &str) {
         let pool = sqlx::AnyPool::connect(&self.url).await.unwrap();
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap();
         pool.close().await;
@@ -99,14 +99,14 @@ macro_rules! on_both {
         }
     )* };
 }
-pub(super) use on_both;
+pub(crate) use on_both;
 
-pub(super) fn mac(last: u32) -> Mac {
+pub(crate) fn mac(last: u32) -> Mac {
     let [a, b, c, d] = last.to_be_bytes();
     Mac::new([0x80, 0x5e, a, b, c, d]).unwrap()
 }
 
-pub(super) fn identity(last: u32) -> Identity {
+pub(crate) fn identity(last: u32) -> Identity {
     Identity {
         mac: Some(mac(last)),
         vendor: Some(Vendor::new("yealink")),
@@ -115,24 +115,32 @@ pub(super) fn identity(last: u32) -> Identity {
     }
 }
 
-pub(super) fn sighting(last: u32, channel: Channel, at: i64) -> Sighting {
+pub(crate) fn sighting(last: u32, channel: Channel, at: i64) -> Sighting {
     Sighting {
         identity: identity(last),
         addr: "192.168.1.35".parse().unwrap(),
         channel,
         at: Timestamp(at),
+        step: Step::Answered,
         outcome: "answered".to_owned(),
+        detail: serde_json::Value::Null,
     }
 }
 
-pub(super) fn sheet(text: &str) -> Sheet {
+pub(crate) fn sheet(text: &str) -> Sheet {
     let mut sheet = Sheet::default();
     read_csv("a.csv", text.as_bytes(), &mut sheet);
     sheet
 }
 
+/// A token of the REST API with these scopes, in the clear.
+pub(crate) async fn token(store: &Store, scopes: &[Scope]) -> String {
+    let life = std::time::Duration::from_hours(48);
+    store.create_token("test", scopes, life).await.unwrap().1.expose().to_owned()
+}
+
 /// A table with this many accounts of the pool.
-pub(super) fn pool(count: u32) -> Sheet {
+pub(crate) fn pool(count: u32) -> Sheet {
     let rows: Vec<String> = (0..count).map(|n| format!("{},geheim{n}", 1000 + n)).collect();
     sheet(&format!("username,password\n{}\n", rows.join("\n")))
 }

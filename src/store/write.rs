@@ -12,7 +12,7 @@ use tokio::sync::MutexGuard;
 use super::audit::chain::{self, Chain, Deed};
 use super::error::{StoreError, failed};
 use super::inventory::{Delta, Entry};
-use super::{Store, load};
+use super::{Store, condition, load};
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Device, Mac};
 use crate::release::Grants;
@@ -97,14 +97,17 @@ impl<'s> Write<'s> {
         let head = load::Head { generation, removal, wall_ms, check };
         store.follow_key(&head)?;
         store.catch_up(&mut transaction, &head).await?;
-        let wall = store.inner.db.wall(&mut transaction, &store.inner.clock).await?;
+        let wall = store.inner.db.wall(&mut transaction, &store.inner.clock).await?.max(Timestamp(wall_ms));
+        if let Some(condition) = &store.condition {
+            condition::hold(store, condition, &mut transaction, wall).await?;
+        }
         Ok(Self {
             transaction,
             store,
             generation: generation + 1,
             now: store.inner.clock.now(),
             boot: store.inner.clock.boot(),
-            wall: wall.max(Timestamp(wall_ms)),
+            wall,
             grants: HashMap::new(),
             chain: Chain::new(audit_seq, audit_hash),
             removal,
@@ -279,6 +282,9 @@ impl<'s> Write<'s> {
         }
         delta.grants = std::mem::take(&mut self.grants).into_iter().collect();
         self.store_audit().await?;
+        if let Some(condition) = &self.store.condition {
+            condition::note(condition, &mut self.transaction, self.wall).await?;
+        }
         let removed = !self.removed_devices.is_empty() || !self.removed_accounts.is_empty();
         let removal = if removed { self.generation } else { self.removal };
         let generation = if self.changes { self.generation } else { self.generation - 1 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use offhook::net::sys::everybody_on_link;
+use offhook::net::sys::on_link;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::lab::Host;
@@ -39,7 +39,7 @@ impl Wire {
     }
 
     fn send(&self, frame: &[u8]) {
-        let to = everybody_on_link(self.interface, ARP);
+        let to = on_link(self.interface, ARP, None);
         self.socket.send_to(frame, &to).expect("the wire takes it");
     }
 }

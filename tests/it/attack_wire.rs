@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use offhook::net::sys::everybody_on_link;
+use offhook::net::sys::on_link;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::attack::has_secret;
@@ -36,7 +36,7 @@ impl Wire {
                 Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(i32::from(ARP.to_be())))).unwrap();
             socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
             let index = nix::net::if_::if_nametoindex("eth0").unwrap();
-            Self { socket, to: everybody_on_link(index, ARP) }
+            Self { socket, to: on_link(index, ARP, None) }
         })
     }
 

@@ -10,6 +10,7 @@ use crate::agent::{Agent, Setup};
 use crate::lab::{self, Host, Lab};
 use crate::phone::{Phone, Vendor};
 use crate::release::{SERVER, curl};
+use crate::rest;
 
 const SNOM: &str = "00:04:13:00:00:01";
 const YEALINK: &str = "80:5e:c0:aa:bb:cc";
@@ -199,6 +200,46 @@ fn commands(shown: &mut Shown, agent: &Agent<'_>, lab: &Lab) {
     shown.command(agent, &["backup", after.to_str().unwrap()], "devices");
 }
 
+/// Everything that the REST API answers, and the tokens that it was asked with.
+fn api(shown: &mut Shown, agent: &Agent<'_>) -> Vec<String> {
+    let tokens = [rest::token(agent, "admin,secrets:reveal"), rest::token(agent, "devices:read")];
+    let [admin, reader] = [0, 1].map(|n| format!("Authorization: Bearer {}", tokens[n]));
+    let mut ask = |path: &str, options: &[&str]| {
+        let (status, body) = rest::ask(agent.host(), path, options);
+        shown.text(
+            &format!("{path} {options:?}").replace(&tokens[0], "").replace(&tokens[1], ""),
+            body.to_string(),
+        );
+        status
+    };
+    for phone in [SNOM, YEALINK] {
+        let own = format!("/api/v1/devices/{phone}");
+        assert_eq!(ask(&own, &["-H", &admin]), 200);
+        for (deed, body) in [
+            ("arm", "{\"mode\":\"now\"}"),
+            ("arm", "{\"kinds\":[\"kBad-204-canary\"]}"),
+            ("lock", "{}"),
+            ("confirm", "{}"),
+            ("block", "{}"),
+            ("approve", "{}"),
+        ] {
+            let deed = format!("{own}/{deed}");
+            ask(&deed, &["-H", &admin, "-H", "Idempotency-Key: canary", "--json", body]);
+            ask(&deed, &["-H", &reader, "--json", body]);
+        }
+    }
+    for path in
+        ["/api/v1/devices", "/api/v1/audit?limit=1000", "/api/v1/alarms?all=true", "/api/openapi.json"]
+    {
+        assert_eq!(ask(path, &["-H", &admin]), 200, "{path}");
+    }
+    let wrong = format!("{admin}0");
+    assert_eq!(ask("/api/v1/devices", &["-H", &wrong]), 401);
+    shown.command(agent, &["token", "list", "--all"], "admin");
+    shown.command(agent, &["--json", "token", "list"], "admin");
+    tokens.iter().map(|token| token.rsplit('_').next().unwrap_or_default().to_owned()).collect()
+}
+
 #[test]
 fn no_password_token_or_key_is_written_or_shown() {
     lab::run("canary::no_password_token_or_key_is_written_or_shown", |lab| {
@@ -218,6 +259,7 @@ fn no_password_token_or_key_is_written_or_shown() {
         secrets.extend(keys(lab));
         traffic(&mut shown, &phones, &other);
         agent.audited("acked");
+        secrets.extend(api(&mut shown, &agent));
         commands(&mut shown, &agent, lab);
         shown.command(&agent, &["device", "rearm", SNOM], SNOM);
         secrets.extend(made(&agent));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::super::Failure;
 use crate::accounts;
 use crate::clock::{Clock, Entropy};
-use crate::config::{AdoptPolicy, Config, Listen, Places};
+use crate::config::{AdoptPolicy, Config, DhcpMode, Listen, Places};
 use crate::device::Mac;
 use crate::secret::Secret;
 use crate::simulate::registrar::Registrar;
@@ -86,6 +86,8 @@ impl Stage {
         config.tftp.listen = here;
         config.https.listen = Listen::Off;
         config.admin.listen = Listen::Off;
+        // It would hear the whole host's LAN.
+        config.dhcp.mode = DhcpMode::Off;
         config
     }
 

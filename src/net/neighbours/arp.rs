@@ -33,6 +33,10 @@ const TRY: Duration = Duration::from_millis(100);
 const LISTEN: Duration = Duration::from_millis(50);
 /// How long an answer counts for the next who asks while somebody still watches.
 const FRESH: Duration = Duration::from_secs(1);
+/// Questions before an address counts as nobody's, and how long each is listened to: DHCP gives it away then, so a host
+/// that is slow to answer is waited for (RFC 2131, 4.4.1; RFC 5227 takes three of one to two seconds each).
+const PROBES: u32 = 2;
+const PROBE: Duration = Duration::from_millis(250);
 /// MACs that are kept of one address; two are a contradiction already.
 const CLAIMS_MAX: usize = 4;
 /// Our question: hardware and protocol type, lengths, operation, four addresses (RFC 826).
@@ -153,6 +157,21 @@ impl Watch {
             let _ = timeout(left, heard.wait_for(|heard| heard.sign().is_some())).await;
         }
         self.heard()
+    }
+
+    /// Asks as somebody without an address (RFC 5227, 2.1.1), so that nobody takes the question for a claim, and gives
+    /// who has it as soon as somebody says so, in whatever frame.
+    pub(super) async fn probe(&self, mac: Mac) -> Option<Mac> {
+        let nobody = Ourselves { mac, address: Ipv4Addr::UNSPECIFIED };
+        let mut heard = self.heard.clone();
+        for _ in 0..PROBES {
+            self.arp.ask(self.spot, nobody);
+            let claimed = heard.wait_for(|heard| !heard.claims.is_empty());
+            if let Ok(Ok(heard)) = timeout(PROBE, claimed).await {
+                return heard.claims.first().copied();
+            }
+        }
+        None
     }
 
     /// Asks once, and does not wait.

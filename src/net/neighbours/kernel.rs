@@ -16,7 +16,7 @@ use super::netlink::{Entry, Netlink};
 use super::pins::{Hold, Inheritance, NoPin, Pins};
 use super::watcher::Watcher;
 use super::whereabouts::Whereabouts;
-use super::{Abilities, Behind, CloneSign, Evidence, Held, NeighbourOptions, Pin, Place, Proved};
+use super::{Abilities, Behind, CloneSign, Evidence, Held, NeighbourOptions, Occupied, Pin, Place, Proved};
 use crate::clock::Clock;
 use crate::device::Mac;
 use crate::net::interfaces::Interfaces;
@@ -46,6 +46,8 @@ pub(super) struct Kernel {
     links: Arc<Mutex<Links>>,
     whereabouts: Mutex<Whereabouts>,
     budget: Mutex<Budget>,
+    /// Of addresses that are to be given away.
+    probes: Mutex<Budget>,
     gateways_said: Mutex<Limiter<IpAddr>>,
     /// Ends the listening and the looking.
     _background: DropGuard,
@@ -97,6 +99,7 @@ impl Kernel {
             links,
             whereabouts: Mutex::new(Whereabouts::new(now)),
             budget: Mutex::new(Budget::new(now)),
+            probes: Mutex::new(Budget::new(now)),
             gateways_said: Mutex::new(Limiter::new(1, GATEWAY_LINE_EVERY, GATEWAYS_MAX)),
             _background: background.drop_guard(),
         })
@@ -277,6 +280,15 @@ impl Kernel {
             );
         }
         Proved::Indistinct
+    }
+
+    pub(super) async fn probe(&self, address: Ipv4Addr, index: u32) -> Occupied {
+        let table = self.interfaces.current();
+        let mac = table.interfaces().iter().find(|one| one.index == index).and_then(|one| one.mac);
+        let (Some(arp), Some(mac)) = (&self.arp, mac) else { return Occupied::Unable };
+        let Some(wait) = lock(&self.probes).turn(self.clock.instant()) else { return Occupied::Unable };
+        tokio::time::sleep(wait).await;
+        arp.watch(index, address).probe(mac).await.map_or(Occupied::ByNobody, Occupied::By)
     }
 
     /// Waits for a turn to ask the link; `None` when too many wait.

@@ -16,7 +16,7 @@ use tracing::{debug, error, info, trace, warn};
 
 use super::ear::{Ear, Membership};
 use super::{Arrival, Counters, Origin, PnpParts, count};
-use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Way};
+use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Step, Way};
 use crate::net::interfaces::Table;
 use crate::net::neighbours::Behind;
 use crate::net::udp::{UdpEndpoint, Via};
@@ -421,7 +421,7 @@ impl Worker {
 
     fn report(&self, identity: &Identity, peer: Peer, outcome: Outcome) {
         let Some(mac) = identity.mac else { return };
-        let outcome = match outcome {
+        let (step, outcome) = match outcome {
             Outcome::Taken => {
                 count(&self.counters.taken);
                 debug!(device.mac = %mac, "{mac} at {} took its URL", peer.phone);
@@ -429,11 +429,11 @@ impl Worker {
             }
             Outcome::Refused(status) => {
                 count(&self.counters.refused);
-                format!("refused its URL with {status}")
+                (Step::Declined, format!("refused its URL with {status}"))
             }
             Outcome::Unanswered => {
                 count(&self.counters.unanswered);
-                "did not answer the NOTIFY".to_owned()
+                (Step::Silent, "did not answer the NOTIFY".to_owned())
             }
         };
         info!(device.mac = %mac, "{mac} at {} {outcome}", peer.phone);
@@ -442,7 +442,9 @@ impl Worker {
             addr: IpAddr::V4(*peer.phone.ip()),
             channel: Channel::Pnp,
             at: self.parts.clock.now(),
+            step,
             outcome,
+            detail: serde_json::Value::Null,
         };
         self.record(Heard { sighting, pending: false });
     }

@@ -50,7 +50,7 @@ pub struct Refused {
 /// What an operator armed.
 #[derive(Debug, Clone)]
 pub struct Armed {
-    /// The grants as they are now.
+    /// The grants after it.
     pub grants: Arc<Grants>,
     /// What was armed; nothing where nothing was chosen.
     pub changes: Vec<Change>,
@@ -88,9 +88,11 @@ impl Store {
             write.audit_release("armed", mac, after.epoch, None, &detail).await?;
             write.renew_bootstrap(&before, mac).await?;
         }
+        // As this arming leaves them, whatever follows it.
+        let grants = Arc::new(after.clone());
         write.set_grants(mac, before, after).await?;
         write.commit().await?;
-        Ok(Armed { grants: self.inventory().grants(mac).unwrap_or_default(), changes })
+        Ok(Armed { grants, changes })
     }
 
     /// Locks passwords of a device that could leave.
@@ -154,9 +156,10 @@ impl Store {
     /// The same together with what `write` has done, and for these devices whatever memory says; commits it.
     pub(in crate::store) async fn lock_restored_with(
         &self,
-        write: Write<'_>,
+        mut write: Write<'_>,
         also: &[Mac],
     ) -> Result<Vec<(Mac, Vec<Change>)>, StoreError> {
+        write.revoke_all_tokens().await?;
         let mut armed = self.inventory().macs_where(Grants::is_armed);
         armed.extend(also.iter().filter(|mac| self.inventory().grants(**mac).is_none()));
         self.alter_all(write, &armed, Grants::restored).await

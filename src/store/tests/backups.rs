@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::Digest as _;
 
+use super::super::db::SCHEMA;
 use super::*;
 use crate::device::Channel;
 use crate::store::testing::sighting;
@@ -252,7 +253,7 @@ on_both! {
             whole.repeat(2),
             [b" ".as_slice(), &whole].concat(),
             replaced(&whole, "\"offhook_backup\":1", "\"offhook_backup\":2"),
-            replaced(&whole, "\"schema\":2", "\"schema\":3"),
+            replaced(&whole, &format!("\"schema\":{SCHEMA}"), &format!("\"schema\":{}", SCHEMA + 1)),
             replaced(&whole, "T46U", "T48U"),
         ];
         for part in 1..40 {
@@ -315,7 +316,10 @@ fn signed(text: &str) -> String {
     format!("{body}{{\"end\":{},\"sha256\":\"{digest}\"}}\n", lines.len())
 }
 
-/// A backup as the first version would have written it: without what the second migration brought.
+/// The tables of the first version.
+const FIRST: &str = include_str!("../migrations/0001_inventory.sql");
+
+/// A backup as the first version would have written it: without what later migrations brought.
 fn older(text: &str) -> String {
     let news = [
         "epoch",
@@ -335,10 +339,11 @@ fn older(text: &str) -> String {
     let mut kept: Vec<usize> = Vec::new();
     let mut skipping = false;
     let mut lines = Vec::new();
-    for line in text.replacen("\"schema\":2", "\"schema\":1", 1).lines() {
+    for line in text.replacen(&format!("\"schema\":{SCHEMA}"), "\"schema\":1", 1).lines() {
         if let Ok(mut head) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) {
             if let Some(columns) = head.get("columns").and_then(serde_json::Value::as_array).cloned() {
-                skipping = ["release_grant", "alarm"].contains(&head["table"].as_str().unwrap());
+                let made = format!("CREATE TABLE {} ", head["table"].as_str().unwrap());
+                skipping = !FIRST.contains(&made);
                 kept =
                     (0..columns.len()).filter(|n| !news.contains(&columns[*n].as_str().unwrap())).collect();
                 let columns: Vec<_> = kept.iter().map(|n| columns[*n].clone()).collect();

@@ -6,20 +6,41 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Failure;
 use super::release::{GrantShown, Release, Releases, Short};
 use crate::clock::Timestamp;
 use crate::device::{Account, Approval, Device, Key, Mac, Srtp, Transport, Vendor, Way};
 use crate::secret::SecretKind;
-use crate::store::Seen;
+use crate::store::{Seen, Store};
+use crate::timeline::Moment;
 
 /// What stands in place of a secret.
 const MASK: &str = "********";
+/// Moments of a phone's life that a person reads at a time; as JSON there are all.
+const MOMENTS_SHOWN: usize = 20;
 /// There is one.
 const SET: &str = "set";
 
+/// The device of this address, or that there is none, and where it was seen all the same.
+pub(crate) async fn known(store: &Store, mac: Mac) -> Result<Arc<Device>, Failure> {
+    if let Some(device) = store.inventory().device(mac) {
+        return Ok(device);
+    }
+    let seen = store.sightings(Some(mac)).await?;
+    let seen = seen.first().map(|seen| {
+        let place = seen.whereabouts().map(|address| format!(" from {address}")).unwrap_or_default();
+        format!("; it was seen by {} at {}{place}", seen.channel.as_str(), seen.last)
+    });
+    Err(Failure::no(
+        "not_found",
+        format!("{mac} is not in the inventory{}", seen.unwrap_or_default()),
+        format!("offhook device approve {mac} takes it in"),
+    ))
+}
+
 /// One row of `device list`.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     mac: Mac,
     vendor: Option<Vendor>,
     model: Option<String>,
@@ -41,14 +62,16 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Rows for these devices; addresses from these sightings, the newest first.
-    pub(super) fn of<'a>(
+    pub(crate) fn of<'a>(
         devices: impl Iterator<Item = &'a Arc<Device>>,
         sightings: &[Seen],
         releases: &Releases<'_>,
     ) -> Vec<Self> {
         let mut addresses: HashMap<Mac, &str> = HashMap::new();
         for seen in sightings {
-            addresses.entry(seen.mac).or_insert(&seen.address);
+            if let Some(address) = seen.whereabouts() {
+                addresses.entry(seen.mac).or_insert(address);
+            }
         }
         let row = |device: &'a Arc<Device>| {
             let short = releases.of(device).short();
@@ -71,7 +94,7 @@ impl Summary {
         devices.map(row).collect()
     }
 
-    pub(super) fn cells(&self) -> Vec<String> {
+    pub(crate) fn cells(&self) -> Vec<String> {
         vec![
             self.mac.to_string(),
             or_dash(self.vendor.as_ref()),
@@ -88,7 +111,7 @@ impl Summary {
 
 /// What `device show` shows.
 #[derive(Debug, Serialize)]
-pub(super) struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     mac: Mac,
     vendor: Option<&'a Vendor>,
     model: Option<&'a str>,
@@ -108,6 +131,8 @@ pub(super) struct Shown<'a> {
     /// Each password: whether it may leave, and how far its delivery is proven.
     release: Vec<GrantShown>,
     sightings: Vec<Seen>,
+    /// What happened to it, the latest last.
+    timeline: Vec<Moment>,
 }
 
 /// An account on a line, or in the pool.
@@ -121,11 +146,11 @@ struct LineShown<'a> {
 
 /// An account without its password.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct AccountShown<'a> {
-    pub(in crate::cli) username: &'a str,
+pub(crate) struct AccountShown<'a> {
+    pub(crate) username: &'a str,
     auth_id: &'a str,
-    pub(in crate::cli) display_name: Option<&'a str>,
-    pub(in crate::cli) registrar: Option<&'a str>,
+    pub(crate) display_name: Option<&'a str>,
+    pub(crate) registrar: Option<&'a str>,
     transport: Option<Transport>,
     outbound_proxy: Option<&'a str>,
     srtp: Option<Srtp>,
@@ -140,7 +165,7 @@ struct PasswordShown {
 }
 
 impl<'a> AccountShown<'a> {
-    pub(in crate::cli) fn new(account: &'a Account) -> Self {
+    pub(crate) fn new(account: &'a Account) -> Self {
         Self {
             username: &account.username,
             auth_id: &account.auth_id,
@@ -154,7 +179,7 @@ impl<'a> AccountShown<'a> {
     }
 
     /// `set (version 2)` or `not set`.
-    pub(in crate::cli) fn password(&self) -> String {
+    pub(crate) fn password(&self) -> String {
         if self.password.set {
             format!("set (version {})", self.password.version)
         } else {
@@ -164,7 +189,12 @@ impl<'a> AccountShown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    pub(super) fn new(device: &'a Device, sightings: Vec<Seen>, release: &Release) -> Self {
+    pub(crate) fn new(
+        device: &'a Device,
+        sightings: Vec<Seen>,
+        timeline: Vec<Moment>,
+        release: &Release,
+    ) -> Self {
         let set = |kind: SecretKind| if device.secrets.contains_key(&kind) { SET } else { "not set" };
         let line = |line: &'a crate::device::Line| LineShown {
             line: line.number,
@@ -189,11 +219,12 @@ impl<'a> Shown<'a> {
             tokens: [("bootstrap", MASK), ("steady", MASK)].into(),
             release: release.shown(),
             sightings,
+            timeline,
         }
     }
 
     /// For a person.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");
@@ -247,10 +278,20 @@ impl<'a> Shown<'a> {
         for seen in &self.sightings {
             let (count, times) = (seen.count, if seen.count == 1 { "time" } else { "times" });
             let told = format!(
-                "{} from {}: {} ({count} {times} since {})",
-                seen.last, seen.address, seen.outcome, seen.first
+                "{}{}: {} ({count} {times} since {})",
+                seen.last,
+                seen.whereabouts().map(|address| format!(" from {address}")).unwrap_or_default(),
+                seen.outcome,
+                seen.first
             );
             row(&format!("seen by {}", seen.channel.as_str()), told);
+        }
+        if !self.timeline.is_empty() {
+            text.push_str("\nwhat happened:\n");
+        }
+        let surplus = self.timeline.len().saturating_sub(MOMENTS_SHOWN);
+        for moment in self.timeline.iter().skip(surplus) {
+            let _ = writeln!(text, "  {}", moment.line());
         }
         text
     }

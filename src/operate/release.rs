@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::super::{Context, open};
 use crate::clock::Timestamp;
-use crate::config::ReleaseConfig;
+use crate::config::{Config, ReleaseConfig};
 use crate::device::{Approval, Device, Mac, Vendor};
 use crate::profile::{Catalog, Profile, Retention};
 use crate::provision;
@@ -16,24 +15,22 @@ use crate::release::{
     Evidence, Grant, GrantId, Grants, Level, Now, Policies, Reason, State, Subject, Window,
 };
 use crate::secret::SecretKind;
-use crate::store::{Store, sqlite_file};
+use crate::store::{Store, StoreError};
 
 /// What tells how passwords stand: the store, and the rules of configuration and profiles.
-pub(in crate::cli) struct Releases<'a> {
+pub(crate) struct Releases<'a> {
     store: &'a Store,
     config: &'a ReleaseConfig,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     agent: String,
-    /// Whether no other host has this database.
-    alone: bool,
 }
 
 /// The passwords of one device, as they are in this moment.
-pub(in crate::cli) struct Release {
+pub(crate) struct Release {
     /// What has run out is closed.
-    pub(in crate::cli) grants: Grants,
+    pub(crate) grants: Grants,
     /// The rules for this device.
-    pub(in crate::cli) policies: Policies,
+    pub(crate) policies: Policies,
     profile: Option<Arc<Profile>>,
     approval: Approval,
     /// The name of each grant, in their order.
@@ -45,7 +42,7 @@ pub(in crate::cli) struct Release {
 
 /// Whether a kind of password has a place in the files of a vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Place {
+pub(crate) enum Place {
     /// A parameter of its own.
     Own,
     /// The parameter of another kind.
@@ -56,7 +53,7 @@ pub(in crate::cli) enum Place {
 
 /// One password, as `device show` shows it.
 #[derive(Debug, Serialize)]
-pub(in crate::cli) struct GrantShown {
+pub(crate) struct GrantShown {
     password: String,
     kind: SecretKind,
     account: Option<String>,
@@ -94,34 +91,32 @@ struct BoundShown {
 
 /// All passwords of a device in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) struct Short {
+pub(crate) struct Short {
     /// `open`, `staged`, `delivered`, `locked`, `every_time`, or why the phone is not known to have one of them.
-    pub(in crate::cli) word: &'static str,
+    pub(crate) word: &'static str,
     /// Of the window that closes first.
-    pub(in crate::cli) closes_in_s: Option<u64>,
+    pub(crate) closes_in_s: Option<u64>,
     /// Whether somebody should do something.
-    pub(in crate::cli) alarming: bool,
+    pub(crate) alarming: bool,
 }
 
 impl<'a> Releases<'a> {
-    pub(in crate::cli) fn new(context: &'a Context, store: &'a Store) -> Self {
-        let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
-        let alone = sqlite_file(&open::store_url(context)).is_some();
-        Self { store, config: &context.config.release, catalog, agent: context.config.agent.name(), alone }
+    pub(crate) fn new(config: &'a Config, catalog: Arc<Catalog>, store: &'a Store) -> Self {
+        Self { store, config: &config.release, catalog, agent: config.agent.name() }
     }
 
-    pub(in crate::cli) fn profile(&self, vendor: Option<&Vendor>) -> Option<&Arc<Profile>> {
+    pub(crate) fn profile(&self, vendor: Option<&Vendor>) -> Option<&Arc<Profile>> {
         self.catalog.get(vendor?)
     }
 
-    pub(in crate::cli) fn of(&self, device: &Device) -> Release {
+    pub(crate) fn of(&self, device: &Device) -> Release {
         let profile = self.profile(device.vendor.as_ref()).cloned();
         let rules = profile.as_ref().map(|profile| profile.release());
         let now = self.store.release_now();
         let mut grants = self.store.inventory().grants(device.mac).as_deref().cloned().unwrap_or_default();
         grants.expire(&now);
         // What an agent closes before it serves anybody is over, though none has started since the host booted.
-        grants.start(&self.agent, self.alone, &now.boot.boot, &now);
+        grants.start(&self.agent, self.store.is_alone(), &now.boot.boot, &now);
         let account = |line: &crate::device::Line| {
             let account = &line.account;
             (account.id, account.username.clone(), line.number)
@@ -141,7 +136,7 @@ impl<'a> Releases<'a> {
 impl Release {
     /// Where the vendor's files hold a password of this kind; anywhere, for all that is known of a phone without a
     /// profile.
-    pub(in crate::cli) fn place(&self, kind: SecretKind) -> Place {
+    pub(crate) fn place(&self, kind: SecretKind) -> Place {
         let Some(profile) = &self.profile else { return Place::Own };
         let other = profile.release().kind_of(kind);
         if other != kind {
@@ -152,22 +147,22 @@ impl Release {
     }
 
     /// Whether the phone loses what is not in its file.
-    pub(in crate::cli) fn replaces(&self) -> bool {
+    pub(crate) fn replaces(&self) -> bool {
         self.profile.as_ref().is_some_and(|profile| profile.retention() == Retention::Replace)
     }
 
     /// The grants whose passwords have a parameter of their own.
-    pub(in crate::cli) fn used(&self) -> impl Iterator<Item = &Grant> {
+    pub(crate) fn used(&self) -> impl Iterator<Item = &Grant> {
         self.grants.grants.iter().filter(|grant| self.place(grant.id.kind) == Place::Own)
     }
 
-    pub(in crate::cli) fn name(&self, id: GrantId) -> &str {
+    pub(crate) fn name(&self, id: GrantId) -> &str {
         let found = self.grants.grants.iter().zip(&self.names).find(|(grant, _)| grant.id == id);
         found.map_or(id.kind.as_str(), |(_, name)| name)
     }
 
     /// Every password, in the order of listings.
-    pub(in crate::cli) fn shown(&self) -> Vec<GrantShown> {
+    pub(crate) fn shown(&self) -> Vec<GrantShown> {
         let sip = |grant: &&Grant| grant.id.kind == SecretKind::Sip;
         let (accounts, own): (Vec<_>, Vec<_>) = self.grants.grants.iter().partition(sip);
         accounts.into_iter().chain(own).map(|grant| self.one(grant)).collect()
@@ -274,7 +269,7 @@ impl Release {
     }
 
     /// All of it in a word; `None` where there is no password that could leave.
-    pub(in crate::cli) fn short(&self) -> Option<Short> {
+    pub(crate) fn short(&self) -> Option<Short> {
         if self.approval != Approval::Approved || self.used().next().is_none() {
             return None;
         }
@@ -305,7 +300,7 @@ impl Release {
 
 impl Short {
     /// For a column: `open 432 s`, `expired!`.
-    pub(in crate::cli) fn cell(self) -> String {
+    pub(crate) fn cell(self) -> String {
         let word = self.word.replace('_', " ");
         let left = self.closes_in_s.map(|left| format!(" {left} s")).unwrap_or_default();
         format!("{word}{left}{}", if self.alarming { "!" } else { "" })
@@ -314,12 +309,12 @@ impl Short {
 
 impl GrantShown {
     /// As listings for people call it.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         if self.kind == SecretKind::Prov { "prov (url)" } else { &self.password }
     }
 
     /// For a person, in one line or two.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         if let Some(other) = self.same_as {
             return vec![format!("same as {other}")];
         }
@@ -382,7 +377,7 @@ fn proof(word: &str) -> String {
 }
 
 /// A window's length for people.
-pub(in crate::cli) fn length(window: Window) -> String {
+pub(crate) fn length(window: Window) -> String {
     match window {
         Window::UntilAcked => "without a limit in time".to_owned(),
         Window::Of(length) => span(length),
@@ -390,7 +385,7 @@ pub(in crate::cli) fn length(window: Window) -> String {
 }
 
 /// A length of time for people: `2 h`, `10 min`, `90 s`.
-pub(in crate::cli) fn span(length: Duration) -> String {
+pub(crate) fn span(length: Duration) -> String {
     match length.as_secs() {
         seconds if seconds >= 3_600 && seconds.is_multiple_of(3_600) => format!("{} h", seconds / 3_600),
         seconds if seconds >= 60 && seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
@@ -399,8 +394,8 @@ pub(in crate::cli) fn span(length: Duration) -> String {
 }
 
 /// The device of this address, or that there is none.
-pub(in crate::cli) fn device(store: &Store, mac: Mac) -> Result<Arc<Device>, super::Failure> {
-    Ok(store.inventory().device(mac).ok_or(crate::store::StoreError::NoDevice(mac))?)
+pub(crate) fn device(store: &Store, mac: Mac) -> Result<Arc<Device>, StoreError> {
+    store.inventory().device(mac).ok_or(StoreError::NoDevice(mac))
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::accounts::read_csv;
 use crate::clock::{Clock, Entropy};
-use crate::config::{Config, Places};
+use crate::config::Config;
 use crate::device::Channel;
 use crate::release::{Asker, Mode, Released, Verdict};
-use crate::store::{Delivery, ImportOptions, ReleaseRequest, Sheet, Vault};
+use crate::store::testing::sheet;
+use crate::store::{Delivery, ImportOptions, ReleaseRequest, Vault};
 
 const OFFICE: &str = "mac,vendor,model,username,password,line\n\
                       001565000001,yealink,T46U,101,geheim1,1\n\
@@ -22,7 +22,7 @@ const ACME: &str = "schema = 1\ndisplay_name = 'Acme'\n[[file]]\npath = '{mac}.x
 struct Office {
     store: Store,
     clock: Clock,
-    context: Context,
+    config: Config,
     _folder: tempfile::TempDir,
 }
 
@@ -37,20 +37,16 @@ impl Office {
         let url = format!("sqlite:{}", folder.path().join("offhook.db").display());
         let store =
             Store::open(&url, Vault::with_key([7; 32]), clock.clone(), Entropy::System).await.unwrap();
-        let mut sheet = Sheet::default();
-        read_csv("a.csv", OFFICE.as_bytes(), &mut sheet);
-        assert!(store.import(&sheet, ImportOptions::default()).await.unwrap().applied);
+        assert!(store.import(&sheet(OFFICE), ImportOptions::default()).await.unwrap().applied);
         let mut config = Config::default();
         config.profiles.dir = Some(folder.path().join("profiles"));
-        let places = || folder.path().to_owned();
-        let places = Places { data: places(), config: places(), runtime: places() };
-        let context = Context { config, config_file: None, places, json: false };
-        Self { store, clock, context, _folder: folder }
+        Self { store, clock, config, _folder: folder }
     }
 
     fn release(&self, mac: Mac) -> Release {
         let device = self.store.inventory().device(mac).unwrap();
-        Releases::new(&self.context, &self.store).of(&device)
+        let (catalog, _) = Catalog::load(self.config.profiles.dir.as_deref());
+        Releases::new(&self.config, Arc::new(catalog), &self.store).of(&device)
     }
 
     fn cell(&self, mac: Mac) -> String {

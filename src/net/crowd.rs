@@ -1,16 +1,36 @@
-//! How many connections each address has. A phone opens a few; a whole site may stand behind one address; and a single
-//! host must not take the places of all others. Never accepts or closes one itself.
+//! Connections that come: how many each address has, and what to do when one cannot be accepted. A phone opens a few, a
+//! whole site may stand behind one address, and a single host must not take the places of all others.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use nix::libc;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::sleep_until;
+use tracing::warn;
+
+use crate::clock::Clock;
+
+/// After an error of accept that will not pass at once (no more descriptors, no memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that was gone before it was accepted is nobody's trouble; without descriptors or memory, trying
+/// again at once would only burn time that others need to give some back.
+pub async fn pause(error: &io::Error, clock: &Clock) {
+    let scarce = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    if error.raw_os_error().is_some_and(|code| scarce.contains(&code)) {
+        warn!("Cannot accept connections: {error}; raise LimitNOFILE of the service");
+        sleep_until((clock.instant() + ACCEPT_PAUSE).into()).await;
+    }
+}
 
 /// The connections of all addresses.
 #[derive(Debug)]
-pub(super) struct Crowd {
+pub struct Crowd {
     served_max: usize,
     present_max: usize,
     addresses: Mutex<HashMap<IpAddr, Arc<Address>>>,
@@ -25,7 +45,7 @@ struct Address {
 
 /// A connection's place in the crowd, given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     crowd: Arc<Crowd>,
     ip: IpAddr,
     address: Arc<Address>,
@@ -34,13 +54,13 @@ pub(super) struct Place {
 impl Crowd {
     /// At most `served_max` connections of one address are served at once; further ones wait for their turn, and
     /// beyond `present_max` of them there is no place.
-    pub(super) fn new(served_max: usize, present_max: usize) -> Self {
+    pub fn new(served_max: usize, present_max: usize) -> Self {
         let served_max = served_max.clamp(1, Semaphore::MAX_PERMITS);
         Self { served_max, present_max: present_max.max(served_max), addresses: Mutex::new(HashMap::new()) }
     }
 
     /// A place for a connection of this address, if there is one.
-    pub(super) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let address = addresses.entry(ip).or_insert_with(|| {
             Arc::new(Address {
@@ -60,7 +80,7 @@ impl Crowd {
 
 impl Place {
     /// Waits until this connection may be served.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(turn) = self.address.turns.try_acquire() {
             return Some(turn);
         }
@@ -72,7 +92,7 @@ impl Place {
     }
 
     /// Whether other connections of this address wait for this one to end.
-    pub(super) fn is_wanted(&self) -> bool {
+    pub fn is_wanted(&self) -> bool {
         self.address.waiting.load(Ordering::Relaxed) > 0
     }
 }

@@ -1,0 +1,7 @@
+//! What can be asked for, one file per noun: each takes a request apart, calls what the command line calls, and shows
+//! what the command line shows. Decides nothing itself.
+
+pub(super) mod alarms;
+pub(super) mod audit;
+pub(super) mod devices;
+pub(super) mod health;

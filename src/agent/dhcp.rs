@@ -1,0 +1,161 @@
+//! Opens the DHCP companion, and writes down the servers that it meets, and where it answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::{Uid, User};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::chores::{Pace, in_batches};
+use super::service::{self, Service};
+use super::{AgentOptions, Opened, Parts};
+use crate::config::DhcpMode;
+use crate::dhcp::Packet;
+use crate::dhcp::server::answer::{AnswerParts, Answerer};
+use crate::dhcp::server::{DhcpParts, DhcpServer};
+use crate::provision::Roots;
+use crate::store::{MetServer, Store, StoreError};
+
+/// The ports that are heard, and bound by nobody here.
+const PORT: &str = "67-68/udp";
+/// Messages between who hears and who answers: a fleet of 10,000 that boots at once.
+const PACKETS_MAX: usize = 16_384;
+/// How soon a server that was met is in the database.
+const PACE: Pace = Pace { wait: Duration::from_millis(500), most: 1_000 };
+
+/// What hears, and what answers where an administrator says so.
+pub(super) struct Dhcp {
+    server: DhcpServer,
+    answers: Option<(Answerer, mpsc::Receiver<Packet>, watch::Receiver<i64>)>,
+}
+
+impl Dhcp {
+    pub(super) fn serve(self, serving: &mut JoinSet<()>, cancel: &CancellationToken) {
+        if let Some((answerer, packets, changes)) = self.answers {
+            serving.spawn(answerer.run(packets, changes, cancel.clone()));
+        }
+        serving.spawn(self.server.run(cancel.clone()));
+    }
+}
+
+impl Opened {
+    /// Hearing takes no port, so it disturbs nobody; it comes last, because it tells phones' verdicts by the ports of the
+    /// files.
+    pub(super) fn open_dhcp(&mut self, parts: &Parts) {
+        let options = &parts.options;
+        if options.config.dhcp.mode == DhcpMode::Off {
+            return self.services.push(Service::off("DHCP", PORT.to_owned(), "dhcp.mode is off"));
+        }
+        // Who only observes serves nothing, and tells what phones will make of it when it does.
+        let roots = if options.observe { Roots::of(&options.config) } else { self.roots() };
+        let config = &options.config.dhcp;
+        let answerer = (config.mode.answers() && !options.observe).then(|| answerer(parts, roots));
+        let answerer = answerer.map(|opened| opened.map(|answerer| (answerer, mpsc::channel(PACKETS_MAX))));
+        let (answers, mouth) = match answerer {
+            Some(Ok((answerer, (to, packets)))) => {
+                (Some((answerer, packets, parts.changes.clone())), Some(to))
+            }
+            Some(Err(_)) | None => (None, None),
+        };
+        let server = DhcpServer::open(DhcpParts {
+            config: options.config.clone(),
+            roots,
+            interfaces: parts.interfaces.clone(),
+            store: options.store.clone(),
+            catalog: Arc::clone(&parts.catalog),
+            clock: options.clock.clone(),
+            sightings: parts.sightings.clone(),
+            servers: parts.servers.clone(),
+            reports: options.places.reports(),
+            answers: mouth,
+        });
+        let port = PORT.to_owned();
+        self.services.push(match server.wire() {
+            Ok(wire) => {
+                if wire.is_clamped() {
+                    warn!(
+                        "The kernel grants DHCP a small receive buffer; set net.core.rmem_max to 16777216, or give \
+                         CAP_NET_ADMIN"
+                    );
+                }
+                Service::on("DHCP", port, note(options, answers.is_some()))
+            }
+            Err(error) => Service::off("DHCP", port, service::unheard(error)),
+        });
+        self.dhcp = Some(Dhcp { server, answers });
+    }
+}
+
+fn answerer(parts: &Parts, roots: Roots) -> std::io::Result<Answerer> {
+    let options = &parts.options;
+    Answerer::open(AnswerParts {
+        config: Arc::new(options.config.clone()),
+        roots,
+        data: options.places.data.clone(),
+        interfaces: parts.interfaces.clone(),
+        neighbours: parts.neighbours.clone(),
+        store: options.store.clone(),
+        catalog: Arc::clone(&parts.catalog),
+        clock: options.clock.clone(),
+        entropy: options.entropy.clone(),
+        sightings: parts.sightings.clone(),
+        alarms: parts.alarms.clone(),
+    })
+}
+
+/// The line of the port table.
+fn note(options: &AgentOptions, answers: bool) -> String {
+    let config = &options.config.dhcp;
+    let heard = "heard beside any DHCP server by a packet socket";
+    if options.observe || !answers {
+        return format!("{heard}; nothing is sent");
+    }
+    let dry = if config.dry_run { "; a dry run: nothing is sent" } else { "" };
+    let on = config.interfaces.join(", ");
+    match config.mode {
+        DhcpMode::Off | DhcpMode::Observe => format!("{heard}; nothing is sent"),
+        DhcpMode::Inform => format!("{heard}; INFORM of phones is answered on {on}{dry}"),
+        DhcpMode::Server if config.pool.is_empty() => {
+            format!(
+                "{heard}; no leases, because there is no dhcp.pool; INFORM of phones is answered on {on}{dry}"
+            )
+        }
+        DhcpMode::Server => {
+            let pools: Vec<String> =
+                config.pool.iter().map(|pool| format!("{} on {}", pool.range, pool.interface)).collect();
+            format!("leases of {}{dry}; offhook dhcp status says how they are doing", pools.join(", "))
+        }
+    }
+}
+
+/// Writes down, once, that an interface leaves or enters the mode in which nothing is sent.
+pub(super) async fn note_modes(options: &AgentOptions) -> Result<(), StoreError> {
+    let config = &options.config.dhcp;
+    let dry = if config.dry_run { " (dry run)" } else { "" };
+    let answering = config.interfaces.iter().filter(|_| config.mode.answers() && !options.observe);
+    let modes: Vec<(String, String)> =
+        answering.map(|name| (name.clone(), format!("{}{dry}", config.mode))).collect();
+    let user = User::from_uid(Uid::effective()).ok().flatten();
+    let user = user.map_or_else(|| Uid::effective().to_string(), |user| user.name);
+    let by = format!("the configuration in {}, started by {user}", options.places.config.display());
+    let changed = options.store.note_dhcp_modes(&modes, &by).await?;
+    if changed > 0 {
+        info!("DHCP answers on other interfaces, or in another mode, than before; offhook audit shows it");
+    }
+    Ok(())
+}
+
+/// Writes down the servers that were met; after `last` is cancelled, what is left, and ends.
+pub(super) async fn record_servers(store: Store, met: mpsc::Receiver<MetServer>, last: CancellationToken) {
+    let store = &store;
+    in_batches(met, PACE, last, |batch| async move {
+        if let Err(error) = store.record_dhcp_servers(&batch).await {
+            warn!("Cannot write down the DHCP servers that were met: {error}");
+        }
+        Vec::new()
+    })
+    .await;
+}

@@ -1,0 +1,85 @@
+//! dnsmasq: a tag for each vendor, and options for that tag. Syntax: dnsmasq(8), `--dhcp-vendorclass`, `--dhcp-mac`,
+//! `--dhcp-option`.
+
+use std::fmt::Write as _;
+
+use super::plan::{self, Mark, Plan, about, colons};
+use crate::profile::DhcpData;
+
+pub(super) fn text(plan: &Plan) -> String {
+    let head = plan.head(
+        "#",
+        "dnsmasq",
+        &[
+            "Save as /etc/dnsmasq.d/offhook.conf, check with: dnsmasq --test, then restart dnsmasq.",
+            "66 and 67 stand in hexadecimal digits, because dnsmasq would end these texts with a NUL.",
+            "Where dnsmasq has such an option for everybody (dhcp-option=66,...), these go before it for the phones.",
+        ],
+    );
+    head + &lines(plan)
+}
+
+/// The lines that OPNsense takes as well.
+pub(super) fn lines(plan: &Plan) -> String {
+    let mut text = String::new();
+    for group in &plan.groups {
+        let tag = format!("offhook-{}", group.tag);
+        let marks = group.marks(true);
+        if marks.is_empty() {
+            let _ = writeln!(text, "\n# {}", group.unknowable());
+            continue;
+        }
+        let _ = writeln!(text, "\n# {}", group.title());
+        for mark in marks {
+            let _ = match mark {
+                // Looked for anywhere in option 60.
+                Mark::Begins(class) | Mark::Holds(class) => {
+                    writeln!(text, "dhcp-vendorclass=set:{tag},{}", word(&class))
+                }
+                Mark::Mac(octets) => writeln!(text, "dhcp-mac=set:{tag},{}", wild(&octets)),
+            };
+        }
+        for (code, setting) in &group.options {
+            let _ = writeln!(text, "# option {}", about(*code, setting));
+            let _ = writeln!(text, "dhcp-option=tag:{tag},{code},{}", value(*code, &setting.data));
+        }
+    }
+    text
+}
+
+/// A value as dnsmasq reads it in its file: in quotes it is a text whatever it looks like. To the texts of 66 and 67 it
+/// adds a NUL, which boot ROMs want; octets stay as they are.
+pub(super) fn value(code: u8, data: &DhcpData) -> String {
+    match data {
+        DhcpData::Text(text) if matches!(code, 66 | 67) => octets(text.as_bytes()),
+        DhcpData::Addresses(addresses) => {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
+        DhcpData::Text(_) => plan::plain(data, "").map_or_else(|| octets(&data.octets()), quoted),
+        DhcpData::Octets(bytes) => octets(bytes),
+    }
+}
+
+/// One octet alone would be read as a number.
+fn octets(octets: &[u8]) -> String {
+    match octets {
+        [one] => format!("{one}b"),
+        _ => colons(octets),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn word(text: &str) -> String {
+    let is_simple = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if is_simple { text.to_owned() } else { quoted(text) }
+}
+
+/// `00:15:65:*:*:*`
+pub(super) fn wild(octets: &[u8]) -> String {
+    let known = octets.iter().map(|octet| format!("{octet:02x}"));
+    let open = std::iter::repeat_n("*".to_owned(), 6usize.saturating_sub(octets.len()));
+    known.chain(open).collect::<Vec<_>>().join(":")
+}

@@ -1,0 +1,151 @@
+//! The folder in which hooks of DHCP servers leave their reports. Whoever may write there is believed to be a DHCP server
+//! of this host, and nothing more: a report is small, read once, and removed.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::libc;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::Arrival;
+use crate::dhcp::report::{REPORT_BYTES_MAX, Report};
+
+/// How soon a report is read.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Reports that are read at a time; more wait for the next look.
+const TOGETHER_MAX: usize = 1_000;
+/// Its group may leave reports, and not see those of others; only the agent reads and removes.
+const MODE: u32 = 0o1730;
+
+/// The folder.
+pub(super) struct Spool {
+    folder: PathBuf,
+}
+
+impl Spool {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Makes the folder, then reads what comes into it for ever.
+    pub(super) async fn read(self, queue: mpsc::Sender<Arrival>) {
+        if let Err(error) = make(&self.folder) {
+            return warn!(
+                "Cannot make {}: {error}; reports of DHCP servers are not read",
+                self.folder.display()
+            );
+        }
+        loop {
+            let folder = self.folder.clone();
+            let taken = tokio::task::spawn_blocking(move || take(&folder)).await;
+            match taken {
+                Ok(Ok(reports)) => {
+                    for report in reports {
+                        if queue.send(Arrival::Report(report)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    info!("{} was removed; it is made anew", self.folder.display());
+                    if make(&self.folder).is_err() {
+                        return;
+                    }
+                }
+                Ok(Err(error)) => debug!("Cannot read {}: {error}", self.folder.display()),
+                Err(error) => debug!("A look into {} ended early: {error}", self.folder.display()),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+fn make(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o711).create(folder)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(MODE))
+}
+
+/// The reports that lie there, the oldest first; all that was looked at is removed.
+fn take(folder: &Path) -> io::Result<Vec<Report>> {
+    let mut names: Vec<OsString> = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        // A name that begins with a dot is still being written.
+        if !name.as_encoded_bytes().starts_with(b".") {
+            names.push(name);
+        }
+        if names.len() >= TOGETHER_MAX {
+            break;
+        }
+    }
+    let mut reports = Vec::new();
+    for name in names {
+        let file = folder.join(&name);
+        let read = read_one(&file);
+        let removed = std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir(&file));
+        if let Err(error) = removed {
+            debug!("Cannot remove {}: {error}", file.display());
+        }
+        match read {
+            Ok(report) => reports.push(report),
+            Err(error) => debug!("Dropped the report {}: {error}", file.display()),
+        }
+    }
+    reports.sort_by_key(|(written, _)| *written);
+    Ok(reports.into_iter().map(|(_, report)| report).collect())
+}
+
+/// Reads a report that may be anything: a link, a pipe, a gigabyte.
+fn read_one(file: &Path) -> io::Result<(std::time::SystemTime, Report)> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"));
+    }
+    let mut text = Vec::new();
+    let limit = u64::try_from(REPORT_BYTES_MAX).unwrap_or(u64::MAX);
+    file.take(limit + 1).read_to_end(&mut text)?;
+    if text.len() > REPORT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    let report: Report = serde_json::from_slice(&text)?;
+    Ok((metadata.modified()?, report.tidied()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &str = r#"{"by":"kea","event":"new","mac":"80:5e:c0:00:00:01","address":"10.9.0.7"}"#;
+
+    #[test]
+    fn a_report_is_read_once_and_whatever_else_lies_there_goes() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("run/reports");
+        make(&folder).unwrap();
+        make(&folder).unwrap();
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o7777, MODE);
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        write("one", REPORT);
+        write(".half", REPORT);
+        write("none", "{}");
+        write("large", &format!("{REPORT}{}", " ".repeat(REPORT_BYTES_MAX)));
+        std::fs::write(parent.path().join("elsewhere"), REPORT).unwrap();
+        std::os::unix::fs::symlink(parent.path().join("elsewhere"), folder.join("link")).unwrap();
+        nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        std::fs::create_dir(folder.join("folder")).unwrap();
+        let taken = take(&folder).unwrap();
+        assert_eq!(taken.iter().map(|report| report.by.as_str()).collect::<Vec<_>>(), ["kea"]);
+        let left: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [".half"]);
+        assert!(parent.path().join("elsewhere").exists());
+        assert!(take(&folder).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,263 @@
+//! The one task that listens: it reads messages, finds out whose they are, and passes on what they tell. Never waits for
+//! the store.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, trace};
+
+use super::{Arrival, Counters, DhcpParts, count};
+use crate::clock::Timestamp;
+use crate::device::{Channel, Identity, Mac, Sighting, Step, Vendor};
+use crate::dhcp::Packet;
+use crate::dhcp::hear::{Exchange, Hear};
+use crate::dhcp::message::{Kind, Message, code};
+use crate::dhcp::report::Report;
+use crate::dhcp::servers::{Server, Servers};
+use crate::dhcp::tell::{Told, leading, tell};
+use crate::net::interfaces::{Interface, Table};
+use crate::net::wire::Frame;
+use crate::profile::{DhcpPlace, class_text};
+use crate::provision::{Admission, Heard, Votes, admission, is_known};
+use crate::store::MetServer;
+
+/// Messages taken in before everybody else has a turn: some milliseconds.
+const BATCH: usize = 256;
+/// Servers told of after each batch: whoever invents them does not make a row for each.
+const SERVERS_PER_BATCH: usize = 4;
+
+pub(super) struct Worker {
+    parts: DhcpParts,
+    counters: Arc<Counters>,
+    table: Arc<Table>,
+    votes: Votes,
+    hear: Hear,
+    servers: Servers,
+}
+
+/// Who a client is.
+struct Client {
+    identity: Identity,
+    /// Whose range its address lies in.
+    range_owner: Option<Vendor>,
+    is_ours: bool,
+}
+
+impl Client {
+    /// Of others nothing is kept: they are nobody's business here.
+    fn is_phone(&self) -> bool {
+        self.is_ours || self.range_owner.is_some() || self.identity.vendor.is_some()
+    }
+}
+
+impl Worker {
+    pub(super) fn new(parts: DhcpParts, counters: Arc<Counters>) -> Self {
+        let table = parts.interfaces.current();
+        let (votes, hear, servers) = Default::default();
+        Self { parts, counters, table, votes, hear, servers }
+    }
+
+    pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>, cancel: CancellationToken) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let now = self.parts.clock.instant();
+            let due = [self.hear.poll_timeout(), self.servers.poll_timeout()].into_iter().flatten().min();
+            let due = due.map(|due| due.saturating_duration_since(now));
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                taken = arrivals.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    for arrival in batch.drain(..) {
+                        self.take_in(arrival);
+                    }
+                    if taken == BATCH {
+                        yield_now().await;
+                    }
+                }
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {
+                    self.hear.handle_timeout(self.parts.clock.instant());
+                }
+                () = self.parts.interfaces.changed() => self.table = self.parts.interfaces.current(),
+            }
+            self.tell();
+        }
+    }
+
+    /// A message that breaks one of our promises must not end the service for everybody else.
+    fn take_in(&mut self, arrival: Arrival) {
+        let taken = catch_unwind(AssertUnwindSafe(|| match arrival {
+            Arrival::Datagram(frame, bytes) => self.read(frame, &bytes),
+            Arrival::Report(report) => self.report(&report),
+        }));
+        if taken.is_err() {
+            error!("A DHCP message made the agent fail; it was dropped");
+        }
+    }
+
+    fn read(&mut self, frame: Frame, bytes: &Bytes) {
+        let Frame { interface, sender, is_own_hosts, from, to } = frame;
+        // A bridge's ports would be heard beside the bridge.
+        if self.interface(interface).is_none() {
+            return count(&self.counters.elsewhere);
+        }
+        match Message::read(bytes) {
+            Ok(message) => {
+                trace!("{} of {} from {from}", message.kind, message.mac);
+                let packet = Packet { interface, sender, is_own_hosts, from, to, message };
+                self.hear(&packet);
+                if let Some(answers) = &self.parts.answers
+                    && answers.try_send(packet).is_err()
+                {
+                    count(&self.counters.dropped);
+                }
+            }
+            Err(error) => {
+                count(&self.counters.unread);
+                debug!("Dropped a DHCP datagram of {from}: {error}");
+            }
+        }
+    }
+
+    fn hear(&mut self, packet: &Packet) {
+        let message = &packet.message;
+        let now = self.parts.clock.instant();
+        let server = message.options.address(code::SERVER);
+        let client = self
+            .client(message.mac, message.options.get(code::VENDOR_CLASS).filter(|_| !message.from_server));
+        let is_phone = client.is_phone();
+        match (message.kind, server) {
+            (Kind::Offer | Kind::Ack | Kind::Nak, _) => {
+                count(&self.counters.answers);
+                let address = server.unwrap_or(*packet.from.ip());
+                self.servers.met(packet.interface, address, packet.sender, now);
+            }
+            (Kind::Request, Some(server)) => self.servers.met(packet.interface, server, None, now),
+            _ => {}
+        }
+        if !message.from_server {
+            count(if is_phone { &self.counters.phones } else { &self.counters.others });
+        }
+        self.hear.handle(packet, is_phone, now);
+    }
+
+    /// Passes on what is over, and what servers were met.
+    fn tell(&mut self) {
+        let now = self.parts.clock.instant();
+        while let Some(exchange) = self.hear.next_concluded() {
+            self.tell_exchange(&exchange, now);
+        }
+        for _ in 0..SERVERS_PER_BATCH {
+            let Some(server) = self.servers.next_told(now) else { return };
+            self.tell_server(server, now);
+        }
+    }
+
+    fn tell_exchange(&mut self, exchange: &Exchange, now: Instant) {
+        let class = exchange.asked.as_ref().and_then(|asked| asked.class.as_deref());
+        let client = self.client(exchange.mac, class);
+        let vendor = self.vendor(&client);
+        let profile = vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor)).cloned();
+        let Some(interface) = self.interface(exchange.interface).cloned() else { return };
+        let place = self.place(&interface, exchange);
+        let told = tell(exchange, &interface.name, profile.as_deref(), place.as_ref());
+        if let Some(answer) =
+            exchange.answer.iter().chain(&exchange.offers).find(|answer| answer.kind != Kind::Nak)
+        {
+            let key = (exchange.interface, answer.server);
+            let vendor = vendor.as_ref().map_or("", Vendor::as_str);
+            self.servers.gave(key, vendor, leading(&answer.options), now);
+        }
+        count(&self.counters.told);
+        self.record(client, told, self.wall(exchange.at, now));
+    }
+
+    fn report(&mut self, report: &Report) {
+        count(&self.counters.reports);
+        let client = self.client(report.mac, report.class.as_deref().map(str::as_bytes));
+        if client.is_phone() {
+            self.record(client, report.told(), self.parts.clock.now());
+        }
+    }
+
+    /// A stranger waits for a person as with PnP, when both its address and what it writes say that it is a phone.
+    fn record(&self, client: Client, told: Told, at: Timestamp) {
+        let Told { step, sentence, data, address } = told;
+        let mac = client.identity.mac.map(|mac| mac.to_string()).unwrap_or_default();
+        if step == Step::Misled {
+            info!(device.mac = %mac, "DHCP does not lead {mac} here: {sentence}");
+        } else {
+            debug!(device.mac = %mac, "DHCP of {mac}: {sentence}");
+        }
+        let is_sure = client.range_owner.is_some() && client.range_owner == client.identity.vendor;
+        let pending = is_sure && !client.is_ours && {
+            let (identity, catalog) = (&client.identity, &self.parts.catalog);
+            let admitted = admission(identity, None, &self.parts.config.adopt, is_known(identity, catalog));
+            matches!(admitted, Admission::Pending | Admission::Adopt)
+        };
+        let addr = IpAddr::V4(address.unwrap_or(Ipv4Addr::UNSPECIFIED));
+        let (identity, channel) = (client.identity, Channel::Dhcp);
+        let sighting = Sighting { identity, addr, channel, at, step, outcome: sentence, detail: data };
+        let sightings = &self.parts.sightings;
+        // What is heard does not crowd out what was served.
+        let has_room = sightings.capacity() > sightings.max_capacity() / 2;
+        if !has_room || sightings.try_send(Heard { sighting, pending }).is_err() {
+            count(&self.counters.dropped);
+        }
+    }
+
+    fn tell_server(&self, server: Server, now: Instant) {
+        let Some(interface) = self.interface(server.interface) else { return };
+        let Server { address, mac, gives, count: met, at, .. } = server;
+        let (interface, at) = (interface.name.clone(), self.wall(at, now));
+        let met = MetServer { interface, address, mac, gives, at, count: met };
+        if self.parts.servers.try_send(met).is_err() {
+            count(&self.counters.dropped);
+        }
+    }
+
+    fn client(&mut self, mac: Mac, class: Option<&[u8]>) -> Client {
+        let catalog = &self.parts.catalog;
+        let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
+        let text = class.map(class_text);
+        let vote = || catalog.identify_client(class, mac).identity;
+        let identity = self.votes.identity(text.as_deref().into_iter(), mac, range_owner, vote);
+        let is_ours = self.parts.store.inventory().device(mac).is_some();
+        Client { identity, range_owner: range_owner.cloned(), is_ours }
+    }
+
+    /// Whose phone it is: as the inventory says, as it says itself, as its address suggests.
+    fn vendor(&self, client: &Client) -> Option<Vendor> {
+        let device = client.identity.mac.and_then(|mac| self.parts.store.inventory().device(mac));
+        let known = device.and_then(|device| device.vendor.clone());
+        known.or_else(|| client.identity.vendor.clone()).or_else(|| client.range_owner.clone())
+    }
+
+    fn interface(&self, index: u32) -> Option<&Interface> {
+        self.table.interfaces().iter().find(|interface| interface.index == index)
+    }
+
+    /// Where the phone of this exchange would find us: at our address in its subnet, else at the interface's first.
+    fn place(&self, interface: &Interface, exchange: &Exchange) -> Option<DhcpPlace> {
+        let asked = exchange.asked.as_ref().and_then(|asked| asked.address);
+        let phone = exchange.answer.as_ref().and_then(|answer| answer.address).or(asked);
+        let near = phone.and_then(|phone| self.table.on_link(phone, Some(interface.index)));
+        let first = || interface.addresses.first().map(|(address, _)| *address);
+        let host = near.map(|(_, ours)| ours).or_else(first)?;
+        let ours = self.table.interfaces().iter().flat_map(|interface| &interface.addresses);
+        let names = ours.map(|(address, _)| address.to_string()).collect();
+        Some(DhcpPlace { names, ..self.parts.roots.dhcp_place(host, &self.parts.config) })
+    }
+
+    /// When that was, on the wall clock.
+    fn wall(&self, at: Instant, now: Instant) -> Timestamp {
+        self.parts.clock.now().minus(now.saturating_duration_since(at))
+    }
+}

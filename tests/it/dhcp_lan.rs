@@ -1,0 +1,216 @@
+//! The agent on a LAN that has a DHCP server: nobody but a phone ever gets a packet from it, and nobody's lease changes.
+//! Beside dnsmasq, Kea and ISC dhcpd, 200 PCs and 50 phones each (requirement D1, D4, D5; faults F17, F19).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::agent::{Agent, Setup};
+use crate::dhcp_fleet::{Client, Fleet, Life, Lived, Reply, Step, message::ACK, office, phones, sheet, text};
+use crate::dhcp_peers::{Kind, LEASE_SECONDS, Serving, mac_of};
+use crate::lab::{self, Capture, Host, Lab, PATIENCE, Packet};
+
+const PCS: usize = 200;
+const PHONES: u32 = 50;
+/// All are switched on within this time, so that a server's small receive buffer is not what is measured.
+const SPREAD: Duration = Duration::from_millis(2500);
+const SERVING: Serving = Serving { network: [10, 20], third: 4, tftp_server: "http://10.20.0.9/phones/" };
+/// Two medians of a few hundred exchanges differ by that much between two runs of the same thing.
+const NOISE: Duration = Duration::from_millis(1);
+
+/// A LAN with a server and an office.
+struct Lan {
+    dhcp: Host,
+    fleet: Fleet,
+    everybody: Vec<Client>,
+}
+
+impl Lan {
+    fn new(lab: &Lab) -> Self {
+        let (dhcp, farm) = (lab.host("dhcp", "10.20.0.1/16"), lab.host("farm", "10.20.0.3/16"));
+        lab.await_cables();
+        let mut everybody = office(PCS);
+        // Phones among the PCs, as they come in the morning.
+        for (number, phone) in phones(PHONES).into_iter().enumerate() {
+            everybody.insert(number * 5, phone);
+        }
+        Self { dhcp, fleet: Fleet::on(&farm), everybody }
+    }
+
+    /// Everybody lives, by a fresh server; all must get what it gives.
+    fn morning(&mut self, lab: &Lab, kind: Kind) -> Vec<Lived> {
+        let _server = kind.start(lab, &self.dhcp, &SERVING);
+        let lived = self.fleet.live(&self.everybody, Life::Whole, SPREAD, PATIENCE * 2);
+        let server_mac = mac_of(&self.dhcp);
+        for one in &lived {
+            let lease = one.lease.unwrap_or_else(|| panic!("no lease: {one:?}"));
+            assert_eq!((lease.seconds, lease.server_mac), (LEASE_SECONDS, server_mac), "{one:?}");
+            assert!(one.renewed, "{one:?}");
+        }
+        let addresses: BTreeSet<_> =
+            lived.iter().filter_map(|one| one.lease).map(|lease| lease.address).collect();
+        assert_eq!(addresses.len(), lived.len(), "nobody has another's address");
+        lived
+    }
+
+    /// Hosts that are no phones.
+    fn others(&self) -> BTreeSet<String> {
+        self.everybody.iter().filter(|one| !one.is_phone()).map(|one| text(one.mac)).collect()
+    }
+}
+
+/// From DISCOVER to ACK, of those who had to repeat nothing.
+fn median(lived: &[Lived]) -> Duration {
+    let mut times: Vec<Duration> = lived.iter().filter(|one| one.resent == 0).map(|one| one.took).collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// The frames that left the agent's host, and that nothing of it went to a host that is no phone.
+fn sent_by(agent: &Host, seen: &Capture, lan: &Lan) -> Vec<Packet> {
+    let own = text(mac_of(agent));
+    // The proof that it would have been seen.
+    agent.udp("0.0.0.0:0").send_to(b"seen", "10.20.0.1:9").unwrap();
+    seen.expect("what the agent's host sends", |packet| {
+        packet.source_mac == own && packet.payload == b"seen"
+    });
+    assert!(seen.count(Packet::to_port(67)) >= lan.everybody.len(), "the office was heard");
+    let (sent, others) = (seen.all(|packet| packet.source_mac == own), lan.others());
+    let disturbed: Vec<_> = sent.iter().filter(|packet| others.contains(&packet.target_mac)).collect();
+    assert!(disturbed.is_empty(), "{disturbed:?}");
+    sent
+}
+
+fn is_dhcp(packet: &Packet) -> bool {
+    [67, 68].contains(&packet.source_port)
+}
+
+/// The same morning without the agent, twice beside it, and without it again.
+fn observed_beside(name: &str, kind: Kind) {
+    lab::run(name, |lab| {
+        if !lab::has(kind.program()) {
+            return;
+        }
+        let host = lab.host("agent", "10.20.0.2/16");
+        let mut lan = Lan::new(lab);
+        let before = lan.morning(lab, kind);
+        let seen = host.capture();
+        let mut agent = Agent::start(lab, &host, &Setup::default());
+        let (first, second) = (lan.morning(lab, kind), lan.morning(lab, kind));
+        agent.end();
+        let sent = sent_by(&host, &seen, &lan);
+        assert_eq!(sent.iter().filter(|packet| is_dhcp(packet)).count(), 0, "{sent:?}");
+        let after = lan.morning(lab, kind);
+        let (without, with) = (median(&before).min(median(&after)), median(&first).min(median(&second)));
+        println!("{kind:?}: a lease takes {without:?} without the agent, {with:?} beside it (medians)");
+        assert!(with <= without.mul_f64(1.05) + NOISE, "{without:?} without, {with:?} with");
+    });
+}
+
+/// Phones that ask by INFORM are told where their files are; a morning of everybody else is what it was.
+fn answered_beside(name: &str, kind: Kind) {
+    lab::run(name, |lab| {
+        if !lab::has(kind.program()) {
+            return;
+        }
+        let host = lab.host("agent", "10.20.0.2/16");
+        let mut lan = Lan::new(lab);
+        let seen = host.capture();
+        let config = "[dhcp]\nmode = \"inform\"\ninterfaces = [\"eth0\"]\n".to_owned();
+        let known: Vec<Client> = lan.everybody.iter().filter(|one| one.is_phone()).cloned().collect();
+        let agent = Agent::start(lab, &host, &Setup { accounts: sheet(&known), config });
+        let lived = lan.morning(lab, kind);
+        drop(agent);
+        let own = mac_of(&host);
+        for one in lived {
+            let replies: Vec<&Reply> = one.from(own).collect();
+            if !one.client.is_phone() {
+                assert!(replies.is_empty(), "{replies:?} to {:?}", one.client);
+                continue;
+            }
+            let [reply] = replies[..] else { panic!("{replies:?} to {:?}", one.client) };
+            assert_eq!(
+                (reply.kind, reply.step, reply.yiaddr.octets()),
+                (ACK, Step::Informing, [0; 4]),
+                "{reply:?}"
+            );
+            assert!(reply.options[&66].starts_with(b"http://10.20.0.2:8480"), "{reply:?}");
+            let never = [1, 3, 6, 15, 51, 58, 59].map(|code| reply.options.contains_key(&code));
+            assert_eq!(never, [false; 7], "{reply:?}");
+        }
+        let sent: Vec<Packet> = sent_by(&host, &seen, &lan).into_iter().filter(is_dhcp).collect();
+        let phones: BTreeSet<String> = known.iter().map(|one| text(one.mac)).collect();
+        assert_eq!(sent.len(), phones.len(), "one answer to each INFORM of a phone");
+        assert!(sent.iter().all(|packet| phones.contains(&packet.target_mac)), "none to everybody: {sent:?}");
+    });
+}
+
+/// Somebody verifies the server in the middle of the morning: questions only, to the server, and no lease is taken.
+fn verified_beside(name: &str, kind: Kind) {
+    lab::run(name, |lab| {
+        if !lab::has(kind.program()) {
+            return;
+        }
+        let host = lab.host("agent", "10.20.0.2/16");
+        let mut lan = Lan::new(lab);
+        let seen = host.capture();
+        let agent = Agent::start(lab, &host, &Setup::default());
+        std::thread::scope(|scope| {
+            let morning = scope.spawn(|| lan.morning(lab, kind));
+            seen.expect_count("the first phones", 20, Packet::to_port(67));
+            let (_, report) = agent.attempt(&["dhcp", "verify", "--all"]);
+            assert!(report.contains("10.20.0.1"), "the server is named: {report}");
+            morning.join().unwrap()
+        });
+        drop(agent);
+        let sent: Vec<Packet> = sent_by(&host, &seen, &lan).into_iter().filter(is_dhcp).collect();
+        assert!(!sent.is_empty(), "it has asked");
+        // Option 53 comes first in what offhook writes.
+        let informs = |packet: &Packet| packet.target_port == 67 && packet.payload[240..243] == [53, 1, 8];
+        assert!(sent.iter().all(informs), "{sent:?}");
+    });
+}
+
+#[test]
+fn dnsmasq_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::dnsmasq_is_verified_and_pcs_do_not_notice", Kind::Dnsmasq);
+}
+
+#[test]
+fn kea_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::kea_is_verified_and_pcs_do_not_notice", Kind::Kea);
+}
+
+#[test]
+fn isc_dhcpd_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::isc_dhcpd_is_verified_and_pcs_do_not_notice", Kind::Dhcpd);
+}
+
+#[test]
+fn phones_are_informed_beside_dnsmasq_and_pcs_are_not() {
+    answered_beside("dhcp_lan::phones_are_informed_beside_dnsmasq_and_pcs_are_not", Kind::Dnsmasq);
+}
+
+#[test]
+fn phones_are_informed_beside_kea_and_pcs_are_not() {
+    answered_beside("dhcp_lan::phones_are_informed_beside_kea_and_pcs_are_not", Kind::Kea);
+}
+
+#[test]
+fn phones_are_informed_beside_isc_dhcpd_and_pcs_are_not() {
+    answered_beside("dhcp_lan::phones_are_informed_beside_isc_dhcpd_and_pcs_are_not", Kind::Dhcpd);
+}
+
+#[test]
+fn dnsmasq_s_clients_do_not_notice_the_agent() {
+    observed_beside("dhcp_lan::dnsmasq_s_clients_do_not_notice_the_agent", Kind::Dnsmasq);
+}
+
+#[test]
+fn kea_s_clients_do_not_notice_the_agent() {
+    observed_beside("dhcp_lan::kea_s_clients_do_not_notice_the_agent", Kind::Kea);
+}
+
+#[test]
+fn isc_dhcpd_s_clients_do_not_notice_the_agent() {
+    observed_beside("dhcp_lan::isc_dhcpd_s_clients_do_not_notice_the_agent", Kind::Dhcpd);
+}
