@@ -19,6 +19,7 @@ mod demo;
 mod dhcp_fleet;
 mod dhcp_lan;
 mod dhcp_peers;
+mod dhcp_server;
 mod files;
 mod http;
 mod keys;
