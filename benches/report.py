@@ -12,7 +12,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 KEPT = REPOSITORY / "target/benches"
 
-UNITS = {"per_s": "/s", "cpu_us": "µs of server CPU each", "last_s": "s until the last", "mbit_s": "Mbit/s"}
+UNITS = {"per_s": "/s", "cpu_us": "µs of server CPU each", "last_s": "s until the last", "mbit_s": "Mbit/s", "p99_ms": "ms (p99)"}
 # Counted exactly in every run.
 COUNTS = ["done", "lost", "late", "resent", "refused", "rcvbuf_errors", "listen_overflows"]
 # The share of a goal that a ratio may lack on a shared machine.
@@ -114,7 +114,7 @@ def processor():
 
 
 def versions():
-    packages = ["kamailio", "nginx", "nginx-light", "atftpd", "dnsmasq-base", "tftpd-hpa", "wrk"]
+    packages = ["kea-dhcp4-server", "isc-dhcp-server", "kamailio", "nginx", "nginx-light", "atftpd", "dnsmasq-base", "tftpd-hpa", "wrk"]
     found = subprocess.run(["dpkg-query", "-W", "-f=${Package} ${Version}\n", *packages], text=True, capture_output=True).stdout
     names = [line for line in found.splitlines() if len(line.split()) == 2]
     for package in (REPOSITORY / "target/peers").glob("atftpd_*.deb"):

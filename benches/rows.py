@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import lab
-from servers import ATFTPD, DNSMASQ, KAMAILIO, NGINX, TFTPD_HPA, Stack
+from servers import ATFTPD, DHCPD, DNSMASQ, DNSMASQ_DHCP, KAMAILIO, KEA, NGINX, RELAY, TFTPD_HPA, Stack
 
 
 @dataclass
@@ -30,6 +30,10 @@ class Row:
     wrk: bool = False
     # The peer's file gets the size that the product's has.
     same_size: bool = False
+    # The product gives leases; data lies on a disk, not in memory, because a lease must be durable before it is given.
+    dhcp: bool = False
+    # The load gets `--rate`; what is looked for is the highest at which less than one phone in a hundred is lost.
+    rates: tuple | None = None
 
 
 def sip(phones, *more):
@@ -45,12 +49,21 @@ def tftp(name, phones, *more):
     ]
 
 
-def storm(phones):
+def storm(phones, *more):
     def load(server, run):
         get = "{url}y000000000108.cfg,{url}{mac}.cfg,{base}" + server.file_prefix + "8k.bin"
-        return ["storm", "--server", server.sip, "--interface", run.interface, "--phones", str(phones), "--get", get]
+        return ["storm", "--server", server.sip, "--interface", run.interface, "--phones", str(phones), "--get", get, *more]
 
     return load
+
+
+def dhcp(phones, *more):
+    """At most 10,000 phones: so many known ones offhook answers at once, then 5,000 answers a second."""
+    return lambda server, run: ["dhcp", "--server", f"{lab.SERVER}:67", "--relay", RELAY, "--phones", str(phones), *more]
+
+
+BEHIND_RELAY = ["--dhcp", f"{lab.SERVER}:67", "--relay", RELAY]
+STORM_COUNTS = ["lost", "late", "resent", "refused", "rcvbuf_errors", "listen_overflows"]
 
 
 def rendered(name, phones, count):
@@ -86,7 +99,21 @@ ROWS = [
         rendered("{mac}.cfg", 1_000, 100_000),
         [Goal("cpu_us", {"nginx": 1.0}), Goal("per_s", {"nginx": 1.0}, more=True)], zero=["refused"],
         client_cpu=None, server_cpu=None, same_size=True),
+    Row("D1", "DHCP through a relay: the highest rate of new leases at which less than 1 % is lost within a second", [KEA], dhcp(10_000),
+        [Goal("per_s", {"kea": 4}, more=True), Goal("cpu_us", {"kea": 3})], dhcp=True, rates=(1_000, 128_000)),
+    Row("D2", "10,000 new leases, 50 in flight; offhook's are durable (fdatasync), Kea's are not", [KEA], dhcp(10_000),
+        [Goal("per_s", {"kea": 2.5}, more=True), Goal("cpu_us", {"kea": 2.5})], zero=["lost", "resent", "refused", "rcvbuf_errors"], dhcp=True),
+    Row("D3", "the first 1,000 leases, 50 in flight", [DNSMASQ_DHCP, DHCPD], dhcp(1_000),
+        [Goal("per_s", {"dnsmasq": 30, "dhcpd": 25}, more=True)], zero=["lost", "resent", "refused", "rcvbuf_errors"], dhcp=True),
+    Row("D4", "10,000 new leases, 10,000 a second: from DISCOVER to ACK", [KEA], dhcp(10_000, "--rate", "10000"),
+        [Goal("p99_ms", {"kea": 1.0})], zero=["lost", "refused", "rcvbuf_errors"], dhcp=True),
+    Row("B1", "boot storm: 1,000 phones, DHCP, PnP and three GETs each on a new connection", [Stack(KEA, KAMAILIO, NGINX)],
+        storm(1_000, *BEHIND_RELAY), [Goal("last_s", {"kea + kamailio + nginx": 10})], zero=STORM_COUNTS,
+        client_cpu=None, server_cpu=None, files=["8k.bin"], dhcp=True),
+    Row("B2", "boot storm: 10,000 phones, DHCP, PnP and three GETs each on a new connection", [Stack(KEA, KAMAILIO, NGINX)],
+        storm(10_000, *BEHIND_RELAY), [Goal("last_s", {"kea + kamailio + nginx": 2})], zero=STORM_COUNTS,
+        client_cpu=None, server_cpu=None, files=["8k.bin"], dhcp=True),
     Row("B3", "boot storm: 10,000 phones, PnP and three GETs each on a new connection", [Stack(KAMAILIO, NGINX)], storm(10_000),
-        [Goal("last_s", {"kamailio + nginx": 10})], zero=["lost", "late", "resent", "refused", "rcvbuf_errors", "listen_overflows"],
+        [Goal("last_s", {"kamailio + nginx": 10})], zero=STORM_COUNTS,
         client_cpu=None, server_cpu=None, files=["8k.bin"]),
 ]

@@ -1,5 +1,6 @@
 """How each server is started: the peers as their manuals say for load, the product as `offhook run` with one file."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -9,6 +10,11 @@ import lab
 
 HERE = pathlib.Path(__file__).parent
 REPOSITORY = HERE.parent
+# The phones' relay, and what the servers give: enough addresses for every phone.
+RELAY = "10.64.0.2"
+NETWORK = "10.64.0.0/12"
+POOL = ("10.66.0.1", "10.67.255.254")
+OPTION_66 = f"http://{lab.SERVER}/"
 
 
 class Peer:
@@ -66,6 +72,45 @@ TFTPD_HPA = Peer(
 )
 
 
+def kea(folder):
+    """As its manual says for relays: UDP sockets, leases in memory and in a file that is only appended to."""
+    options = [{"name": "routers", "data": lab.SERVER}, {"name": "tftp-server-name", "data": OPTION_66}]
+    config = {
+        "interfaces-config": {"interfaces": ["vs0"], "dhcp-socket-type": "udp"},
+        "lease-database": {"type": "memfile", "persist": True, "name": f"{folder}/leases.csv", "lfc-interval": 0},
+        "valid-lifetime": 3600,
+        "subnet4": [{"id": 1, "subnet": NETWORK, "pools": [{"pool": " - ".join(POOL)}], "option-data": options}],
+        "loggers": [{"name": "kea-dhcp4", "severity": "WARN", "output_options": [{"output": f"{folder}/kea.log"}]}],
+    }
+    (pathlib.Path(folder) / "kea.json").write_text(json.dumps({"Dhcp4": config}))
+    places = [f"KEA_PIDFILE_DIR={folder}", f"KEA_LOCKFILE_DIR={folder}"]
+    return ["env", *places, "kea-dhcp4", "-c", f"{folder}/kea.json"]
+
+
+def dhcpd(folder):
+    """Without the ping before each offer, with which it gives 20 leases a second."""
+    folder = pathlib.Path(folder)
+    (folder / "dhcpd.conf").write_text(
+        "ping-check false; default-lease-time 3600; max-lease-time 3600; authoritative;\n"
+        f"subnet 10.64.0.0 netmask 255.240.0.0 {{ range {' '.join(POOL)}; option routers {lab.SERVER}; "
+        f'option tftp-server-name "{OPTION_66}"; }}\n'
+    )
+    (folder / "leases").touch()
+    return ["dhcpd", "-4", "-f", "-q", "-cf", f"{folder}/dhcpd.conf", "-lf", f"{folder}/leases", "-pf", f"{folder}/pid", "vs0"]
+
+
+KEA = Peer("kea", [("udp", 67)], kea)
+DHCPD = Peer("dhcpd", [("udp", 67)], dhcpd)
+# Without its ping, with which it gives four leases a second.
+DNSMASQ_DHCP = Peer(
+    "dnsmasq",
+    [("udp", 67)],
+    lambda folder: ["dnsmasq", "-k", "--conf-file=/dev/null", "--port=0", "--interface=vs0", "--user=root", "--no-ping", "--quiet-dhcp",
+                    f"--dhcp-range={POOL[0]},{POOL[1]},255.240.0.0,1h", "--dhcp-lease-max=2000000", "--dhcp-authoritative",
+                    f"--dhcp-option=66,{OPTION_66}", f"--dhcp-leasefile={folder}/leases", f"--pid-file={folder}/dnsmasq.pid"],
+)
+
+
 def atftpd():
     """Its package and tftpd-hpa's exclude each other, so the program is taken out of the package."""
     found = shutil.which("atftpd", path="/usr/sbin:/usr/bin")
@@ -85,10 +130,31 @@ class Product:
 
     name = "offhook"
     own_path = "/"
-    ports = [("udp", 5060), ("udp", 5065), ("udp", 69), ("tcp", 8480)]
     sip = "224.0.1.75:5060"
     http = f"{lab.SERVER}:8480"
     file_prefix = "firmware/yealink/"
+    # Whether it gives leases in the next run. The pool is behind a relay, so no address is asked for by ARP.
+    gives_leases = False
+    LEASES = f"""
+[dhcp]
+mode = "server"
+interfaces = ["vs0"]
+relays = ["{RELAY}"]
+
+[[dhcp.pool]]
+interface = "vs0"
+relay = "{RELAY}"
+network = "{NETWORK}"
+range = "{POOL[0]}-{POOL[1]}"
+router = "{lab.SERVER}"
+dns = []
+lease = "1h"
+"""
+
+    @property
+    def ports(self):
+        # Port 67 is held where leases are given.
+        return [("udp", 5060), ("udp", 5065), ("udp", 69), ("tcp", 8480), *([("udp", 67)] if self.gives_leases else [])]
 
     def __init__(self, binary, inventory):
         self.binary, self.inventory = binary, pathlib.Path(inventory)
@@ -125,7 +191,8 @@ class Product:
         copy = pathlib.Path(folder) / "inventory"
         shutil.copytree(self.inventory, copy)
         text = (copy / "offhook.toml").read_text()
-        (copy / "offhook.toml").write_text(text.replace(str(self.inventory), str(copy)))
+        text = text.replace(str(self.inventory), str(copy)) + (self.LEASES if self.gives_leases else "")
+        (copy / "offhook.toml").write_text(text)
         return [([*self.offhook(copy), "run"], cpu)]
 
 

@@ -20,6 +20,7 @@ mod rearm;
 mod restore;
 mod run;
 mod simulate;
+mod tls;
 mod token;
 mod url;
 
@@ -87,6 +88,9 @@ enum Command {
     /// The key that all passwords are sealed with
     #[command(subcommand)]
     Key(key::Args),
+    /// The certificates of this host, and our own authority for phones to trust
+    #[command(subcommand)]
+    Tls(tls::Args),
     /// Vendor profiles: list, check, test, render, identify
     #[command(subcommand)]
     Profile(profile::Args),
@@ -182,6 +186,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Backup(args) => backup::run(args, &context).await,
             Command::Restore(args) => restore::run(args, &context).await,
             Command::Key(args) => key::run(args, &context).await,
+            Command::Tls(args) => tls::run(&args, &context),
             Command::Profile(args) => profile::run(args, &context).await,
             Command::Completions(args) => {
                 completions::run(&args);

@@ -4,6 +4,7 @@
 mod admin;
 mod alarm;
 mod dhcp;
+mod https;
 mod load;
 mod places;
 mod release;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 pub use admin::{AdminConfig, HostName};
 pub use alarm::{AlarmCommand, WebhookUrl};
 pub use dhcp::{AddressRange, DhcpConfig, DhcpMode, PoolConfig, Router};
+pub use https::{ExpiredCertificates, HttpsConfig};
 pub use load::{ConfigError, Loaded, load};
 pub use places::Places;
 pub use release::ReleaseConfig;
@@ -245,20 +247,6 @@ pub struct HttpConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         Self { listen: Listen::on([0, 0, 0, 0], 8480), connections_per_address: 64 }
-    }
-}
-
-/// `[https]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HttpsConfig {
-    /// Address and port; opened once the agent has a certificate.
-    pub listen: Listen,
-}
-
-impl Default for HttpsConfig {
-    fn default() -> Self {
-        Self { listen: Listen::on([0, 0, 0, 0], 8481) }
     }
 }
 

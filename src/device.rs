@@ -227,6 +227,8 @@ pub enum Channel {
     Pnp,
     /// The phones' HTTP listener.
     Http,
+    /// The phones' TLS listener.
+    Https,
     /// TFTP.
     Tftp,
     /// DHCP, which it spoke with whoever answered it.
@@ -235,13 +237,14 @@ pub enum Channel {
 
 impl Channel {
     /// Every channel.
-    const ALL: [Self; 4] = [Self::Pnp, Self::Http, Self::Tftp, Self::Dhcp];
+    const ALL: [Self; 5] = [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp];
 
     /// The channel's name in tables and listings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pnp => "pnp",
             Self::Http => "http",
+            Self::Https => "https",
             Self::Tftp => "tftp",
             Self::Dhcp => "dhcp",
         }

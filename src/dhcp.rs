@@ -21,6 +21,10 @@ pub mod servers;
 pub mod silence;
 pub mod tell;
 
+#[cfg(test)]
+mod fixture;
+mod rule;
+
 use std::net::SocketAddrV4;
 
 use crate::device::Mac;

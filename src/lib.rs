@@ -13,14 +13,18 @@
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
 //! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
-//! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, catalog |
+//! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
+//! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
+//! | [`dhcp`] | the companion of the LAN's DHCP server: hears, asks, and answers INFORM or gives leases where it is told to |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
+//! | [`operate`] | what people do with phones and are shown of them, in the words that command line and REST share |
+//! | [`admin`] | the people's listener: REST with tokens, a table of routes, its description |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
 //! | [`cli`] | one file per command |
 //!
@@ -38,12 +42,22 @@
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
 //! in by.
 //!
+//! **A phone wants a lease, or asks by INFORM.** [`dhcp::server`] hears it by a packet socket and hands it to
+//! [`dhcp::server::answer`], which knows who it is from memory. [`dhcp::decide`] and [`dhcp::lease`] say what shall happen:
+//! an address is probed by ARP ([`net::neighbours::Neighbours::probe`]), the lease is written
+//! ([`store::Store::commit_lease`], together with everybody's of that moment), and only then the ACK leaves. Whatever is
+//! not answered has a [`dhcp::silence::Why`].
+//!
 //! **A phone asks for its file.** [`http::server`] or [`tftp::server`] makes a [`provision::FileRequest`] of it.
 //! [`provision::Desk::answer`] takes the path apart (a name never becomes a path on disk), finds the file in the
 //! profiles and the device by token, name or neighbour entry, renders it with empty slots (or takes it from the cache),
 //! and says how well this peer is proven to be the device. A file without slots, or of a phone that has its passwords
 //! already, needs no more: everything was in memory. Whoever may not have a file gets the same 404, or ERROR 1,
 //! whatever the reason.
+//!
+//! **It comes by TLS.** The connection's own task shakes hands ([`http::server`], [`tls::Tls::acceptor`]); a [`tls::Witness`]
+//! of that connection says whose certificate the phone has proved to hold, if it is one that proves anything. At the desk that
+//! MAC is worth more than the neighbour table: the phone's own files from anywhere, and another phone's from nowhere.
 //!
 //! **Its passwords leave, once.** `provision/handout.rs` asks [`release::Grants::authorise`] what would leave, in memory;
 //! the phone proves its address once more and its neighbour entry is pinned ([`net::neighbours::Neighbours::prove`]);
@@ -60,6 +74,11 @@
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.
 //!
+//! **A program asks by REST.** [`admin::server`] hands the request to a table of routes. It is asked by a name of this
+//! host, no other site's page made it, its token is for it: then `operate` chooses what the command line would choose, and
+//! the store does it under the request's conditions, inside the transaction ([`store::Condition`]): once per key, and only
+//! while the phone is as it was seen.
+//!
 //! **Something is wrong.** Whoever notices it raises an [`alarm::Alarm`] and goes on. Every second the agent's chore makes
 //! rows of what was raised (the same within an hour is counted), says what is new in the log, and hands it to the webhook
 //! and the command.
@@ -68,16 +87,18 @@
 //!
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
 //!    or `net`.
-//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `net`,
-//!    `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that two rooms' servers share, so it waits
+//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `admin`,
+//!    `operate`, `net`, `tls/{files,keeper}.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that
+//!    two rooms' servers share, so it waits
 //!    in `provision`.
 //! 3. Decisions never call the store: load, decide, commit, send.
 //! 4. Time and randomness are arguments.
 //! 5. A malformed packet is not our error: it is counted, logged at DEBUG and dropped. Nothing from the network panics.
 //! 6. Every limit is a named constant with its reason.
 //! 7. What was done is written down in the transaction that does it, as a row that follows from the row before.
-//! 8. A file with passwords goes to an on-link peer whose neighbour entry is the device's MAC, or from elsewhere to who
-//!    holds a token of the device's URL; within its window, to one of them, and to nobody else.
+//! 8. A file with passwords goes to who proves by a certificate to be the device, to an on-link peer whose neighbour
+//!    entry is the device's MAC, or from elsewhere to who holds a token of the device's URL; within its window, to one of
+//!    them, and to nobody else.
 //! 9. No byte of a password leaves before the decision about it is on the disk.
 //!
 //! `tests/tidy.rs` holds what of this a program can check.
@@ -98,6 +119,7 @@ pub mod device;
 pub mod net;
 pub mod secret;
 pub mod timeline;
+pub mod tls;
 
 pub mod release;
 
@@ -114,8 +136,8 @@ pub mod store;
 
 pub mod simulate;
 
-pub mod admin;
 pub mod operate;
 
+pub mod admin;
 pub mod agent;
 pub mod cli;

@@ -41,6 +41,11 @@ impl Prefix {
         Ipv4Addr::from(u32::from(self.address) & self.mask())
     }
 
+    /// Its last address, everybody's.
+    pub fn last(self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.address) | !self.mask())
+    }
+
     /// How many addresses it has.
     pub fn size(self) -> u64 {
         u64::from(!self.mask()) + 1
@@ -89,6 +94,7 @@ mod tests {
         assert!("0.0.0.0/0".parse::<Prefix>().unwrap().contains(Ipv4Addr::new(8, 8, 8, 8)));
         assert!("10.0.0.0/33".parse::<Prefix>().is_err());
         assert_eq!((prefix.first(), prefix.size()), (Ipv4Addr::new(192, 168, 1, 0), 256));
+        assert_eq!(prefix.last(), Ipv4Addr::new(192, 168, 1, 255));
         assert_eq!("0.0.0.0/0".parse::<Prefix>().unwrap().size(), 1 << 32);
     }
 }

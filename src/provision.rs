@@ -35,6 +35,7 @@ use crate::net::interfaces::{Interface, Table};
 use crate::profile::{Catalog, Profile};
 use crate::release::{Asker, Level};
 use crate::secret::Secret;
+use crate::tls::PhoneCertificate;
 
 /// A phone asks for a file.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub struct FileRequest {
     pub interface: Option<u32>,
     /// By which service.
     pub channel: Channel,
+    /// What it has proved by a certificate.
+    pub certificate: Option<PhoneCertificate>,
     /// How much of it is wanted, and in which form.
     pub want: Want,
     /// The tags of the bodies that the phone has (If-None-Match), as it wrote them.
@@ -323,21 +326,37 @@ pub struct Heard {
 pub struct Roots {
     /// The phones' HTTP listener.
     pub http: Option<SocketAddr>,
+    /// The phones' TLS listener.
+    pub https: Option<SocketAddr>,
     /// TFTP.
     pub tftp: Option<SocketAddr>,
 }
 
 impl Roots {
-    /// The service that answers at our address `ours`: HTTP where it listens there, else TFTP where it does.
-    pub fn at(self, ours: IpAddr) -> Option<Root> {
-        let here = |bound: &SocketAddr| listens(*bound, ours);
+    /// The services that answer at our address `ours`, the one for most phones first. TLS comes last: a phone that
+    /// looks at certificates would have to trust our authority first.
+    fn all_at(self, ours: IpAddr) -> impl Iterator<Item = Root> {
+        let here = move |bound: &SocketAddr| listens(*bound, ours);
         let http = self.http.filter(here).map(|bound| Root::Http(bound.port()));
-        http.or_else(|| self.tftp.filter(here).map(|bound| Root::Tftp(bound.port())))
+        let tftp = self.tftp.filter(here).map(|bound| Root::Tftp(bound.port()));
+        let https = self.https.filter(here).map(|bound| Root::Https(bound.port()));
+        http.into_iter().chain(tftp).chain(https)
+    }
+
+    /// The service that answers at our address `ours`.
+    pub fn at(self, ours: IpAddr) -> Option<Root> {
+        self.all_at(ours).next()
     }
 
     /// The same for a phone of this profile: TFTP is nothing to a phone that does not speak it.
     pub fn for_phone(self, ours: IpAddr, profile: &Profile) -> Option<Root> {
-        self.at(ours).filter(|root| matches!(root, Root::Http(_)) || profile.reach().tftp)
+        self.all_at(ours).find(|root| !matches!(root, Root::Tftp(_)) || profile.reach().tftp)
+    }
+
+    /// The same for who asks at `ours` by this service: whoever came by TLS goes on by TLS.
+    pub(crate) fn for_request(self, ours: IpAddr, channel: Channel) -> Option<Root> {
+        let is_fit = |root: &Root| channel != Channel::Https || matches!(root, Root::Https(_));
+        self.all_at(ours).find(is_fit).or_else(|| self.at(ours))
     }
 
     /// Whether there is no service at all.
@@ -356,10 +375,12 @@ fn listens(bound: SocketAddr, ours: IpAddr) -> bool {
 }
 
 /// Where a phone reaches our files: the scheme and port that go into its URLs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Root {
     /// The phones' HTTP listener.
     Http(u16),
+    /// The phones' TLS listener.
+    Https(u16),
     /// TFTP alone.
     Tftp(u16),
 }
@@ -369,6 +390,7 @@ impl Root {
     pub fn url(self, host: IpAddr) -> String {
         match self {
             Self::Http(port) => format!("http://{}/", SocketAddr::new(host, port)),
+            Self::Https(port) => format!("https://{}/", SocketAddr::new(host, port)),
             Self::Tftp(69) => {
                 format!("tftp://{}/", SocketAddr::new(host, 69).to_string().trim_end_matches(":69"))
             }
@@ -409,13 +431,27 @@ pub(crate) fn basis(request: &FileRequest, table: &Table) -> Option<u32> {
 
 /// Who asks for a file of the device `mac`, as far as it is proven; or, in words, who else it is.
 ///
-/// 1. On-link with the device's MAC: I2.
-/// 2. On-link with another MAC: somebody else, token or not.
-/// 3. Behind a router with a token of the device's URL: I3.
-/// 4. On-link, and nobody answers there: with a token it may have files without passwords, because it is no more than
+/// 1. With the device's certificate, from anywhere: I4.
+/// 2. With another phone's: that one, whatever else it has or is.
+/// 3. On-link with the device's MAC: I2.
+/// 4. On-link with another MAC: somebody else, token or not.
+/// 5. Behind a router with a token of the device's URL: I3.
+/// 6. On-link, and nobody answers there: with a token it may have files without passwords, because it is no more than
 ///    an address.
-/// 5. Everybody else is a stranger.
-pub(crate) fn asker(mac: Mac, proof: Proof, has_token: bool) -> Result<Asker, String> {
+/// 7. Everybody else is a stranger.
+pub(crate) fn asker(
+    mac: Mac,
+    certified: Option<Mac>,
+    proof: Proof,
+    has_token: bool,
+) -> Result<Asker, String> {
+    match certified {
+        Some(own) if own == mac => {
+            return Ok(Asker { level: Level::I4, key: format!("certificate {mac}") });
+        }
+        Some(other) => return Err(format!("{other} asked, by its certificate")),
+        None => {}
+    }
     match (proof, has_token) {
         (Proof::Neighbour(neighbour), _) if neighbour == mac => {
             Ok(Asker { level: Level::I2, key: format!("mac {mac}") })
@@ -487,7 +523,7 @@ mod tests {
     #[test]
     fn a_service_is_named_only_where_it_listens() {
         let check = |http: &str, tftp: &str, ours: &str, expected| {
-            let roots = Roots { http: http.parse().ok(), tftp: tftp.parse().ok() };
+            let roots = Roots { http: http.parse().ok(), https: None, tftp: tftp.parse().ok() };
             assert_eq!(roots.at(ours.parse().unwrap()), expected, "{http} {tftp} {ours}");
         };
         let (http, tftp) = (Some(Root::Http(8480)), Some(Root::Tftp(69)));
@@ -508,13 +544,31 @@ mod tests {
     fn a_phone_that_cannot_do_tftp_gets_no_tftp_url() {
         let catalog = Catalog::builtin().unwrap();
         let ours = IpAddr::from([192, 168, 1, 35]);
-        let roots = Roots { http: "127.0.0.1:8480".parse().ok(), tftp: "0.0.0.0:69".parse().ok() };
+        let here = |text: &str| text.parse().ok();
+        let roots = Roots { http: here("127.0.0.1:8480"), https: None, tftp: here("0.0.0.0:69") };
         for profile in catalog.profiles() {
             let expected = profile.reach().tftp.then_some(Root::Tftp(69));
             assert_eq!(roots.for_phone(ours, profile), expected, "{}", profile.vendor());
             let everywhere = Roots { http: "0.0.0.0:8480".parse().ok(), ..roots };
             assert_eq!(everywhere.for_phone(ours, profile), Some(Root::Http(8480)));
+            let secure = Roots { https: here("0.0.0.0:8481"), ..roots };
+            let expected = if profile.reach().tftp { Root::Tftp(69) } else { Root::Https(8481) };
+            assert_eq!(secure.for_phone(ours, profile), Some(expected), "{}", profile.vendor());
         }
+    }
+
+    #[test]
+    fn who_comes_by_tls_stays_with_it() {
+        let ours = IpAddr::from([192, 168, 1, 35]);
+        let here = |text: &str| text.parse().ok();
+        let all = Roots { http: here("0.0.0.0:8480"), https: here("0.0.0.0:8481"), tftp: here("0.0.0.0:69") };
+        assert_eq!(all.for_request(ours, Channel::Https), Some(Root::Https(8481)));
+        for channel in [Channel::Http, Channel::Tftp] {
+            assert_eq!(all.for_request(ours, channel), Some(Root::Http(8480)));
+        }
+        assert_eq!(Root::Https(8481).url(ours), "https://192.168.1.35:8481/");
+        let only = Roots { http: None, tftp: None, ..all };
+        assert_eq!(only.at(ours), Some(Root::Https(8481)));
     }
 
     #[test]
@@ -548,8 +602,10 @@ mod tests {
             (Proof::Silent, true, Some(Level::I1)),
             (Proof::Silent, false, None),
         ] {
-            let level = asker(mac, proof, token).ok().map(|asker| asker.level);
-            assert_eq!(level, expected, "{proof:?} {token}");
+            let level = |certified| asker(mac, certified, proof, token).ok().map(|asker| asker.level);
+            assert_eq!(level(None), expected, "{proof:?} {token}");
+            assert_eq!(level(Some(mac)), Some(Level::I4), "case 38: {proof:?} {token}");
+            assert_eq!(level(Some(other)), None, "case 39: {proof:?} {token}");
         }
     }
 }

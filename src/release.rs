@@ -175,9 +175,14 @@ impl Grants {
         (!wanted.iter().all(known)).then_some(Refusal::NeverDelivered)
     }
 
+    /// A window that a neighbour with the device's MAC opened is also open to who holds the device's certificate: that
+    /// is the same phone, better proven. Not the other way round: a copied MAC must not follow a certificate.
     fn is_taken(&self, id: GrantId, asker: &Asker) -> bool {
         let bound = self.get(id).and_then(|grant| grant.opening()).and_then(|opening| opening.bound.as_ref());
-        bound.is_some_and(|bound| bound.key != asker.key)
+        bound.is_some_and(|bound| {
+            let better_proven = asker.level == Level::I4 && bound.level == Level::I2;
+            bound.key != asker.key && !better_proven
+        })
     }
 
     fn is_spent(&self, id: GrantId, ask: &Ask<'_>) -> bool {

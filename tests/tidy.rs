@@ -37,7 +37,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "config",
             "release",
             "timeline",
+            "tls",
             "operate",
+            "alarm",
         ],
     ),
     ("src/operate", &["store", "provision", "profile", "config", "release", "device", "secret", "clock"]),
@@ -49,21 +51,23 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/store", &["alarm", "device", "secret", "clock", "release", "timeline"]),
     (
         "src/provision",
-        &["store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net"],
+        &["store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net", "tls"],
     ),
     ("src/profile", &["release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock"]),
     ("src/timeline", &["device", "clock"]),
     ("src/alarm", &["device"]),
     ("src/config", &["device", "net", "release", "secret"]),
+    // Certificates are no room's own: the phones' listener shows them, and pages for people will.
+    ("src/tls", &["config", "net", "device", "secret", "clock"]),
     ("src/net", &["device", "clock"]),
     ("src/device", &["secret", "clock"]),
     ("src/secret", &[]),
     ("src/clock", &[]),
 ];
-/// A room's server is its shell: it may know the store, the network and the clock as well.
+/// A room's server is its shell: it may know the store, the network, the certificates and the clock as well.
 const SERVER_IMPORTS: &[&str] =
-    &["store", "net", "clock", "provision", "profile", "alarm", "device", "secret", "config"];
+    &["store", "net", "tls", "clock", "provision", "profile", "alarm", "device", "secret", "config"];
 /// A room's other files: parsing and deciding. Of `net` they may use what does not wait (prefixes, limits).
 const ROOM_IMPORTS: &[&str] =
     &["net", "provision", "profile", "release", "device", "secret", "clock", "config"];
@@ -80,6 +84,8 @@ const SHELLS: &[&str] = &[
     "src/store",
     "src/accounts",
     "src/net",
+    "src/tls/files.rs",
+    "src/tls/keeper",
     "src/simulate",
     "src/push",
     "src/dhcp/ask",
@@ -145,6 +151,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
 const EXPOSURES: &[(&str, &str)] = &[
     ("src/secret.rs", "its own tests"),
     ("src/store", "seals and opens"),
+    ("src/tls", "writes and reads the keys of our certificates"),
     ("src/accounts", "writes what an export with passwords asks for"),
     ("src/simulate", "the phone's own copy: it registers with it"),
     ("src/profile", "fills the slots of a phone's file"),

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
-use crate::message::{ACK, Answer, DISCOVER, OFFER, Question, REQUEST};
+use crate::message::{ACK, Answer, DISCOVER, NAK, OFFER, Question, REQUEST};
 use crate::phones::Phones;
 use crate::{DhcpArgs, quantiles, wait};
 
-/// RFC 2131, section 4.1: 4 s, doubling, give or take a second.
-const RESEND_FIRST: Duration = Duration::from_secs(4);
+/// RFC 2131, section 4.1: 4 s, doubling, give or take a second; this is the least.
+const RESEND_FIRST: Duration = Duration::from_secs(3);
 /// Servers and relays (RFC 2131).
 const RELAY_PORT: u16 = 67;
 /// What a Yealink asks for.
@@ -24,7 +24,6 @@ const ASKED: [u8; 10] = [1, 3, 6, 12, 15, 42, 43, 66, 150, 160];
 /// The phones' side of many exchanges.
 pub(crate) struct Dhcp {
     socket: Socket,
-    phones: Phones,
     server: SocketAddrV4,
     relay: Ipv4Addr,
     exchanges: Vec<Exchange>,
@@ -34,7 +33,7 @@ pub(crate) struct Dhcp {
     repeats: bool,
     /// Questions that had to be repeated.
     pub(crate) resent: u64,
-    /// Refusals and answers without an address.
+    /// Offers that were taken back; the phone begins anew.
     pub(crate) refused: u64,
     /// From REQUEST to ACK.
     acknowledged: Vec<Duration>,
@@ -71,7 +70,6 @@ impl Dhcp {
         socket.bind(&SocketAddrV4::new(relay, RELAY_PORT).into()).expect("the relay's address is ours");
         Self {
             socket,
-            phones,
             server,
             relay,
             exchanges: vec![Exchange::default(); phones.count as usize],
@@ -103,7 +101,7 @@ impl Dhcp {
         exchange.tries += 1;
         if self.repeats {
             let jitter = Duration::from_millis(u64::from(phone.wrapping_mul(7_919) % 2_000));
-            let wait = RESEND_FIRST * (1 << (exchange.tries - 1).min(2)) + jitter - Duration::from_secs(1);
+            let wait = RESEND_FIRST * (1 << (exchange.tries - 1).min(2)) + jitter;
             self.timers.push(Reverse((now + wait, phone, exchange.tries)));
         }
         let to = self.server.into();
@@ -155,18 +153,20 @@ impl Dhcp {
                 self.acknowledged.extend(exchange.requested.map(|at| now - at));
                 Received::Leased(phone, now - exchange.begun.unwrap_or(now))
             }
-            (OFFER | ACK, ..) => Received::Part,
-            _ => {
+            (NAK, Some(_), _) if exchange.address.is_none() => {
                 self.refused += 1;
+                (exchange.offer, exchange.tries) = (None, 0);
+                self.ask(phone, now);
                 Received::Part
             }
+            _ => Received::Part,
         }
     }
 
-    /// How many addresses were given to more than one phone.
-    fn given_twice(&self) -> usize {
-        let given: Vec<Ipv4Addr> = self.exchanges.iter().filter_map(|one| one.address).collect();
-        given.len() - given.iter().collect::<std::collections::HashSet<_>>().len()
+    fn assert_nothing_was_given_twice(&self) {
+        let mut given: Vec<Ipv4Addr> = self.exchanges.iter().filter_map(|one| one.address).collect();
+        given.sort_unstable();
+        assert!(given.windows(2).all(|pair| pair[0] != pair[1]), "two phones have the same address");
     }
 }
 
@@ -212,6 +212,7 @@ pub(crate) fn run(args: &DhcpArgs) -> serde_json::Value {
             }
         }
     }
+    dhcp.assert_nothing_was_given_twice();
     let span = (last - begun).as_secs_f64();
     let dora = quantiles(times.clone());
     serde_json::json!({
@@ -220,7 +221,6 @@ pub(crate) fn run(args: &DhcpArgs) -> serde_json::Value {
         "lost": phones.count as usize - times.len(),
         "resent": dhcp.resent,
         "refused": dhcp.refused,
-        "given_twice": dhcp.given_twice(),
         "offered_per_s": f64::from(phones.count) / offered_for.as_secs_f64(),
         "last_s": span,
         "per_s": times.len() as f64 / span,

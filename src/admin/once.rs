@@ -54,13 +54,14 @@ impl Deed {
         !self.done
     }
 
-    /// It is done now, or somebody else did it at the same moment.
-    pub(super) fn did<T>(&self, outcome: Result<T, StoreError>) -> Result<(), Failure> {
+    /// It is done now; `None`: somebody else did it at the same moment.
+    pub(super) fn did<T>(&self, outcome: Result<T, StoreError>) -> Result<Option<T>, Failure> {
         match outcome {
-            Ok(_) | Err(StoreError::Repeated) => {
+            Ok(done) => {
                 self.shared.poke();
-                Ok(())
+                Ok(Some(done))
             }
+            Err(StoreError::Repeated) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -17,6 +17,7 @@ use super::answer::{Problem, nothing_here, other_method};
 use super::api::{alarms, audit, devices, health};
 use super::origin::{Own, is_of_another_site};
 use super::{AdminParts, Shared, openapi};
+use crate::operate::Failure;
 use crate::store::Scope;
 
 /// How long a request may take, from its head to the head of its answer.
@@ -91,8 +92,10 @@ pub(super) fn router(shared: &Shared) -> Router {
 async fn door(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let mut response = match admitted(&shared, &request) {
         Err(problem) => problem.into_response(),
-        Ok(()) => match tokio::time::timeout(REQUEST_MAX, next.run(request)).await {
-            Ok(response) => response,
+        // On a task of its own: who hangs up leaves nothing half done.
+        Ok(()) => match tokio::time::timeout(REQUEST_MAX, tokio::spawn(next.run(request))).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => broken().into_response(),
             Err(_) => too_late().into_response(),
         },
     };
@@ -129,6 +132,12 @@ fn admitted(shared: &Shared, request: &Request) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+fn broken() -> Problem {
+    let failure =
+        Failure::failed("bug", "the request met a fault of this program", "the agent's log says where");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, failure)
 }
 
 fn too_late() -> Problem {

@@ -15,7 +15,7 @@ use super::router::routes;
 use super::server::AdminServer;
 use super::*;
 use crate::net::interfaces::Table;
-use crate::store::testing::{Bench, on_both, sheet};
+use crate::store::testing::{self, Bench, on_both, sheet};
 use crate::store::{AuditRow, ImportOptions, Scope};
 
 const OFFICE: &str = "mac,vendor,model,username,password,web_password\n\
@@ -72,8 +72,7 @@ impl Site {
     }
 
     async fn token(&self, scopes: &[Scope]) -> String {
-        let (_, text) = self.store.create_token("test", scopes, Duration::from_hours(48)).await.unwrap();
-        text.expose().to_owned()
+        testing::token(&self.store, scopes).await
     }
 
     /// A request with these lines in its head, and its answer.
@@ -81,7 +80,7 @@ impl Site {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let host =
             if heads.iter().any(|head| head.starts_with("Host:")) { "" } else { "Host: localhost:1\r\n" };
-        let heads: String = heads.iter().map(|head| format!("{head}\r\n")).collect();
+        let heads = heads.iter().fold(String::new(), |text, head| text + head + "\r\n");
         let length = body.len();
         let text = format!(
             "{method} {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {length}\r\n{heads}\r\n{body}"

@@ -6,6 +6,8 @@ mod reserve;
 mod snippet;
 mod status;
 mod switch;
+mod vendors;
+mod verify;
 
 use super::{Context, Outcome};
 
@@ -16,6 +18,8 @@ pub(crate) enum Args {
     /// Leave the agent a report of a lease, as the hook of dnsmasq or Kea on this host (examples/dnsmasq-dhcp-script,
     /// examples/kea-run-script); never fails
     Report(report::Args),
+    /// Ask the LAN's DHCP server as each vendor's phone would, and say what a phone makes of the answer
+    Verify(verify::Args),
     /// What is done on each interface, who answers there, and who has which address
     Status,
     /// The addresses that were given from here
@@ -37,6 +41,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             report::run(&args, context);
             Ok(())
         }
+        Args::Verify(args) => verify::run(args, context).await,
         Args::Status => status::status(context).await,
         Args::Leases(args) => status::leases(&args, context).await,
         Args::Off(args) => switch::off(&args, context).await,

@@ -116,7 +116,7 @@ pub(crate) fn ports(services: &[Service]) -> String {
     };
     let line = |service: &Service| {
         format!(
-            "  {:<3}  {:<4}  {:<22}  {}\n",
+            "  {:<3}  {:<5}  {:<22}  {}\n",
             state(service.state),
             service.name,
             service.port,

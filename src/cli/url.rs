@@ -19,6 +19,9 @@ pub(crate) struct Args {
     /// This host as the phones reach it (default: the address of each interface)
     #[arg(long, value_name = "ADDRESS")]
     host: Option<IpAddr>,
+    /// The URL for TLS, for phones that trust our authority (offhook tls ca) or look at no certificate
+    #[arg(long)]
+    https: bool,
 }
 
 #[derive(Serialize)]
@@ -61,10 +64,18 @@ impl Hosts {
 
 fn hosts(args: &Args, context: &Context) -> Result<Hosts, Failure> {
     let config = &context.config;
-    let roots = Roots::of(config);
+    let roots = if args.https {
+        Roots { https: config.https.listen.address(), ..Roots::default() }
+    } else {
+        Roots::of(config)
+    };
     if roots.is_empty() {
-        let message = "http.listen and tftp.listen are both off";
-        return Err(Failure::no("no_files", message, "switch one of them on"));
+        let off = if args.https {
+            "https.listen is off"
+        } else {
+            "http.listen, https.listen and tftp.listen are off"
+        };
+        return Err(Failure::no("no_files", off, "switch one of them on"));
     }
     let hosts = match args.host {
         Some(host) => vec![host],

@@ -57,10 +57,14 @@ pub fn load(
     if !overrides.is_empty() {
         config = with_environment(&text, overrides)?;
     }
-    if let (Some(dir), Some(path)) = (&config.profiles.dir, &file) {
-        let beside = path.parent().unwrap_or_else(|| Path::new("."));
+    let beside = file.as_deref().map(|path| path.parent().unwrap_or_else(|| Path::new(".")));
+    if let (Some(dir), Some(beside)) = (&config.profiles.dir, beside) {
         config.profiles.dir = Some(beside.join(dir));
     }
+    config.https.beside(beside).map_err(|reason| ConfigError::Meaning {
+        place: "https.key".to_owned(),
+        reason: reason.to_owned(),
+    })?;
     Ok(Loaded { config, file })
 }
 

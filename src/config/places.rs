@@ -67,6 +67,11 @@ impl Places {
         self.config.join("offhook.mark")
     }
 
+    /// The folder of our own certificate authority and of the certificates that it has issued to us.
+    pub fn tls(&self) -> PathBuf {
+        self.config.join("tls")
+    }
+
     /// The socket that a command pokes when it has written something.
     pub fn socket(&self) -> PathBuf {
         self.runtime.join("agent.sock")

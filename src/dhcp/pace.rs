@@ -10,12 +10,11 @@ use crate::net::limit::Limiter;
 const PER_CLIENT_BURST: u32 = 4;
 /// One more answer to the same client after each of these: two in a second.
 const PER_CLIENT_EVERY: Duration = Duration::from_millis(500);
-/// Clients whose answers are counted at a time; an entry is needed for two seconds. A fleet of 100,000 fits.
+/// Clients whose answers are counted at a time. An entry is needed for two seconds, so more than [`KNOWN_PER_S`] fit.
 const CLIENTS_MAX: usize = 262_144;
-/// Answers per second to clients that are known: a whole fleet may come at once when the power returns.
-const KNOWN_PER_S: u32 = 5_000;
-/// How many of those at once: OFFER and ACK for 10,000 phones.
-const KNOWN_BURST: u32 = 20_000;
+/// Answers per second to clients that are known, all together. Not a choke: a fleet of 10,000 takes 20,000 answers when
+/// the power returns, and what keeps one phone from being a flood is its own rate.
+const KNOWN_PER_S: u32 = 100_000;
 
 /// How often a network and a client are answered.
 ///
@@ -37,7 +36,7 @@ impl Pace {
         let per_second = |burst, rate: u32| Limiter::new(burst, Duration::from_secs(1) / rate, 1);
         Self {
             clients: Limiter::new(PER_CLIENT_BURST, PER_CLIENT_EVERY, CLIENTS_MAX),
-            known: per_second(KNOWN_BURST.max(rate), KNOWN_PER_S.max(rate)),
+            known: per_second(KNOWN_PER_S.max(rate), KNOWN_PER_S.max(rate)),
             strangers: per_second(burst.max(rate), rate),
         }
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use super::rule::{Rule, holds};
 use crate::device::Mac;
 
 /// What an address is doing.
@@ -256,7 +257,9 @@ impl Pool {
         self.slots.get(&address).is_none_or(|slot| match slot.state {
             State::Free => true,
             State::Quarantined => false,
-            State::Probing | State::Offered | State::Writing | State::Leased => slot.mac == Some(mac),
+            State::Probing | State::Offered | State::Writing | State::Leased => {
+                slot.mac == Some(mac) || !holds(Rule::OneHolder)
+            }
         })
     }
 

@@ -35,6 +35,31 @@ impl Verb {
     }
 }
 
+/// How the certificate of our own authority is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As text: most phones, OpenSSL, browsers.
+    Pem,
+    /// As octets: the rest.
+    Der,
+}
+
+/// The form in which a name asks for our own authority, which phones and people have to trust before they can use TLS.
+pub fn authority(name: &str) -> Option<Form> {
+    match name {
+        "ca.crt" | "ca.pem" => Some(Form::Pem),
+        "ca.der" | "ca.cer" => Some(Form::Der),
+        _ => None,
+    }
+}
+
+/// The file for that: the same for everybody.
+pub fn authority_file(bytes: Bytes, fingerprint: &str) -> FileBody {
+    let content_type = "application/x-x509-ca-cert".to_owned();
+    let etag = format!("\"{}-{}\"", fingerprint.replace(':', ""), bytes.len());
+    FileBody { bytes, content_type, etag, ranges: true, receipt: None }
+}
+
 /// The name of the file that a request's path asks for, without leading slash: percent-decoded once, repeated slashes
 /// as one. `None` for what cannot be the name of a file of ours: control characters, no UTF-8, steps upwards.
 pub fn name(path: &str) -> Option<String> {
@@ -355,6 +380,21 @@ mod tests {
         assert_eq!((response.status().as_u16(), header(&response, "retry-after")), (503, Some("30")));
         assert_eq!(header(&refused_method(), "allow"), Some("GET, HEAD"));
         assert_eq!(Verb::of(&Method::PUT), None);
+    }
+
+    #[test]
+    fn our_authority_is_a_static_file_of_four_names() {
+        for (name, form) in
+            [("ca.crt", Form::Pem), ("ca.pem", Form::Pem), ("ca.der", Form::Der), ("ca.cer", Form::Der)]
+        {
+            assert_eq!(authority(name), Some(form));
+        }
+        for other in ["", "CA.crt", "x/ca.crt", "ca.key", "authority.pem"] {
+            assert_eq!(authority(other), None, "{other}");
+        }
+        let file = authority_file(Bytes::from_static(b"certificate"), "AB:CD");
+        let response = ask(Verb::Get, &[("if-none-match", "\"ABCD-11\"")], Answer::File(file));
+        assert_eq!(response.status(), 304);
     }
 
     #[test]

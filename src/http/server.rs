@@ -2,13 +2,14 @@
 //! end: hyper's own timer counts a quiet connection as an unfinished head and does not see a reader that has stopped.
 
 mod custody;
+mod handshake;
 mod wire;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -33,13 +35,15 @@ use tracing::{debug, warn};
 
 use self::custody::{Delivery, Fate};
 use self::wire::Wire;
-use super::decide::{self, Verb, not_found, refused_method, reply};
+use super::decide::{self, Form, Verb, not_found, refused_method, reply};
 use super::pace::{Kind, Pace};
 use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::crowd::{Crowd, Place, pause};
 use crate::net::interfaces::Interfaces;
+use crate::net::limit::Limiter;
 use crate::provision::{Answer, Desk, FileRequest, Handed, Want};
+use crate::tls::{PhoneCertificate, Tls};
 
 /// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
 /// costs a phone one second; the kernel caps it at `net.core.somaxconn`.
@@ -61,19 +65,27 @@ const LAST_ACKNOWLEDGEMENT_WAIT: Duration = Duration::from_secs(2);
 /// How long running responses may go on once the agent stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// The phones' HTTP service.
+/// The phones' HTTP service, in clear or inside TLS.
 #[derive(Debug)]
 pub struct HttpServer {
     listener: TcpListener,
     interfaces: Interfaces,
     clock: Clock,
     crowd: Arc<Crowd>,
+    tls: Option<Tls>,
+    is_secure: bool,
 }
 
 struct Shared {
     desk: Desk,
     interfaces: Interfaces,
     clock: Clock,
+    /// Whose authority is given to whoever asks for it.
+    tls: Option<Tls>,
+    /// Whether every connection begins with a handshake.
+    is_secure: bool,
+    /// The addresses of which was said that they cannot do it.
+    failures: Mutex<Limiter<IpAddr>>,
     stopping: CancellationToken,
 }
 
@@ -108,7 +120,21 @@ impl HttpServer {
             interfaces,
             clock,
             crowd: Arc::new(Crowd::new(connections_per_address, CONNECTIONS_PER_ADDRESS_PRESENT_MAX)),
+            tls: None,
+            is_secure: false,
         })
+    }
+
+    /// The same, which also gives the certificate of our own authority to whoever asks for it.
+    #[must_use]
+    pub fn offering_authority(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The same inside TLS.
+    #[must_use]
+    pub fn over_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), is_secure: true, ..self }
     }
 
     /// The address and port connections come to.
@@ -118,11 +144,14 @@ impl HttpServer {
 
     /// Serves until `cancel`; then responses under way may finish within a grace.
     pub async fn run(self, desk: Desk, cancel: CancellationToken) {
-        let Self { listener, interfaces, clock, crowd } = self;
-        let shared = Arc::new(Shared { desk, interfaces, clock, stopping: CancellationToken::new() });
+        let Self { listener, interfaces, clock, crowd, tls, is_secure } = self;
+        let failures = Mutex::new(Limiter::new(1, handshake::NEWS_EVERY, handshake::NEWS_MAX));
+        let stopping = CancellationToken::new();
+        let shared = Arc::new(Shared { desk, interfaces, clock, tls, is_secure, failures, stopping });
         let files = getrlimit(Resource::RLIMIT_NOFILE)
             .map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX));
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX.min(files / 2).max(1)));
+        let share = if is_secure { files / 4 } else { files / 2 };
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX.min(share).max(1)));
         let mut connections = JoinSet::new();
         let mut arrivals = open_door(listener, places, shared.clock.clone());
         while let Some(Some(arrival)) = cancel.run_until_cancelled(arrivals.recv()).await {
@@ -142,7 +171,7 @@ impl HttpServer {
         shared.stopping.cancel();
         let finish = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_GRACE, finish).await.is_err() {
-            warn!("Stopped HTTP in the middle of {} responses", connections.len());
+            warn!("Stopped a listener for phones in the middle of {} responses", connections.len());
             // Until each is gone, and has let go of its neighbour's entry.
             connections.shutdown().await;
         }
@@ -194,6 +223,8 @@ struct Connection {
     peer: IpAddr,
     local: IpAddr,
     interface: Option<u32>,
+    /// What the phone has proved by its certificate.
+    certificate: OnceLock<PhoneCertificate>,
     place: Place,
     progress: Mutex<Progress>,
     /// A file with passwords begins to leave.
@@ -227,7 +258,19 @@ impl Connection {
         let now = shared.clock.instant();
         let progress = Mutex::new(Progress { pace: Pace::new(now), body_taken: false, delivery: None });
         let (begun, settled) = (Notify::new(), Notify::new());
-        Arc::new(Self { shared, stream, peer, local, interface, place, progress, begun, settled })
+        let certificate = OnceLock::new();
+        Arc::new(Self {
+            shared,
+            stream,
+            peer,
+            local,
+            interface,
+            certificate,
+            place,
+            progress,
+            begun,
+            settled,
+        })
     }
 
     async fn serve(self: Arc<Self>) {
@@ -236,8 +279,13 @@ impl Connection {
             debug!("Closed a connection of {}: its address has too many", self.peer);
             return;
         };
-        self.progress().pace = Pace::new(self.now());
-        let fate = self.converse().await;
+        let fate = match self.shared.tls.as_ref().filter(|_| self.shared.is_secure) {
+            None => self.converse(Wire(Arc::clone(&self))).await,
+            Some(tls) => match self.handshake(tls).await {
+                Some(stream) => self.converse(stream).await,
+                None => return,
+            },
+        };
         drop(turn);
         match fate {
             Some(fate) => self.release(fate),
@@ -246,7 +294,8 @@ impl Connection {
     }
 
     /// Requests and responses, until one side has enough, or a file with passwords has met a fate that ends everything.
-    async fn converse(self: &Arc<Self>) -> Option<Fate> {
+    async fn converse(self: &Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<Fate> {
+        self.progress().pace = Pace::new(self.now());
         let service = service_fn(|request| Arc::clone(self).answer(request));
         let mut hyper = pin!(
             http1::Builder::new()
@@ -254,7 +303,7 @@ impl Connection {
                 .ignore_invalid_headers(true)
                 .half_close(true)
                 .max_buf_size(HEAD_BYTES_MAX)
-                .serve_connection(TokioIo::new(Wire(Arc::clone(self))), service)
+                .serve_connection(TokioIo::new(stream), service)
         );
         let mut alarm = pin!(sleep_until(self.deadline().into()));
         let mut stopping = pin!(self.shared.stopping.cancelled());
@@ -318,13 +367,23 @@ impl Connection {
 
     async fn answer_for(&self, verb: Verb, request: &Request<Incoming>) -> Result<Response<Bytes>, Silence> {
         let Some(path) = decide::name(request.uri().path()) else { return Ok(not_found()) };
+        let authority = self.shared.tls.as_ref().zip(decide::authority(&path));
+        if let Some((tls, form)) = authority {
+            let bytes = match form {
+                Form::Pem => tls.authority_pem().into(),
+                Form::Der => Bytes::copy_from_slice(tls.authority_der()),
+            };
+            let file = decide::authority_file(bytes, &tls.fingerprint());
+            return Ok(reply(verb, request.headers(), Answer::File(file)));
+        }
         let file = FileRequest {
             path,
             user_agent: decide::user_agent(request.headers()),
             peer: self.peer,
             local: self.local,
             interface: self.interface,
-            channel: Channel::Http,
+            channel: if self.shared.is_secure { Channel::Https } else { Channel::Http },
+            certificate: self.certificate.get().copied(),
             want: if verb == Verb::Head { Want::Head } else { Want::Whole },
             known: decide::known_tags(request.headers()),
         };

@@ -370,7 +370,7 @@ mod tests {
             config: PnpConfig { receive, port, reply_port: 0, ..PnpConfig::default() },
             adopt: AdoptConfig { policy, ..AdoptConfig::default() },
             observe: false,
-            roots: Roots { http: Some(http), tftp: None },
+            roots: Roots { http: Some(http), ..Roots::default() },
             interfaces: Interfaces::fixed(Table::read(&["lo".to_owned()]).unwrap()),
             neighbours: Neighbours::declared(HashMap::from(neighbours)),
             store: store.clone(),

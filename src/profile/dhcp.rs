@@ -7,6 +7,7 @@ mod endpoint;
 mod form;
 mod judge;
 mod read;
+mod shown;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use serde::Serialize;
 pub use class::{ClassText, MacStart};
 pub use endpoint::redacted;
 pub use judge::{DhcpFinding, DhcpVerdict, Judgement, Misformat};
+pub use shown::shown_option;
 
 use form::Form;
 use template::Facts;

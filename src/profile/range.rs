@@ -25,6 +25,12 @@ impl MacRange {
         (self.first..=self.last).contains(&mac.as_u64())
     }
 
+    /// One of its addresses, chosen by a number.
+    pub fn address(self, number: u64) -> Option<Mac> {
+        let [_, _, octets @ ..] = (self.first + number % self.size()).to_be_bytes();
+        Mac::new(octets)
+    }
+
     /// How many addresses it has: of two ranges, the smaller one says more.
     pub fn size(self) -> u64 {
         self.last - self.first + 1
@@ -93,6 +99,18 @@ mod tests {
         check("000413800000-0004138000ff", "0004138000ff", true);
         check("000413800000-0004138000ff", "000413800100", false);
         check("805ec0aabbcc", "805ec0aabbcc", true);
+    }
+
+    #[test]
+    fn an_address_of_a_range_lies_in_it() {
+        let check = |range: &str, number: u64, expected: &str| {
+            let range: MacRange = range.parse().unwrap();
+            assert_eq!(range.address(number).unwrap().to_string(), expected, "{range:?} {number}");
+        };
+        check("001565", 0x1122_3344_5566, "00:15:65:44:55:66");
+        check("000413e2", 0x0001_0000_0001, "00:04:13:e2:00:01");
+        check("000413800000-0004138000ff", 0x1ff, "00:04:13:80:00:ff");
+        check("805ec0aabbcc", u64::MAX, "80:5e:c0:aa:bb:cc");
     }
 
     #[test]

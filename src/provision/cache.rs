@@ -24,6 +24,8 @@ pub(super) struct Key {
     /// As the phone says, where the inventory does not know it yet.
     pub(super) firmware: Option<String>,
     pub(super) host: IpAddr,
+    /// The URLs in it go on with TLS.
+    pub(super) by_tls: bool,
 }
 
 /// A rendered file, and what it is without its secrets, with its tag.

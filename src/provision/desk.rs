@@ -24,7 +24,7 @@ use super::{
 use super::{admission, asker, basis, is_known};
 use crate::alarm::Alarms;
 use crate::clock::Clock;
-use crate::config::{AdoptConfig, ReleaseConfig};
+use crate::config::{AdoptConfig, ExpiredCertificates, ReleaseConfig};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Step as Life, Way};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
@@ -32,6 +32,7 @@ use crate::net::neighbours::{self, Neighbours};
 use crate::profile::{Catalog, Clue, Requested, Scope, Site, Subject};
 use crate::release::Evidence;
 use crate::store::{Store, Token};
+use crate::tls::PhoneCertificate;
 
 /// One line about a peer that is refused a device's files, and no other for this time: a phone asks again and again.
 const NEWS_EVERY: Duration = Duration::from_mins(1);
@@ -46,6 +47,8 @@ pub struct DeskParts {
     pub adopt: AdoptConfig,
     /// `[release]`
     pub release: ReleaseConfig,
+    /// Whether a phone's certificate that has expired still proves it.
+    pub expired_certificates: ExpiredCertificates,
     /// The site as templates see it.
     pub site: Site,
     /// The vendor profiles.
@@ -97,9 +100,18 @@ pub(super) struct Case<'a> {
     /// Whether it is the token that only a delivered file contains.
     pub(super) steady: bool,
     pub(super) identity: Identity,
+    /// Whose certificate the peer holds.
+    pub(super) certified: Option<Mac>,
     pub(super) proof: Proof,
     /// On whose link the peer is.
     pub(super) interface: Option<u32>,
+}
+
+impl Case<'_> {
+    /// Whether the phone itself asks, as its certificate says, or else the neighbour table.
+    fn is_the_phone(&self) -> bool {
+        self.certified.map_or(self.proof == Proof::Neighbour(self.mac), |certified| certified == self.mac)
+    }
 }
 
 impl Desk {
@@ -200,21 +212,23 @@ impl Inner {
         // A token that is none any more (it was renewed) proves nothing, and disproves nothing either.
         let by_token = token.and_then(|token| self.parts.store.inventory().by_token(token));
         let (proof, interface) = self.proof(request).await;
+        let certified = self.certified(request, interface.is_some());
         let named = fitting.iter().find_map(|requested| requested.mac);
-        let mac = match (&by_token, named, proof) {
-            (Some((device, _)), Some(named), _) if device.mac != named => {
+        let mac = match (&by_token, named, certified, proof) {
+            (Some((device, _)), Some(named), ..) if device.mac != named => {
                 return Step::Now(self.in_vain(request, named));
             }
-            (Some((device, _)), _, _) => device.mac,
-            (None, Some(named), _) => named,
-            // A file without a MAC in its name: whoever the neighbour table says it is.
-            (None, None, Proof::Neighbour(neighbour)) => neighbour,
-            (None, None, Proof::Silent | Proof::OffLink) => return Step::Now(Answer::NotFound),
+            (Some((device, _)), ..) => device.mac,
+            (None, Some(named), ..) => named,
+            // A file without a MAC in its name: whoever its certificate, or the neighbour table, says it is.
+            (None, None, Some(certified), _) => certified,
+            (None, None, None, Proof::Neighbour(neighbour)) => neighbour,
+            (None, None, None, Proof::Silent | Proof::OffLink) => return Step::Now(Answer::NotFound),
         };
         let steady = matches!(by_token, Some((_, Token::Steady)));
         let identity = self.identify(request, name, mac);
-        let case =
-            Case { request, name, mac, has_token: by_token.is_some(), steady, identity, proof, interface };
+        let has_token = by_token.is_some();
+        let case = Case { request, name, mac, has_token, steady, identity, certified, proof, interface };
         let device = match by_token {
             Some((device, _)) => Some(device),
             None => self.parts.store.inventory().device(mac),
@@ -231,7 +245,7 @@ impl Inner {
         match admission(&case.identity, device.as_deref(), &self.parts.adopt, known) {
             Admission::Serve => device,
             // Only the phone itself takes an account out of the pool.
-            Admission::Adopt if case.proof == Proof::Neighbour(mac) => {
+            Admission::Adopt if case.is_the_phone() => {
                 match self.parts.store.adopt(&case.identity, Way::OneTouchManual).await {
                     Ok(Some(adopted)) => {
                         info!(device.mac = %mac, "Adopted {mac} from {}", case.request.peer);
@@ -243,7 +257,8 @@ impl Inner {
                 None
             }
             Admission::Pending | Admission::Adopt => {
-                let itself = !matches!(case.proof, Proof::Neighbour(other) if other != mac);
+                let other = matches!(case.proof, Proof::Neighbour(other) if other != mac);
+                let itself = case.certified.map_or(!other, |certified| certified == mac);
                 let step = if itself { Life::Pending } else { Life::Refused };
                 self.heard(case, step, &format!("pending: asked for {}", case.name));
                 None
@@ -263,7 +278,7 @@ impl Inner {
             self.heard(case, Life::UnknownFile, &outcome);
             return Step::Now(Answer::NotFound);
         };
-        let asker = match asker(device.mac, case.proof, case.has_token) {
+        let asker = match asker(device.mac, case.certified, case.proof, case.has_token) {
             Ok(asker) => asker,
             Err(who) => return Step::Now(self.stranger(case, &who)),
         };
@@ -291,7 +306,9 @@ impl Inner {
         let (peer, mac) = (case.request.peer, case.mac);
         self.note_refusal(case, who);
         self.heard(case, Life::Refused, &format!("{} refused: {who}", case.name));
-        if let Proof::Neighbour(other) = case.proof
+        if let Some(other) = case.certified.filter(|certified| *certified != mac) {
+            self.alarm_certificate(case, other);
+        } else if let Proof::Neighbour(other) = case.proof
             && other != mac
         {
             debug!(device.mac = %mac, "{other} at {peer} asked for {}", case.name);
@@ -333,13 +350,14 @@ impl Inner {
             model,
             firmware: firmware.clone(),
             host: case.request.local,
+            by_tls: case.request.channel == Channel::Https,
         };
         let revision = if own { device.revision } else { 0 };
         if let Some(kept) = self.cache.get(&key, revision) {
             return Ok(kept);
         }
         let host = key.host.to_string();
-        let root = self.parts.roots.at(key.host);
+        let root = self.parts.roots.for_request(key.host, case.request.channel);
         let base = root.ok_or_else(|| format!("no service for files listens on {host}"))?.url(key.host);
         let learned = firmware.map(|firmware| Device { firmware: Some(firmware), ..device.clone() });
         let subject = Subject {
@@ -369,6 +387,23 @@ impl Inner {
         (neighbour.map_or(Proof::Silent, Proof::Neighbour), Some(interface))
     }
 
+    /// Whose certificate the peer holds, unless its time is over and that counts here.
+    fn certified(&self, request: &FileRequest, on_link: bool) -> Option<Mac> {
+        let PhoneCertificate { mac, expired } = request.certificate?;
+        if expired && !self.parts.expired_certificates.accepted(on_link) {
+            debug!(device.mac = %mac, "The certificate of {mac} at {} has expired", request.peer);
+            return None;
+        }
+        if expired && self.is_news(request.peer, mac) {
+            info!(
+                device.mac = %mac,
+                "Accepted the certificate of {mac} at {}, which has expired (https.expired_certificates)",
+                request.peer
+            );
+        }
+        Some(mac)
+    }
+
     fn identify(&self, request: &FileRequest, name: &str, mac: Mac) -> Identity {
         let path = if request.channel == Channel::Tftp { Source::TftpPath } else { Source::HttpPath };
         let mut clues = vec![Clue::new(path, name), Clue::new(Source::Oui, mac.to_string())];
@@ -384,10 +419,12 @@ impl Inner {
     /// A name that no profile knows is worth a line in the life of a phone of ours.
     async fn unknown_name(&self, request: &FileRequest, token: Option<&str>, name: &str) {
         let inventory = self.parts.store.inventory();
-        let device = match (token.and_then(|token| inventory.by_token(token)), self.proof(request).await) {
-            (Some((device, _)), _) => Some(device),
-            (None, (Proof::Neighbour(mac), _)) => inventory.device(mac),
-            (None, (Proof::Silent | Proof::OffLink, _)) => None,
+        let (proof, interface) = self.proof(request).await;
+        let certified = self.certified(request, interface.is_some());
+        let device = match (token.and_then(|token| inventory.by_token(token)), certified, proof) {
+            (Some((device, _)), ..) => Some(device),
+            (None, Some(mac), _) | (None, None, Proof::Neighbour(mac)) => inventory.device(mac),
+            (None, None, Proof::Silent | Proof::OffLink) => None,
         };
         let Some(device) = device.filter(|device| device.approval == Approval::Approved) else { return };
         let identity = Identity { mac: Some(device.mac), ..Identity::default() };
@@ -398,6 +435,7 @@ impl Inner {
             has_token: false,
             steady: false,
             identity,
+            certified: None,
             proof: Proof::OffLink,
             interface: None,
         };

@@ -38,6 +38,7 @@ pub(crate) struct Due {
     replaces: bool,
     identity: Identity,
     name: String,
+    certified: Option<Mac>,
     proof: Proof,
     interface: Option<u32>,
     asker: Asker,
@@ -110,7 +111,7 @@ impl Inner {
                 Step::Now(Answer::Head(FileHead { content_type, etag: None }))
             }
             Verdict::Secret(preview) => {
-                let key = pinned_key(requested, device, case.request);
+                let key = PinnedKey::of(requested, device, case.request);
                 let now = || Shape { kept: Arc::clone(kept), device: Arc::clone(device) };
                 let pinned = self.pinned.get(&key, &wanted, &preview).filter(|_| !replaces);
                 let due = Due {
@@ -120,6 +121,7 @@ impl Inner {
                     replaces,
                     identity: case.identity.clone(),
                     name: case.name.to_owned(),
+                    certified: case.certified,
                     proof: case.proof,
                     interface: case.interface,
                     asker,
@@ -303,7 +305,7 @@ impl Inner {
         released: &[Released],
         present: Result<Arc<Kept>, String>,
     ) -> Result<Shape, String> {
-        let key = pinned_key(&due.requested, device, request);
+        let key = PinnedKey::of(&due.requested, device, request);
         let pinned = self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces);
         let mut shape = if let Some(pinned) = pinned {
             pinned
@@ -358,7 +360,8 @@ impl Inner {
             let line = device.lines.iter().find(|line| GrantId::sip(line.account.id) == id);
             match self.parts.store.reveal(device, slot.kind, line.map(|line| line.number)) {
                 Ok(opened) if slot.kind == SecretKind::Prov => {
-                    let base = self.parts.roots.at(request.local)?.own_url(request.local, &opened?);
+                    let root = self.parts.roots.for_request(request.local, request.channel)?;
+                    let base = root.own_url(request.local, &opened?);
                     let model = shape.device.model.as_deref().or(due.identity.model.as_deref());
                     due.requested.profile.provisioning_url(&base, device.mac, model).map(Secret::new)
                 }
@@ -451,11 +454,6 @@ impl Inner {
     }
 }
 
-fn pinned_key(requested: &Requested, device: &Device, request: &FileRequest) -> PinnedKey {
-    let vendor = requested.profile.vendor().clone();
-    PinnedKey { vendor, mac: device.mac, file: requested.file, host: request.local }
-}
-
 /// The passwords that a file has places for.
 fn wanted(kept: &Kept, device: &Device) -> Vec<GrantId> {
     let slots = kept.rendered.slots();
@@ -493,6 +491,7 @@ impl Due {
             has_token: self.asker.level == Level::I3,
             steady: false,
             identity: self.identity.clone(),
+            certified: self.certified,
             proof: self.proof,
             interface: self.interface,
         }

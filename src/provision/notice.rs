@@ -58,6 +58,18 @@ impl Watched {
     }
 }
 
+impl Inner {
+    /// A phone that has proved to be another one asks for this phone's file.
+    pub(super) fn alarm_certificate(&self, case: &Case<'_>, other: Mac) {
+        let (mac, peer) = (case.mac, case.request.peer);
+        let text = format!(
+            "{other}, which proves itself by its certificate, asked for {}, a file of {mac}",
+            case.name
+        );
+        self.parts.alarms.raise(Alarm { kind: AlarmKind::Impostor, mac: Some(mac), peer: Some(peer), text });
+    }
+}
+
 /// Raises the alarms that these changes of a device's grants are worth.
 pub fn raise_changes(store: &Store, catalog: &Catalog, alarms: &Alarms, mac: Mac, changes: &[Change]) {
     let device = store.inventory().device(mac);

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::FileRequest;
 use super::cache::Kept;
-use crate::device::{Device, Mac, Vendor};
-use crate::profile::FileId;
+use crate::device::{Channel, Device, Mac, Vendor};
+use crate::profile::{FileId, Requested};
 use crate::release::{GrantId, Grants, Released};
 
 /// Files that are pinned at a time; a fleet that is larger gets its bytes from the present state of things.
@@ -20,6 +21,20 @@ pub(super) struct PinnedKey {
     pub(super) mac: Mac,
     pub(super) file: FileId,
     pub(super) host: IpAddr,
+    pub(super) by_tls: bool,
+}
+
+impl PinnedKey {
+    /// Of the file that this request of the device is for.
+    pub(super) fn of(requested: &Requested, device: &Device, request: &FileRequest) -> Self {
+        Self {
+            vendor: requested.profile.vendor().clone(),
+            mac: device.mac,
+            file: requested.file,
+            host: request.local,
+            by_tls: request.channel == Channel::Https,
+        }
+    }
 }
 
 /// A file as it left, and the device that it was rendered from.

@@ -9,7 +9,11 @@ use crate::profile::DhcpPlace;
 impl Roots {
     /// The services as they are configured.
     pub fn of(config: &Config) -> Self {
-        Self { http: config.http.listen.address(), tftp: config.tftp.listen.address() }
+        Self {
+            http: config.http.listen.address(),
+            https: config.https.listen.address(),
+            tftp: config.tftp.listen.address(),
+        }
     }
 
     /// What DHCP has to say to phones that see this agent at `host`.
@@ -38,7 +42,7 @@ mod tests {
         let place = Roots::of(&config).dhcp_place(host, &config);
         assert_eq!(place.base_http.as_deref(), Some("http://192.0.2.1:8480/"));
         assert_eq!(place.base_tftp.as_deref(), Some("tftp://192.0.2.1/"));
-        let elsewhere = Roots { http: Some(([127, 0, 0, 1], 8480).into()), tftp: None };
+        let elsewhere = Roots { http: Some(([127, 0, 0, 1], 8480).into()), ..Roots::default() };
         let place = elsewhere.dhcp_place(host, &config);
         assert_eq!((place.base_http, place.base_tftp), (None, None));
     }

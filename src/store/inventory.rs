@@ -299,8 +299,8 @@ pub(super) fn digest(token: &str) -> TokenDigest {
 pub(super) fn way_of(channel: Channel, led_here: bool) -> Option<Way> {
     match channel {
         Channel::Pnp => Some(Way::ZeroTouch),
-        Channel::Http | Channel::Tftp if led_here => Some(Way::OneTouchAuto),
-        Channel::Http | Channel::Tftp => Some(Way::OneTouchManual),
+        Channel::Http | Channel::Https | Channel::Tftp if led_here => Some(Way::OneTouchAuto),
+        Channel::Http | Channel::Https | Channel::Tftp => Some(Way::OneTouchManual),
         Channel::Dhcp => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::sync::Once;
 
-use super::{Sheet, Store, Vault};
+use super::{Scope, Sheet, Store, Vault};
 use crate::accounts::read_csv;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Channel, Identity, Mac, Sighting, Step, Vendor};
@@ -131,6 +131,12 @@ pub(crate) fn sheet(text: &str) -> Sheet {
     let mut sheet = Sheet::default();
     read_csv("a.csv", text.as_bytes(), &mut sheet);
     sheet
+}
+
+/// A token of the REST API with these scopes, in the clear.
+pub(crate) async fn token(store: &Store, scopes: &[Scope]) -> String {
+    let life = std::time::Duration::from_hours(48);
+    store.create_token("test", scopes, life).await.unwrap().1.expose().to_owned()
 }
 
 /// A table with this many accounts of the pool.

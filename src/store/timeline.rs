@@ -217,24 +217,27 @@ mod tests {
     on_both! {
         async fn a_life_is_in_order_and_the_same_within_an_hour_is_counted(bench) {
             let store = bench.store().await.in_agent("north");
+            let hour = bench.clock.now().0.div_euclid(HOUR_MS) * HOUR_MS;
             let first = [
-                heard(1, 10, Step::Unheard, "asked"),
-                heard(1, 30, Step::Given, "leads here"),
-                heard(1, 20, Step::Unheard, "asked"),
-                heard(2, 20, Step::Unheard, "asked"),
+                heard(1, hour + 10, Step::Unheard, "asked"),
+                heard(1, hour + 30, Step::Given, "leads here"),
+                heard(1, hour + 20, Step::Unheard, "asked"),
+                heard(2, hour + 20, Step::Unheard, "asked"),
             ];
             store.record(&first, &[]).await.unwrap();
-            store.record(&[heard(1, 40, Step::Unheard, "asked"), sighting(1, Channel::Pnp, 50)], &[]).await.unwrap();
-            store.record(&[heard(1, HOUR_MS, Step::Unheard, "asked")], &[]).await.unwrap();
+            store.record(&[heard(1, hour + 40, Step::Unheard, "asked"), sighting(1, Channel::Pnp, hour + 50)], &[]).await.unwrap();
+            store.record(&[heard(1, hour + HOUR_MS, Step::Unheard, "asked")], &[]).await.unwrap();
             let life = store.timeline(mac(1), None).await.unwrap();
-            let told: Vec<_> = life.iter().map(|one| (one.stage, one.step, one.first.0, one.last.0, one.count)).collect();
+            let since = |at: Timestamp| at.0 - hour;
+            let told: Vec<_> =
+                life.iter().map(|one| (one.stage, one.step, since(one.first), since(one.last), one.count)).collect();
             assert_eq!(told, [
                 (Channel::Dhcp, Step::Given, 30, 30, 1),
                 (Channel::Dhcp, Step::Unheard, 10, 40, 3),
                 (Channel::Pnp, Step::Answered, 50, 50, 1),
                 (Channel::Dhcp, Step::Unheard, HOUR_MS, HOUR_MS, 1),
             ]);
-            assert_eq!((life[1].data["at"].as_i64(), life[1].agent.as_str()), (Some(40), "north"));
+            assert_eq!((life[1].data["at"].as_i64(), life[1].agent.as_str()), (Some(hour + 40), "north"));
             assert_eq!(store.timeline(mac(1), Some(1)).await.unwrap(), life[3..]);
             assert!(store.timeline(mac(3), None).await.unwrap().is_empty());
         }

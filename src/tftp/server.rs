@@ -344,6 +344,7 @@ impl Session {
             local,
             interface: Some(interface),
             channel: Channel::Tftp,
+            certificate: None,
             want: if has_options { Want::Whole } else { Want::WithPreamble },
             known: None,
         };

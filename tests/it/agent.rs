@@ -113,6 +113,11 @@ impl<'a> Agent<'a> {
         self.process.get_mut().expect("no panic beside it").as_mut().expect("a running agent")
     }
 
+    /// Its configuration file.
+    pub(crate) fn config(&self) -> &std::path::Path {
+        &self.config
+    }
+
     /// Its host.
     pub(crate) fn host(&self) -> &'a Host {
         self.host

@@ -202,7 +202,7 @@ fn commands(shown: &mut Shown, agent: &Agent<'_>, lab: &Lab) {
 
 /// Everything that the REST API answers, and the tokens that it was asked with.
 fn api(shown: &mut Shown, agent: &Agent<'_>) -> Vec<String> {
-    let tokens = vec![rest::token(agent, "admin,secrets:reveal"), rest::token(agent, "devices:read")];
+    let tokens = [rest::token(agent, "admin,secrets:reveal"), rest::token(agent, "devices:read")];
     let [admin, reader] = [0, 1].map(|n| format!("Authorization: Bearer {}", tokens[n]));
     let mut ask = |path: &str, options: &[&str]| {
         let (status, body) = rest::ask(agent.host(), path, options);

@@ -3,6 +3,7 @@
 
 mod crowd;
 mod flood;
+#[expect(dead_code, reason = "the benches' phones, who speak by this file as well, are behind a relay")]
 pub(crate) mod message;
 mod wire;
 
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-pub(crate) use crowd::{Client, office, phones, text};
+pub(crate) use crowd::{Client, office, phones, sheet, text};
 pub(crate) use flood::{Flood, invented_phone, mutated};
 use message::{ACK, Answer, DISCOVER, NAK, OFFER, Question, REQUEST};
 use wire::{EVERYBODY, Heard, Wire, arp_answer, datagram};
@@ -44,6 +45,7 @@ pub(crate) struct Fleet {
 /// An answer as one client heard it.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
+    pub(crate) at: Instant,
     /// The hardware address of who sent it.
     pub(crate) sender: [u8; 6],
     /// Option 53.
@@ -100,6 +102,20 @@ pub(crate) struct Lease {
 }
 
 impl Lived {
+    /// The `share` of the fleet that had its lease fastest took at most this long.
+    pub(crate) fn quantile(lived: &[Self], share: f64) -> Duration {
+        let mut times: Vec<Duration> = lived.iter().map(|one| one.took).collect();
+        times.sort_unstable();
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an index below the length"
+        )]
+        let index = ((times.len() - 1) as f64 * share).round() as usize;
+        times[index]
+    }
+
     /// What it heard from this host.
     pub(crate) fn from(&self, sender: [u8; 6]) -> impl Iterator<Item = &Reply> {
         self.replies.iter().filter(move |reply| reply.sender == sender)
@@ -221,7 +237,7 @@ impl Alive {
                 self.begun = Instant::now();
                 self.step = Step::Selecting;
             }
-            Step::Informing => self.enter(self.after_inform(life)),
+            Step::Informing => self.enter(after_inform(life)),
             // Without an answer to its REQUEST a client begins anew (RFC 2131, section 3.1.5).
             Step::Selecting | Step::Requesting | Step::Renewing => {
                 self.lived.resent += 1;
@@ -238,6 +254,7 @@ impl Alive {
     fn answered(&mut self, answer: Answer<'_>, sender: [u8; 6], life: Life) -> bool {
         let kind = answer.kind();
         self.lived.replies.push(Reply {
+            at: Instant::now(),
             sender,
             kind,
             step: self.step,
@@ -261,7 +278,7 @@ impl Alive {
                 });
                 self.lived.took = self.begun.elapsed();
                 let informs = life == Life::Whole && self.lived.client.informs;
-                self.enter(if informs { Step::Informing } else { self.after_inform(life) });
+                self.enter(if informs { Step::Informing } else { after_inform(life) });
             }
             (Step::Requesting, NAK) => self.enter(Step::Selecting),
             (Step::Renewing, ACK) => {
@@ -271,10 +288,6 @@ impl Alive {
             _ => return false,
         }
         true
-    }
-
-    fn after_inform(&self, life: Life) -> Step {
-        if life == Life::Whole { Step::Renewing } else { Step::Done }
     }
 
     fn enter(&mut self, step: Step) {
@@ -296,4 +309,8 @@ impl Alive {
         };
         Some(client.options(question))
     }
+}
+
+fn after_inform(life: Life) -> Step {
+    if life == Life::Whole { Step::Renewing } else { Step::Done }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::agent::{Agent, Setup};
-use crate::dhcp_fleet::{Client, Fleet, Life, Lived, office, phones, text};
+use crate::dhcp_fleet::{Client, Fleet, Life, Lived, Reply, Step, message::ACK, office, phones, sheet, text};
 use crate::dhcp_peers::{Kind, LEASE_SECONDS, Serving, mac_of};
 use crate::lab::{self, Capture, Host, Lab, PATIENCE, Packet};
 
@@ -39,6 +39,11 @@ impl Lan {
     /// Everybody lives, by a fresh server; all must get what it gives.
     fn morning(&mut self, lab: &Lab, kind: Kind) -> Vec<Lived> {
         let _server = kind.start(lab, &self.dhcp, &SERVING);
+        self.live()
+    }
+
+    /// The same by a server that runs.
+    fn live(&mut self) -> Vec<Lived> {
         let lived = self.fleet.live(&self.everybody, Life::Whole, SPREAD, PATIENCE * 2);
         let server_mac = mac_of(&self.dhcp);
         for one in &lived {
@@ -104,6 +109,101 @@ fn observed_beside(name: &str, kind: Kind) {
         println!("{kind:?}: a lease takes {without:?} without the agent, {with:?} beside it (medians)");
         assert!(with <= without.mul_f64(1.05) + NOISE, "{without:?} without, {with:?} with");
     });
+}
+
+/// Phones that ask by INFORM are told where their files are; a morning of everybody else is what it was.
+fn answered_beside(name: &str, kind: Kind) {
+    lab::run(name, |lab| {
+        if !lab::has(kind.program()) {
+            return;
+        }
+        let host = lab.host("agent", "10.20.0.2/16");
+        let mut lan = Lan::new(lab);
+        let seen = host.capture();
+        let config = "[dhcp]\nmode = \"inform\"\ninterfaces = [\"eth0\"]\n".to_owned();
+        let known: Vec<Client> = lan.everybody.iter().filter(|one| one.is_phone()).cloned().collect();
+        let agent = Agent::start(lab, &host, &Setup { accounts: sheet(&known), config });
+        let lived = lan.morning(lab, kind);
+        drop(agent);
+        let own = mac_of(&host);
+        for one in lived {
+            let replies: Vec<&Reply> = one.from(own).collect();
+            if !one.client.is_phone() {
+                assert!(replies.is_empty(), "{replies:?} to {:?}", one.client);
+                continue;
+            }
+            let [reply] = replies[..] else { panic!("{replies:?} to {:?}", one.client) };
+            assert_eq!(
+                (reply.kind, reply.step, reply.yiaddr.octets()),
+                (ACK, Step::Informing, [0; 4]),
+                "{reply:?}"
+            );
+            assert!(reply.options[&66].starts_with(b"http://10.20.0.2:8480"), "{reply:?}");
+            let never = [1, 3, 6, 15, 51, 58, 59].map(|code| reply.options.contains_key(&code));
+            assert_eq!(never, [false; 7], "{reply:?}");
+        }
+        let sent: Vec<Packet> = sent_by(&host, &seen, &lan).into_iter().filter(is_dhcp).collect();
+        let phones: BTreeSet<String> = known.iter().map(|one| text(one.mac)).collect();
+        assert_eq!(sent.len(), phones.len(), "one answer to each INFORM of a phone");
+        assert!(sent.iter().all(|packet| phones.contains(&packet.target_mac)), "none to everybody: {sent:?}");
+    });
+}
+
+/// Somebody verifies the server in the middle of the morning: questions only, to the server, and no lease is taken.
+fn verified_beside(name: &str, kind: Kind) {
+    lab::run(name, |lab| {
+        if !lab::has(kind.program()) {
+            return;
+        }
+        let host = lab.host("agent", "10.20.0.2/16");
+        let mut lan = Lan::new(lab);
+        let seen = host.capture();
+        let agent = Agent::start(lab, &host, &Setup::default());
+        let _server = kind.start(lab, &lan.dhcp, &SERVING);
+        std::thread::scope(|scope| {
+            let morning = scope.spawn(|| lan.live());
+            seen.expect_count("the first phones", 20, Packet::to_port(67));
+            let (_, report) = agent.attempt(&["dhcp", "verify", "--all"]);
+            assert!(report.contains("10.20.0.1"), "the server is named: {report}");
+            morning.join().unwrap()
+        });
+        drop(agent);
+        let sent: Vec<Packet> = sent_by(&host, &seen, &lan).into_iter().filter(is_dhcp).collect();
+        assert!(!sent.is_empty(), "it has asked");
+        // Option 53 comes first in what offhook writes.
+        let informs = |packet: &Packet| packet.target_port == 67 && packet.payload[240..243] == [53, 1, 8];
+        assert!(sent.iter().all(informs), "{sent:?}");
+    });
+}
+
+#[test]
+fn dnsmasq_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::dnsmasq_is_verified_and_pcs_do_not_notice", Kind::Dnsmasq);
+}
+
+#[test]
+fn kea_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::kea_is_verified_and_pcs_do_not_notice", Kind::Kea);
+}
+
+#[test]
+fn isc_dhcpd_is_verified_and_pcs_do_not_notice() {
+    verified_beside("dhcp_lan::isc_dhcpd_is_verified_and_pcs_do_not_notice", Kind::Dhcpd);
+}
+
+#[test]
+fn phones_are_informed_beside_dnsmasq_and_pcs_are_not() {
+    answered_beside("dhcp_lan::phones_are_informed_beside_dnsmasq_and_pcs_are_not", Kind::Dnsmasq);
+}
+
+#[test]
+fn phones_are_informed_beside_kea_and_pcs_are_not() {
+    answered_beside("dhcp_lan::phones_are_informed_beside_kea_and_pcs_are_not", Kind::Kea);
+}
+
+#[test]
+fn phones_are_informed_beside_isc_dhcpd_and_pcs_are_not() {
+    answered_beside("dhcp_lan::phones_are_informed_beside_isc_dhcpd_and_pcs_are_not", Kind::Dhcpd);
 }
 
 #[test]

@@ -110,8 +110,8 @@ impl Kind {
     }
 }
 
-/// AppArmor lets the packaged programs of some systems see their own folders only; a copy has no such rule.
-fn unconfined(program: &str, folder: &Path) -> String {
+/// `AppArmor` lets the packaged programs of some systems see their own folders only; a copy has no such rule.
+pub(crate) fn unconfined(program: &str, folder: &Path) -> String {
     let found = lab::program(program).expect("the caller has asked whether it is there");
     let copy = folder.join(program);
     std::fs::copy(&found, &copy).expect("the lab's folder can be written");

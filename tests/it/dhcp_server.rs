@@ -96,8 +96,9 @@ fn real_clients_get_renew_and_release_leases_and_the_switch_silences_at_once() {
                 bound.contains("ip=192.168.40.101 "),
                 "the address that is in use is not offered: {bound}"
             );
+            // busybox shows no option 66 that is not a host's name, only that it is there.
             for part in
-                [&format!("tftp={ROOT} "), "lease=600 ", "router=192.168.40.1 ", "server=192.168.40.1"]
+                ["tftp=bad ", "lease=600 ", "router=192.168.40.1 ", "server=192.168.40.1"]
             {
                 assert!(bound.contains(part), "{part}: {bound}");
             }

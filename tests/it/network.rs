@@ -251,7 +251,7 @@ fn an_ordinary_user_is_told_what_is_off_and_the_rest_works() {
         assert!(body.contains("201"), "{body}");
         let text = agent.output();
         println!("{text}");
-        let off = text.lines().find(|line| line.contains("69")).expect("a line about port 69");
+        let off = text.lines().find(|line| line.contains(":69/udp")).expect("a line about port 69");
         assert!(off.to_lowercase().contains("tftp"), "{off}");
         assert!(!phone.tftp("192.168.1.35", &phone.file()).0, "TFTP is off");
     });

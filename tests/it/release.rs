@@ -56,7 +56,13 @@ pub(crate) fn get(host: &Host) -> Got {
 
 /// What curl gets for a URL.
 pub(crate) fn curl(host: &Host, url: &str, options: &[&str]) -> Got {
-    let command = [&["curl", "-s", "-m", "20", "-D", "-", "-w", "\n%{http_code}"], options, &[url]].concat();
+    curl_with(host, &[], url, options)
+}
+
+/// The same with these variables in curl's environment.
+pub(crate) fn curl_with(host: &Host, variables: &[&str], url: &str, options: &[&str]) -> Got {
+    let curl = ["curl", "-s", "-m", "20", "-D", "-", "-w", "\n%{http_code}"];
+    let command = [&["env"], variables, &curl, options, &[url]].concat();
     let (_, text) = host.attempt(&command);
     let (text, status) = text.rsplit_once('\n').expect("curl prints the status last");
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or(("", text));

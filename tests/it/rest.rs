@@ -1,9 +1,11 @@
 //! The REST API of the built program, asked by curl: tokens by the command line, a phone that is armed and fetches, and
 //! clients that take their time.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 
-use crate::agent::{Agent, Setup};
+use crate::agent::{Agent, OFFHOOK, Setup};
 use crate::lab::{self, Host};
 use crate::phone::{Phone, Vendor};
 
@@ -28,6 +30,45 @@ pub(crate) fn ask(host: &Host, path: &str, options: &[&str]) -> (u16, Value) {
 
 fn bearer(token: &str) -> String {
     format!("Authorization: Bearer {token}")
+}
+
+#[test]
+fn a_token_is_printed_alone_and_wrong_use_is_told_from_a_no() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("offhook.toml");
+    std::fs::write(&config, format!("[agent]\ndata_dir = \"{}/data\"\n", folder.path().display())).unwrap();
+    let run = |exit: i32, arguments: &[&str]| {
+        let output = Command::new(OFFHOOK).arg("--config").arg(&config).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {output:?}");
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    let [token, note] =
+        run(0, &["token", "create", "pbx", "--scope", "devices:read", "--scope", "release:arm"]);
+    let id = token.trim_end().split('_').nth(1).unwrap();
+    assert!(token.starts_with("oh_") && token.len() == 3 + 8 + 1 + 64 + 1, "{}", token.len());
+    assert!(
+        note.contains(id) && note.contains("devices:read,release:arm") && !note.contains(token.trim()),
+        "{note}"
+    );
+    let [listed, _] = run(0, &["token", "list"]);
+    assert!(listed.contains(id) && !listed.contains(token.trim_end()), "{listed}");
+    let [_, wrong] = run(2, &["token", "create", "pbx", "--scope", "devices"]);
+    assert!(wrong.contains("'devices' is not a scope; use some of devices:read"), "{wrong}");
+    for wrong in
+        [&["--scope", "admin", "--expires", "366d"][..], &["--scope", "admin", "--expires", "0s"], &[]]
+    {
+        run(2, &[&["token", "create", "pbx"], wrong].concat());
+    }
+    let [_, unknown] = run(1, &["token", "revoke", "nonesuch"]);
+    assert!(
+        unknown.contains("there is no token 'nonesuch'") && unknown.contains("offhook token list"),
+        "{unknown}"
+    );
+    run(0, &["token", "revoke", id]);
+    assert!(
+        !run(0, &["token", "list"])[0].contains(id)
+            && run(0, &["token", "list", "--all"])[0].contains("revoked")
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use offhook::accounts::read_csv;
 use offhook::alarm::Alarms;
 use offhook::clock::{Clock, Entropy};
-use offhook::config::{AdoptConfig, ReleaseConfig};
+use offhook::config::{AdoptConfig, ExpiredCertificates, ReleaseConfig};
 use offhook::http::server::HttpServer;
 use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
@@ -172,6 +172,7 @@ async fn desk(
     let desk = Desk::new(DeskParts {
         agent: "test".into(),
         release: ReleaseConfig::default(),
+        expired_certificates: ExpiredCertificates::default(),
         deeds,
         alarms: Alarms::default(),
         adopt: AdoptConfig::default(),
@@ -182,7 +183,7 @@ async fn desk(
         neighbours,
         clock: clock.clone(),
         files: folder.join("files"),
-        roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), tftp: None },
+        roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), ..Roots::default() },
         sightings,
     });
     (store, desk)

@@ -213,12 +213,13 @@ pub(in crate::admin) async fn arm(
     };
     let releases = shared.releases();
     let target = arm::arming(&releases, shared.store(), mac, &which)?;
+    let mut armed = None;
     if deed.is_due() {
         how.check(std::slice::from_ref(&target))?;
         let outcome = how.arm(&deed.store, &target, &why).await;
-        deed.did(outcome)?;
+        armed = deed.did(outcome)?.map(|armed| armed.grants);
     }
-    let grants = shared.store().inventory().grants(mac).unwrap_or_default();
+    let grants = armed.or_else(|| shared.store().inventory().grants(mac)).unwrap_or_default();
     let now = ArmedShown::new(&grants, &releases, &target);
     let answer = Answer::json(&Rearmed { chosen: Chosen::new(&releases, &target), now })?;
     deed.answered(answer.of_version(shared.store().version_of(mac))).await

@@ -17,19 +17,17 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::cli::{Context, Failure, Outcome, open, output};
-use crate::device::Vendor;
+use super::vendors;
+use crate::cli::{Context, Failure, Outcome, output};
 use crate::net::interfaces::Table;
 use crate::profile::{Catalog, Profile};
 use crate::provision::Roots;
-use crate::store;
 
 use plan::Plan;
 
@@ -105,7 +103,8 @@ struct Printed<'p> {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
-    let profiles = profiles(&args, &catalog, context).await?;
+    let chosen = vendors::chosen(&args.vendor, args.all, &catalog, context).await?;
+    let profiles: Vec<Arc<Profile>> = chosen.into_iter().map(|chosen| chosen.profile).collect();
     let host = host(&args, context)?;
     let roots = Roots::of(&context.config);
     if roots.at(IpAddr::V4(host)).is_none() {
@@ -124,45 +123,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         output::print(&text);
     }
     Ok(())
-}
-
-/// The vendors asked for; without a word about them, those of the inventory.
-async fn profiles(args: &Args, catalog: &Catalog, context: &Context) -> Result<Vec<Arc<Profile>>, Failure> {
-    if args.all {
-        return Ok(catalog.profiles().cloned().collect());
-    }
-    let wanted: BTreeSet<Vendor> = if args.vendor.is_empty() {
-        of_inventory(context).await?
-    } else {
-        args.vendor.iter().map(|name| Vendor::new(name)).collect()
-    };
-    let known = || catalog.profiles().map(|profile| profile.vendor().as_str()).collect::<Vec<_>>().join(", ");
-    let named = wanted.iter().map(|vendor| match catalog.get(vendor) {
-        Some(profile) => Ok(Arc::clone(profile)),
-        None => {
-            let message = format!("'{vendor}' is no vendor with a profile");
-            Err(Failure::no("not_found", message, format!("known vendors: {}", known())))
-        }
-    });
-    // What a phone in the inventory calls itself may have no profile; who types a name wants to know that.
-    if args.vendor.is_empty() {
-        let found: Vec<_> = named.filter_map(Result::ok).collect();
-        if found.is_empty() {
-            let remedy = format!("--all prints it for all of {}, --vendor for one", known());
-            return Err(Failure::no("no_phones", "the inventory has no phone of a known vendor", remedy));
-        }
-        return Ok(found);
-    }
-    named.collect()
-}
-
-async fn of_inventory(context: &Context) -> Result<BTreeSet<Vendor>, Failure> {
-    // Asking is no reason to make a database.
-    if store::sqlite_file(&open::store_url(context)).is_some_and(|file| !file.exists()) {
-        return Ok(BTreeSet::new());
-    }
-    let store = open::store(context).await?;
-    Ok(store.inventory().devices().iter().filter_map(|device| device.vendor.clone()).collect())
 }
 
 /// The address that the phones are told.

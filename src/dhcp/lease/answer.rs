@@ -126,7 +126,7 @@ impl Server {
             (code::ROUTER, addresses(settings.router.as_slice())),
             (code::DNS, addresses(&settings.dns)),
             (code::DOMAIN_NAME, domain.unwrap_or_default()),
-            (code::BROADCAST, addresses(&[settings.broadcast()])),
+            (code::BROADCAST, addresses(&[settings.prefix.last()])),
             (code::NTP, addresses(&settings.ntp)),
         ]
         .into_iter()

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::super::rule::{Rule, holds};
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::Mac;
 
@@ -110,7 +111,7 @@ impl Record {
 
     /// How long ago it was written; never less than nothing.
     pub fn age(&self, now: &Moment) -> Duration {
-        let ms = if self.at_boot.boot == now.boot.boot {
+        let ms = if self.at_boot.boot == now.boot.boot && holds(Rule::BootClock) {
             now.boot.ms.saturating_sub(self.at_boot.ms)
         } else {
             now.wall.0.saturating_sub(self.at.0)

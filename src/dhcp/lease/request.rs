@@ -10,6 +10,7 @@ use super::super::decide::Who;
 use super::super::message::{Message, code};
 use super::super::pool::State;
 use super::super::reply::Because;
+use super::super::rule::{Rule, holds};
 use super::super::silence::Why;
 use super::{Exchange, Guest, Server};
 use crate::device::Mac;
@@ -180,7 +181,11 @@ impl Server {
             }
             Some(State::Free | State::Quarantined) | None => {
                 let has_another = reserved.is_some_and(|reserved| reserved != address) || self.has_lease(mac);
-                if has_another && is_authority { Claim::Other } else { Claim::Unknown }
+                if has_another && is_authority || !holds(Rule::OwnNakOnly) {
+                    Claim::Other
+                } else {
+                    Claim::Unknown
+                }
             }
         }
     }

@@ -141,21 +141,15 @@ impl Settings {
     /// Addresses of the network that no client may have: its own, everybody's, ours and the router's.
     pub(super) fn excluded(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
         let network = self.prefix.first();
-        let ends = (self.prefix.size() > 2).then(|| [network, self.broadcast()]);
+        let ends = (self.prefix.size() > 2).then(|| [network, self.prefix.last()]);
         let ours = self.table.interfaces().iter().flat_map(|interface| &interface.addresses);
         let named = [Some(self.address), self.router, self.relay].into_iter().flatten();
         let servers = self.dns.iter().chain(&self.ntp).copied();
         ends.into_iter().flatten().chain(ours.map(|(ours, _)| *ours)).chain(named).chain(servers)
     }
 
-    /// The network's last address.
-    pub(super) fn broadcast(&self) -> Ipv4Addr {
-        let size = u32::try_from(self.prefix.size() - 1).unwrap_or(u32::MAX);
-        Ipv4Addr::from(u32::from(self.prefix.first()) | size)
-    }
-
     /// The network's mask.
     pub(super) fn mask(&self) -> Ipv4Addr {
-        Ipv4Addr::from(!(u32::from(self.broadcast()) - u32::from(self.prefix.first())))
+        Ipv4Addr::from(!(u32::from(self.prefix.last()) - u32::from(self.prefix.first())))
     }
 }

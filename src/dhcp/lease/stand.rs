@@ -1,11 +1,16 @@
-//! Whether a pool is served: who else answers, what is wrong, and what that means. Never sends.
+//! Whether a pool is served: who else answers, what is wrong, and what that means.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use super::super::Packet;
+use super::super::message::{Kind, Message, code};
+use super::super::pool::State;
+use super::super::rule::{Rule, holds};
 use super::super::silence::Why;
+use super::{Command, Server};
 use crate::device::Mac;
 
 /// So long another server must have been silent before a person may switch on again.
@@ -175,6 +180,65 @@ impl Watch {
         let harm = self.raised.iter().filter(|(_, alarm)| alarm.is_harm()).count();
         let is_off = matches!(self.stand, Stand::Off { .. });
         if alarm.is_harm() && harm >= HARM_MAX && !is_off { Raised::TooMany } else { Raised::New }
+    }
+}
+
+impl Server {
+    /// Somebody answers a client of this network.
+    pub(super) fn overhear(&mut self, packet: &Packet, now: Instant) {
+        let Message { kind, options, .. } = &packet.message;
+        if !matches!(kind, Kind::Offer | Kind::Ack | Kind::Nak) || !self.fits(packet) {
+            return;
+        }
+        let server = options.address(code::SERVER).unwrap_or(*packet.from.ip());
+        // What we sent may come back by a bridge; a server beside us on this host is another one.
+        if self.settings.table.is_ours(server) && !packet.is_own_hosts {
+            return;
+        }
+        if let Some(seconds) = options.number::<u32>(code::LEASE_TIME) {
+            let lease = Duration::from_secs(seconds.into());
+            let shortest = self.settings.foreign_lease.map_or(lease, |known| known.min(lease));
+            self.settings.foreign_lease = Some(shortest);
+        }
+        self.foreign(server, now);
+    }
+
+    /// Another server answers here: in a shared network that is as it should be, and a dry run is in nobody's way.
+    pub(super) fn foreign(&mut self, server: Ipv4Addr, now: Instant) {
+        self.settings.foreign_seen = true;
+        if self.settings.shared || self.settings.dry_run || !holds(Rule::Yield) {
+            return;
+        }
+        if self.watch.yields_to(server, now) {
+            self.take_back_offers();
+            self.commands.push_back(Command::Stand(self.watch.stand));
+            self.raise(Alarm::Foreign { server }, now);
+        }
+    }
+
+    pub(super) fn stop(&mut self, automatic: bool) {
+        self.watch.off(automatic);
+        self.take_back_offers();
+        self.commands.push_back(Command::Stand(self.watch.stand));
+    }
+
+    pub(super) fn take_back_offers(&mut self) {
+        self.probing.clear();
+        let is_offer = |state| matches!(state, State::Probing | State::Offered);
+        let offers = self.pool.slots().filter(|(_, slot)| is_offer(slot.state));
+        let offers: Vec<Ipv4Addr> = offers.map(|(address, _)| address).collect();
+        offers.into_iter().for_each(|address| self.pool.free(address));
+    }
+
+    pub(super) fn raise(&mut self, alarm: Alarm, now: Instant) {
+        match self.watch.raise(alarm, now) {
+            Raised::Again => {}
+            Raised::New => self.commands.push_back(Command::Alarm(alarm)),
+            Raised::TooMany => {
+                self.commands.extend([Command::Alarm(alarm), Command::Alarm(Alarm::TooMany)]);
+                self.stop(true);
+            }
+        }
     }
 }
 

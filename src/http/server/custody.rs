@@ -25,6 +25,9 @@ pub(super) struct Delivery {
     pub(super) receipt: Receipt,
     /// Whether the kernel has all of it.
     pub(super) is_out: bool,
+    /// Whether the peer was seen to have acknowledged all of it. What is written after it (TLS says that it ends) may
+    /// find a peer that is gone.
+    has_arrived: bool,
     /// Whether the desk was told that.
     is_told: bool,
     begun: Instant,
@@ -52,7 +55,8 @@ impl Connection {
             SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
         }
         let begun = self.now();
-        let delivery = Delivery { file, receipt, is_out: false, is_told: !is_secret, begun };
+        let delivery =
+            Delivery { file, receipt, is_out: false, has_arrived: false, is_told: !is_secret, begun };
         let mut progress = self.progress();
         progress.body_taken = false;
         progress.delivery = Some(delivery);
@@ -139,7 +143,21 @@ impl Connection {
         true
     }
 
+    /// Whether the peer has acknowledged everything.
     pub(super) fn is_acknowledged(&self) -> bool {
-        unacknowledged_bytes(self.stream.as_fd()).is_ok_and(|octets| octets == 0)
+        let mut progress = self.progress();
+        let arrived = progress.delivery.as_ref().is_some_and(|delivery| delivery.has_arrived);
+        let all = arrived || unacknowledged_bytes(self.stream.as_fd()).is_ok_and(|octets| octets == 0);
+        if let Some(delivery) = progress.delivery.as_mut().filter(|delivery| delivery.is_out) {
+            delivery.has_arrived = all;
+        }
+        all
+    }
+
+    /// The peer has said something, if only that it has nothing more to say: its acknowledgement came with it.
+    pub(super) fn heard(&self) {
+        if self.progress().delivery.as_ref().is_some_and(|delivery| delivery.is_out) {
+            self.is_acknowledged();
+        }
     }
 }

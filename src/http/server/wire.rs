@@ -28,6 +28,7 @@ impl AsyncRead for Wire {
                     if octets > 0 {
                         connection.progress().pace.received(connection.now());
                     }
+                    connection.heard();
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::accounts::read_csv;
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
 use crate::device::Channel;
 use crate::release::{Asker, Mode, Released, Verdict};
-use crate::store::{Delivery, ImportOptions, ReleaseRequest, Sheet, Vault};
+use crate::store::testing::sheet;
+use crate::store::{Delivery, ImportOptions, ReleaseRequest, Vault};
 
 const OFFICE: &str = "mac,vendor,model,username,password,line\n\
                       001565000001,yealink,T46U,101,geheim1,1\n\
@@ -37,9 +37,7 @@ impl Office {
         let url = format!("sqlite:{}", folder.path().join("offhook.db").display());
         let store =
             Store::open(&url, Vault::with_key([7; 32]), clock.clone(), Entropy::System).await.unwrap();
-        let mut sheet = Sheet::default();
-        read_csv("a.csv", OFFICE.as_bytes(), &mut sheet);
-        assert!(store.import(&sheet, ImportOptions::default()).await.unwrap().applied);
+        assert!(store.import(&sheet(OFFICE), ImportOptions::default()).await.unwrap().applied);
         let mut config = Config::default();
         config.profiles.dir = Some(folder.path().join("profiles"));
         Self { store, clock, config, _folder: folder }

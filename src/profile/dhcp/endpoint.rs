@@ -69,6 +69,11 @@ impl Endpoint {
         (&self.scheme, &self.host, self.port)
     }
 
+    /// Whether it names a folder and no file.
+    pub(super) fn is_folder(&self) -> bool {
+        self.path.is_empty() || self.path.ends_with('/')
+    }
+
     /// `http://192.0.2.1:8480`, the usual port left out.
     pub(super) fn service(&self) -> String {
         let usual = SCHEMES.iter().find(|(name, _)| *name == self.scheme).and_then(|(_, port)| *port);

@@ -89,6 +89,8 @@ pub enum Misformat {
     UnknownScheme,
     /// A URL without a host.
     NoHost,
+    /// A folder, and the phone fetches exactly the URL that it is given.
+    NoFile,
     /// A text where a list of addresses belongs.
     TextNotAddresses,
     /// No multiple of four octets.
@@ -132,6 +134,9 @@ impl Misformat {
             }
             Self::UnknownScheme => "begins with a scheme that phones do not speak".to_owned(),
             Self::NoHost => "has no host in its URL".to_owned(),
+            Self::NoFile => {
+                "names a folder, and this phone fetches exactly the URL that it is given".to_owned()
+            }
             Self::TextNotAddresses => {
                 "is a text, and this option is a list of addresses of four octets each".to_owned()
             }
@@ -171,7 +176,8 @@ impl Profile {
     ///
     /// 1. They look into their options in their order, and take the first that they can read.
     /// 2. A trailing NUL is no part of a text.
-    /// 3. A value leads to us when its scheme, host and port are those of a service of ours, whatever the path.
+    /// 3. A value leads to us when its scheme, host and port are those of a service of ours, whatever the path; but a phone
+    ///    that is given the URL of a file needs one.
     /// 4. Options beside the server (VLAN, registrar) are looked at for their format alone.
     pub fn judge(&self, answer: &BTreeMap<u8, Vec<u8>>, place: &DhcpPlace) -> DhcpVerdict {
         let nothing = Dhcp::default();
@@ -225,7 +231,13 @@ impl Desk<'_> {
     /// A value that the phone can read.
     fn arrive(&self, code: u8, form: &Form, destination: &Destination, verdict: &mut DhcpVerdict) {
         let endpoint = &destination.endpoint;
-        let is_ours = self.ours.iter().any(|ours| ours.is_same_service(endpoint, &self.names));
+        let file = destination.file.clone().or_else(|| {
+            let octets = self.answer.get(&self.dhcp.file.filter(|file| *file != code)?)?;
+            form::text_of(octets).ok().map(str::to_owned)
+        });
+        let same_service = self.ours.iter().any(|ours| ours.is_same_service(endpoint, &self.names));
+        let no_file = file.is_none() && !endpoint.is_guess && endpoint.is_folder() && self.wants_file(form);
+        let is_ours = same_service && !no_file;
         if endpoint.has_password {
             verdict.findings.push(DhcpFinding {
                 option: code,
@@ -236,13 +248,13 @@ impl Desk<'_> {
                 remedy: format!("{}; change that password", self.set(code)),
             });
         }
-        let file = destination.file.clone().or_else(|| {
-            let octets = self.answer.get(&self.dhcp.file.filter(|file| *file != code)?)?;
-            form::text_of(octets).ok().map(str::to_owned)
-        });
         let shown = endpoint.shown(file.as_deref());
         let takes = *verdict.takes.get_or_insert(code);
-        let (judgement, sentence) = if !is_ours {
+        let (judgement, sentence) = if same_service && no_file {
+            let why = Misformat::NoFile;
+            let sentence = format!("option {code} {}", why.sentence(form.without_scheme));
+            (Judgement::WrongFormat(why), sentence)
+        } else if !is_ours {
             self.astray(code, form, endpoint)
         } else if takes == code || verdict.reaches_us {
             (Judgement::Right, format!("option {code} leads to {shown}"))
@@ -263,6 +275,13 @@ impl Desk<'_> {
             _ => self.set(code),
         };
         verdict.findings.push(DhcpFinding { option: code, judgement, sentence, remedy });
+    }
+
+    /// Whether the profile's own value for this option is one file's URL.
+    fn wants_file(&self, form: &Form) -> bool {
+        let own = form.setting(&self.facts).map(|setting| setting.data.octets());
+        let own = own.and_then(|octets| server(form, &octets, &self.facts, None).ok()?);
+        own.is_some_and(|own| !own.endpoint.is_folder())
     }
 
     /// A value that leads elsewhere.

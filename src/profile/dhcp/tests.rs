@@ -310,6 +310,15 @@ fn each_format_is_judged() {
         &[(150, &[192, 0, 2, 1, 7])],
         (None, None, &[(150, WrongFormat(Misformat::AddressLength))]),
     );
+    let wrong = WrongFormat(Misformat::NoFile);
+    judge(&cisco, &[(66, ours.as_bytes())], (Some(66), Some(ours), &[(66, wrong.clone())]));
+    judge(
+        &cisco,
+        &[(66, b"http://192.0.2.1:8480/spa.cfg")],
+        (Some(66), Some("http://192.0.2.1:8480/spa.cfg"), &[(66, Right)]),
+    );
+    judge(&cisco, &[(66, b"192.0.2.1")], (Some(66), Some("tftp://192.0.2.1"), &[(66, Right)]));
+    judge(&fanvil, &[(43, ours.as_bytes())], (Some(43), Some(ours), &[(43, wrong)]));
     let gigaset = profile("gigaset");
     let long = format!("http://192.0.2.1:8480/{}", "x".repeat(53));
     judge(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::alarm::AlarmKind;
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::net::Prefix;
 use crate::net::interfaces::{Interface, Table};
@@ -27,6 +28,7 @@ struct Bench {
     store: Store,
     clock: Clock,
     deeds: mpsc::Receiver<Deed>,
+    alarms: Alarms,
     _folder: tempfile::TempDir,
 }
 
@@ -44,6 +46,7 @@ async fn bench() -> Bench {
     store.approve(mac(), &Give::Account("101".to_owned())).await.unwrap();
     let (sightings, _) = mpsc::channel(1);
     let (sender, deeds) = mpsc::channel(100);
+    let alarms = Alarms::default();
     let site = Site { registrar: Some("pbx.lan".to_owned()), ..Site::default() };
     let ours = Ipv4Addr::LOCALHOST;
     let interface = Interface {
@@ -60,6 +63,7 @@ async fn bench() -> Bench {
         agent: "here".into(),
         adopt: AdoptConfig::default(),
         release: ReleaseConfig::default(),
+        expired_certificates: ExpiredCertificates::default(),
         site,
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
@@ -67,12 +71,12 @@ async fn bench() -> Bench {
         neighbours: Neighbours::declared(known),
         clock: clock.clone(),
         files: folder.path().join("files"),
-        roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), tftp: None },
+        roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), ..Roots::default() },
         sightings,
         deeds: sender,
-        alarms: Alarms::default(),
+        alarms: alarms.clone(),
     });
-    Bench { desk, store, clock, deeds, _folder: folder }
+    Bench { desk, store, clock, deeds, alarms, _folder: folder }
 }
 
 fn request(peer: IpAddr) -> FileRequest {
@@ -83,6 +87,7 @@ fn request(peer: IpAddr) -> FileRequest {
         local: IpAddr::V4(Ipv4Addr::LOCALHOST),
         interface: Some(1),
         channel: Channel::Http,
+        certificate: None,
         want: Want::Whole,
         known: None,
     }
@@ -355,4 +360,69 @@ async fn a_phone_gets_the_file_of_its_firmware_from_the_first_time_on() {
     assert_eq!(device.firmware.as_deref(), Some("2.73.0.50"));
     let Answer::File(second) = bench.desk.answer(&asked).await else { panic!() };
     assert_eq!(first.bytes, second.bytes);
+}
+
+/// A request inside TLS, from behind a router, with this certificate.
+fn certified(mac: &str, expired: bool) -> FileRequest {
+    let certificate = Some(PhoneCertificate { mac: mac.parse().unwrap(), expired });
+    FileRequest { peer: ROUTED, interface: None, channel: Channel::Https, certificate, ..request(PHONE) }
+}
+
+const ROUTED: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 7, 0, 9));
+
+#[tokio::test]
+async fn case_38_a_certificate_proves_its_phone_from_anywhere() {
+    let bench = bench().await;
+    let own = certified("805ec0aabbcc", false);
+    let plain = FileRequest { certificate: None, ..own.clone() };
+    assert!(
+        matches!(bench.desk.answer(&plain).await, Answer::NotFound),
+        "case 40: by TLS alone nothing is proven"
+    );
+    let Answer::File(body) = bench.desk.answer(&own).await else { panic!() };
+    assert!(has_password(&body));
+    // Who has the MAC, and no certificate, is somebody else in this window.
+    assert!(matches!(bench.ask().await, Answer::Forbidden));
+    // On our link, where the neighbour table says another MAC: a certificate is worth more.
+    let wireless = FileRequest { peer: OTHER, interface: Some(1), ..own };
+    let Answer::File(again) = bench.desk.answer(&wireless).await else { panic!() };
+    assert_eq!(again.bytes, body.bytes);
+}
+
+#[tokio::test]
+async fn case_39_another_phones_certificate_gets_a_404_and_an_alarm() {
+    let bench = bench().await;
+    let other = certified("805ec0aabbcd", false);
+    assert!(matches!(bench.desk.answer(&other).await, Answer::NotFound));
+    let (raised, _) = bench.alarms.take();
+    let alarm = &raised[0].alarm;
+    assert_eq!((alarm.kind, alarm.mac, alarm.peer), (AlarmKind::Impostor, Some(mac()), Some(ROUTED)));
+    assert!(alarm.text.contains("80:5e:c0:aa:bb:cd"), "{}", alarm.text);
+    // Not even where the neighbour table, or a token, is on its side.
+    let neighbour = FileRequest { peer: PHONE, interface: Some(1), ..other.clone() };
+    assert!(matches!(bench.desk.answer(&neighbour).await, Answer::NotFound));
+    let device = bench.store.inventory().device(mac()).unwrap();
+    let token = bench.store.bootstrap_token(&device).unwrap();
+    let by_token = FileRequest { path: format!("/d/{}/{FILE}", token.expose()), ..other };
+    assert!(matches!(bench.desk.answer(&by_token).await, Answer::NotFound));
+    assert_eq!(bench.releases(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_whose_time_is_over_counts_on_our_link() {
+    let bench = bench().await;
+    let routed = certified("805ec0aabbcc", true);
+    assert!(matches!(bench.desk.answer(&routed).await, Answer::NotFound));
+    let near = FileRequest { peer: OTHER, interface: Some(1), ..routed };
+    assert!(matches!(bench.desk.answer(&near).await, Answer::File(_)));
+}
+
+#[tokio::test]
+async fn who_came_by_mac_goes_on_by_certificate() {
+    let bench = bench().await;
+    assert!(has_password(&bench.file().await));
+    let Answer::File(body) = bench.desk.answer(&certified("805ec0aabbcc", false)).await else { panic!() };
+    assert!(has_password(&body));
+    assert!(has_password(&bench.file().await));
+    assert_eq!(bench.releases(), 3);
 }

@@ -333,6 +333,21 @@ fn case_51_two_agents_share_one_window() {
 }
 
 #[test]
+fn case_38_a_certificate_goes_on_where_its_phones_mac_began_and_nobody_follows_a_certificate() {
+    let certified = Asker { level: Level::I4, key: "certificate 00:04:13:96:d9:b4".to_owned() };
+    let mut bench = Bench::staged(&[SIP]);
+    bench.secret(&[SIP]);
+    assert!(matches!(bench.ask(&[SIP], &certified), Verdict::Secret(_)));
+    assert!(matches!(bench.ask(&[SIP], &phone()), Verdict::Secret(_)), "the window stays the MAC's");
+    let mut bench = Bench::staged(&[SIP]);
+    assert!(matches!(bench.ask(&[SIP], &certified), Verdict::Secret(_)));
+    for other in [phone(), rival()] {
+        assert_eq!(bench.ask(&[SIP], &other), Verdict::Refuse(Refusal::Contention), "{other:?}");
+    }
+    assert!(matches!(bench.ask(&[SIP], &certified), Verdict::Secret(_)));
+}
+
+#[test]
 fn case_52_a_restored_database_releases_nothing() {
     let mut bench = Bench::staged(&[SIP, MENU]);
     bench.secret(&[SIP]);

@@ -7,7 +7,7 @@ use crate::store::{Armed, Give, ImportOptions};
 
 const OFFICE: &str = "mac,vendor,model,username,password\n805e00000001,yealink,T46U,101,geheim\n";
 
-fn once(key: &str, request: &str) -> Once {
+fn keyed(key: &str, request: &str) -> Once {
     Once::new("token", key.as_bytes(), &[request.as_bytes()])
 }
 
@@ -22,18 +22,18 @@ async fn arm(store: &Store) -> Result<Armed, StoreError> {
     store.arm(mac(1), |_| true, Mode::OnContact, None, &policies, "test").await
 }
 
-fn under(store: &Store, once: &Once) -> Store {
-    store.on_condition(Condition { once: Some(once.clone()), unchanged: None })
+fn under(store: &Store, deed: &Once) -> Store {
+    store.on_condition(Condition { once: Some(deed.clone()), unchanged: None })
 }
 
 on_both! {
     async fn case_55_a_deed_with_a_key_is_done_once_by_whoever_is_asked(bench) {
         let [one, two] = [office(bench).await, bench.store().await];
-        let once = once("a", "arm");
-        assert!(one.done_before(&once).await.unwrap().is_none());
+        let deed = keyed("a", "arm");
+        assert!(one.done_before(&deed).await.unwrap().is_none());
         let asked: Vec<_> = (0..8)
             .map(|n| {
-                let store = under(if n % 2 == 0 { &one } else { &two }, &once);
+                let store = under(if n % 2 == 0 { &one } else { &two }, &deed);
                 tokio::spawn(async move { arm(&store).await.map(|armed| armed.grants.epoch) })
             })
             .collect();
@@ -48,24 +48,24 @@ on_both! {
         let armed = one.audit(Some(mac(1)), 99).await.unwrap();
         assert_eq!(armed.iter().filter(|row| row.event == "armed").count(), 1);
         let three = bench.store().await;
-        assert_eq!(three.done_before(&once).await.unwrap(), Some(Earlier(None)), "another process knows it");
-        assert!(matches!(arm(&under(&three, &once)).await, Err(StoreError::Repeated)));
+        assert_eq!(three.done_before(&deed).await.unwrap(), Some(Earlier(None)), "another process knows it");
+        assert!(matches!(arm(&under(&three, &deed)).await, Err(StoreError::Repeated)));
         for (status, body) in [(200, "{\"epoch\":2}"), (200, "another")] {
-            three.remember(&once, &(status, body.to_owned())).await.unwrap();
+            three.remember(&deed, &(status, body.to_owned())).await.unwrap();
         }
         let answer = Some(Earlier(Some((200, "{\"epoch\":2}".to_owned()))));
-        assert_eq!(one.done_before(&once).await.unwrap(), answer, "the first answer stays");
+        assert_eq!(one.done_before(&deed).await.unwrap(), answer, "the first answer stays");
     }
 
     async fn a_key_is_of_one_request_of_one_token_for_a_day(bench) {
         let store = office(bench).await;
-        let first = once("a", "arm");
+        let first = keyed("a", "arm");
         arm(&under(&store, &first)).await.unwrap();
-        for other in [once("a", "lock"), Once::new("token", b"a", &[b"ar", b"m"])] {
+        for other in [keyed("a", "lock"), Once::new("token", b"a", &[b"ar", b"m"])] {
             assert!(matches!(store.done_before(&other).await, Err(StoreError::KeyReused)));
             assert!(matches!(arm(&under(&store, &other)).await, Err(StoreError::KeyReused)));
         }
-        for free in [once("b", "arm"), Once::new("other", b"a", &[b"arm"])] {
+        for free in [keyed("b", "arm"), Once::new("other", b"a", &[b"arm"])] {
             assert!(store.done_before(&free).await.unwrap().is_none());
             arm(&under(&store, &free)).await.unwrap();
         }
@@ -77,11 +77,11 @@ on_both! {
 
     async fn a_deed_that_fails_leaves_its_key_free(bench) {
         let store = office(bench).await;
-        let once = once("a", "arm");
+        let deed = keyed("a", "arm");
         store.block(mac(1)).await.unwrap();
-        assert!(matches!(arm(&under(&store, &once)).await, Err(StoreError::Conflict(_))));
+        assert!(matches!(arm(&under(&store, &deed)).await, Err(StoreError::Conflict(_))));
         store.approve(mac(1), &Give::NextFree).await.unwrap();
-        arm(&under(&store, &once)).await.unwrap();
+        arm(&under(&store, &deed)).await.unwrap();
     }
 
     async fn a_device_is_changed_only_as_it_was_seen(bench) {

@@ -50,7 +50,7 @@ pub struct Refused {
 /// What an operator armed.
 #[derive(Debug, Clone)]
 pub struct Armed {
-    /// The grants as they are now.
+    /// The grants after it.
     pub grants: Arc<Grants>,
     /// What was armed; nothing where nothing was chosen.
     pub changes: Vec<Change>,
@@ -88,9 +88,11 @@ impl Store {
             write.audit_release("armed", mac, after.epoch, None, &detail).await?;
             write.renew_bootstrap(&before, mac).await?;
         }
+        // As this arming leaves them, whatever follows it.
+        let grants = Arc::new(after.clone());
         write.set_grants(mac, before, after).await?;
         write.commit().await?;
-        Ok(Armed { grants: self.inventory().grants(mac).unwrap_or_default(), changes })
+        Ok(Armed { grants, changes })
     }
 
     /// Locks passwords of a device that could leave.

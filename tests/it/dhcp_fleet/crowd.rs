@@ -81,8 +81,10 @@ pub(crate) struct Client {
 
 impl Client {
     fn of(kind: &Kind, number: u32) -> Self {
-        let ([a, b, c], [_, x, y, z]) = (kind.oui, number.to_be_bytes());
-        Self { mac: [a, b, c, x, y, z], class: kind.class, asks: kind.asks, informs: kind.informs }
+        let mut mac = [0; 6];
+        mac[..3].copy_from_slice(&kind.oui);
+        mac[3..].copy_from_slice(&number.to_be_bytes()[1..]);
+        Self { mac, class: kind.class, asks: kind.asks, informs: kind.informs }
     }
 
     /// What a server may know: a phone's maker, and what phones of that maker say.
@@ -114,6 +116,16 @@ pub(crate) fn office(count: usize) -> Vec<Client> {
 /// So many phones, of two vendors.
 pub(crate) fn phones(count: u32) -> Vec<Client> {
     (0..count).zip(PHONES.iter().cycle()).map(|(number, kind)| Client::of(kind, number)).collect()
+}
+
+/// The inventory that these phones are in.
+pub(crate) fn sheet(phones: &[Client]) -> String {
+    let row = |(number, phone): (usize, &Client)| {
+        let (vendor, model) = if phone.class == "yealink" { ("yealink", "T46U") } else { ("snom", "D785") };
+        format!("{},{vendor},{model},{},kFleet-secret\n", text(phone.mac), 1_000 + number)
+    };
+    let rows: String = phones.iter().enumerate().map(row).collect();
+    format!("mac,vendor,model,username,password\n{rows}")
 }
 
 /// A MAC as people write it.

@@ -102,8 +102,12 @@ pub(crate) fn invented_phone(dice: &mut Dice, number: u64) -> Vec<u8> {
     frame(mac, EVERYBODY, &question.bytes())
 }
 
-/// A phone's message with something wrong in it, to everybody or to one host.
-pub(crate) fn mutated(receiver: [u8; 6]) -> impl FnMut(&mut Dice, u64) -> Vec<u8> + Send + 'static {
+/// A phone's message with something wrong in it, to everybody or to one host. With `answers`, some say that they are a
+/// server's.
+pub(crate) fn mutated(
+    receiver: [u8; 6],
+    answers: bool,
+) -> impl FnMut(&mut Dice, u64) -> Vec<u8> + Send + 'static {
     move |dice, number| {
         let (mac, question) = stranger(u32::try_from(number & 0x7f_ffff).expect("23 bits"), number_of(dice));
         let mut bytes = question.bytes();
@@ -114,6 +118,9 @@ pub(crate) fn mutated(receiver: [u8; 6]) -> impl FnMut(&mut Dice, u64) -> Vec<u8
             harm(dice, &mut bytes);
         }
         bytes.truncate(1472);
+        if let Some(operation) = bytes.first_mut().filter(|operation| **operation == 2 && !answers) {
+            *operation = 1;
+        }
         let mut frame = frame(mac, receiver, &bytes);
         if dice.below(20) == 0 {
             // The headers lie: lengths, protocol, fragments.
@@ -162,9 +169,7 @@ fn harm(dice: &mut Dice, bytes: &mut Vec<u8>) {
         // The options go on in `sname` and `file` (option 52), where anything may stand.
         6 if bytes.len() > 260 => {
             bytes.splice(243..243, [52, 1, 3]);
-            for place in 44..236 {
-                bytes[place] = dice.octet();
-            }
+            bytes[44..236].fill_with(|| dice.octet());
         }
         7 => bytes.extend((0..dice.below(600)).map(|_| dice.octet()).collect::<Vec<_>>()),
         // The same option again and again (RFC 3396), thousands of octets long when joined.

@@ -12,6 +12,7 @@ pub(super) fn text(plan: &Plan) -> String {
         "dnsmasq",
         &[
             "Save as /etc/dnsmasq.d/offhook.conf, check with: dnsmasq --test, then restart dnsmasq.",
+            "66 and 67 stand in hexadecimal digits, because dnsmasq would end these texts with a NUL.",
             "Where dnsmasq has such an option for everybody (dhcp-option=66,...), these go before it for the phones.",
         ],
     );
@@ -40,15 +41,17 @@ pub(super) fn lines(plan: &Plan) -> String {
         }
         for (code, setting) in &group.options {
             let _ = writeln!(text, "# option {}", about(*code, setting));
-            let _ = writeln!(text, "dhcp-option=tag:{tag},{code},{}", value(&setting.data));
+            let _ = writeln!(text, "dhcp-option=tag:{tag},{code},{}", value(*code, &setting.data));
         }
     }
     text
 }
 
-/// A value as dnsmasq reads it in its file: in quotes it is a text whatever it looks like.
-pub(super) fn value(data: &DhcpData) -> String {
+/// A value as dnsmasq reads it in its file: in quotes it is a text whatever it looks like. To the texts of 66 and 67 it
+/// adds a NUL, which boot ROMs want; octets stay as they are.
+pub(super) fn value(code: u8, data: &DhcpData) -> String {
     match data {
+        DhcpData::Text(text) if matches!(code, 66 | 67) => octets(text.as_bytes()),
         DhcpData::Addresses(addresses) => {
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         }

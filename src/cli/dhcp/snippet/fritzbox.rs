@@ -6,14 +6,11 @@ use std::fmt::Write as _;
 use super::plan::{Group, Plan, listed};
 
 pub(super) fn text(plan: &Plan) -> String {
-    let mut text = plan.head(
-        "#",
-        "fritzbox",
-        &[
-            "A FRITZ!Box cannot send option 66 or any other of a phone's options: Home Network > Network > Network Settings",
-            "> IPv4 Settings has a range, a lease time and a DNS server. What helps instead, best first:",
-        ],
-    );
+    let head = [
+        "A FRITZ!Box cannot send option 66 or any other of a phone's options: Home Network > Network > Network Settings",
+        "> IPv4 Settings has a range, a lease time and a DNS server. What helps instead, best first, is below.",
+    ];
+    let mut text = plan.head("#", "fritzbox", &head);
     let names = |fits: fn(&&Group) -> bool| -> Vec<&str> {
         plan.groups.iter().filter(fits).map(|group| group.name.as_str()).collect()
     };
@@ -29,14 +26,14 @@ pub(super) fn text(plan: &Plan) -> String {
     };
     if !pnp.is_empty() {
         advice(&[
-            format!("Nothing: {} ask by SIP multicast (PnP) as well, and offhook answers that without DHCP.", listed(&pnp)),
+            format!("Do nothing: {} use SIP multicast (PnP) as well, and offhook answers that without DHCP.", listed(&pnp)),
             "Keep phones and offhook in the same network; a FRITZ!Box forwards multicast between its LAN ports.".to_owned(),
         ]);
     }
     if !inform.is_empty() {
         advice(&[
             format!(
-                "Let offhook answer the DHCPINFORM of {}: offhook dhcp on --mode inform",
+                "Let offhook answer the DHCPINFORM of {}: set dhcp.mode = \"inform\" and dhcp.interfaces",
                 listed(&inform)
             ),
             "The FRITZ!Box goes on giving addresses to everybody; offhook adds the phones' options."

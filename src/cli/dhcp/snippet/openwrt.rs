@@ -39,7 +39,7 @@ pub(super) fn text(plan: &Plan) -> String {
             if number == 0 {
                 for (code, setting) in &group.options {
                     let _ = writeln!(text, "\t# option {}", about(*code, setting));
-                    let value = format!("{code},{}", dnsmasq::value(&setting.data));
+                    let value = format!("{code},{}", dnsmasq::value(*code, &setting.data));
                     let _ = writeln!(text, "\tlist dhcp_option {}", quoted(&value));
                 }
             }

@@ -95,15 +95,18 @@ impl Group {
     }
 
     /// How a server knows these phones: by their option 60, and only where that says nothing by their address. `holds`:
-    /// whether it can look for a text anywhere in option 60.
+    /// whether it can look for a text anywhere in option 60. Where it cannot, those phones are known that begin with it,
+    /// and the others by their address.
     pub(super) fn marks(&self, holds: bool) -> Vec<Mark> {
-        let classes = self.classes.iter().filter(|class| class.at_start || holds);
-        let marks = classes.map(|class| match class.at_start {
+        let classes = self.classes.iter().map(|class| match class.at_start || !holds {
             true => Mark::Begins(class.text.clone()),
             false => Mark::Holds(class.text.clone()),
         });
-        let marks: Vec<Mark> = marks.collect();
-        if marks.is_empty() { self.macs.iter().cloned().map(Mark::Mac).collect() } else { marks }
+        let mut marks: Vec<Mark> = classes.collect();
+        if marks.is_empty() || (!holds && self.classes.iter().any(|class| !class.at_start)) {
+            marks.extend(self.macs.iter().cloned().map(Mark::Mac));
+        }
+        marks
     }
 
     /// Who they are and where they look, for a comment.
@@ -123,7 +126,7 @@ impl Group {
 
 /// What an option says, for a comment.
 pub(super) fn about(code: u8, setting: &DhcpSetting) -> String {
-    format!("{code} ({}): {}", what(code), setting.meaning)
+    format!("{code} ({}): {}", what(code), setting.meaning.trim_end())
 }
 
 fn what(code: u8) -> &'static str {
