@@ -97,9 +97,7 @@ fn real_clients_get_renew_and_release_leases_and_the_switch_silences_at_once() {
                 "the address that is in use is not offered: {bound}"
             );
             // busybox shows no option 66 that is not a host's name, only that it is there.
-            for part in
-                ["tftp=bad ", "lease=600 ", "router=192.168.40.1 ", "server=192.168.40.1"]
-            {
+            for part in ["tftp=bad ", "lease=600 ", "router=192.168.40.1 ", "server=192.168.40.1"] {
                 assert!(bound.contains(part), "{part}: {bound}");
             }
             assert_eq!(agent.alarmed("dhcp_conflict")["seen"], 1);
