@@ -72,7 +72,7 @@ fn right(lab: &Lab, name: &str, start: fn(&Lab, &Host, &str) -> Process) {
 fn what_a_snippet_says_to_dnsmasq_is_right_for_every_vendor() {
     if lab::has("dnsmasq") {
         lab::run("dhcp_verify::what_a_snippet_says_to_dnsmasq_is_right_for_every_vendor", |lab| {
-            right(lab, "dnsmasq", dhcp_snippet::dnsmasq)
+            right(lab, "dnsmasq", dhcp_snippet::dnsmasq);
         });
     }
 }
@@ -81,7 +81,7 @@ fn what_a_snippet_says_to_dnsmasq_is_right_for_every_vendor() {
 fn what_a_snippet_says_to_kea_is_right_for_every_vendor() {
     if lab::has("kea-dhcp4") {
         lab::run("dhcp_verify::what_a_snippet_says_to_kea_is_right_for_every_vendor", |lab| {
-            right(lab, "kea", dhcp_snippet::kea)
+            right(lab, "kea", dhcp_snippet::kea);
         });
     }
 }
@@ -90,7 +90,7 @@ fn what_a_snippet_says_to_kea_is_right_for_every_vendor() {
 fn what_a_snippet_says_to_dhcpd_is_right_for_every_vendor() {
     if lab::has("dhcpd") {
         lab::run("dhcp_verify::what_a_snippet_says_to_dhcpd_is_right_for_every_vendor", |lab| {
-            right(lab, "isc", dhcp_snippet::dhcpd)
+            right(lab, "isc", dhcp_snippet::dhcpd);
         });
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The agent's folder for reports (default: of the agent that this user's commands belong to)
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// As dnsmasq gives them to its dhcp-script (add MAC ADDRESS [NAME]), or Kea to its run_script (leases4_committed);
+    /// As dnsmasq gives them to its dhcp-script (add MAC ADDRESS [NAME]), or Kea to its `run_script` (`leases4_committed`);
     /// the rest stands in the environment
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<std::ffi::OsString>,
@@ -81,7 +81,7 @@ fn dnsmasq(
     })
 }
 
-/// The Kea manual, "run_script: Run Script Support for External Hook Scripts".
+/// The Kea manual, "`run_script`: Run Script Support for External Hook Scripts".
 fn kea(callout: &str, variable: impl Fn(&str) -> Option<String>) -> Vec<Report> {
     let lease = |event, prefix: &str| {
         let own = |name: &str| variable(&format!("{prefix}_{name}"));

@@ -119,7 +119,7 @@ impl Server {
     fn network(&self) -> Vec<(u8, Vec<u8>)> {
         let settings = &self.settings;
         let addresses = |addresses: &[Ipv4Addr]| -> Vec<u8> {
-            addresses.iter().flat_map(|address| address.octets()).collect()
+            addresses.iter().flat_map(std::net::Ipv4Addr::octets).collect()
         };
         let domain = settings.domain.as_ref().map(|domain| domain.as_bytes().to_vec());
         [

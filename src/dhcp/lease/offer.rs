@@ -16,7 +16,7 @@ use crate::device::Mac;
 
 /// An offered address is kept for its client for so long: the four times that a client sends its REQUEST (RFC 2131,
 /// section 4.1: after 4, 8, 16 and 32 s).
-const OFFER_HELD: Duration = Duration::from_secs(60);
+const OFFER_HELD: Duration = Duration::from_mins(1);
 /// A probe takes half a second; whose result has not come by then will not come.
 const PROBE_LOST: Duration = Duration::from_secs(5);
 /// Addresses that are probed at a time. Each costs two ARP broadcasts in half a second; more would be felt on the LAN,
@@ -25,7 +25,7 @@ const PROBES_MAX: usize = 2_048;
 /// Addresses that are probed for one DISCOVER: a client waits for about four seconds before it asks again.
 const PROBES_PER_QUESTION: u8 = 3;
 /// How long an address is not used after a conflict.
-const QUARANTINE: Duration = Duration::from_secs(60 * 60);
+const QUARANTINE: Duration = Duration::from_hours(1);
 /// Strangers get an address while less than so much of the pool is taken, in percent.
 const STRANGERS_PERCENT: usize = 80;
 /// In a shared network a client is answered when it has waited so long for the other server, in seconds.

@@ -11,7 +11,7 @@ use crate::net::interfaces::Table;
 
 /// The shortest lease: shorter ones would have every phone renew each minute, and one that is on the telephone lose
 /// its address when the agent is updated.
-pub const LEASE_MIN: Duration = Duration::from_secs(120);
+pub const LEASE_MIN: Duration = Duration::from_mins(2);
 /// The largest pool: a /12, the largest private network that anybody gives to phones. Memory grows with what is used.
 pub const ADDRESSES_MAX: u32 = 1 << 20;
 

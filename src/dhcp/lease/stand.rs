@@ -14,10 +14,10 @@ use super::{Command, Server};
 use crate::device::Mac;
 
 /// So long another server must have been silent before a person may switch on again.
-pub const SILENCE_BEFORE_RETURN: Duration = Duration::from_secs(15 * 60);
+pub const SILENCE_BEFORE_RETURN: Duration = Duration::from_mins(15);
 /// So many signs of harm in [`HARM_WINDOW`] switch a pool off: by then it is not the network it was configured for.
 const HARM_MAX: usize = 3;
-const HARM_WINDOW: Duration = Duration::from_secs(60);
+const HARM_WINDOW: Duration = Duration::from_mins(1);
 /// Alarms that are remembered so that each is raised once in [`HARM_WINDOW`].
 const ALARMS_MAX: usize = 64;
 

@@ -44,7 +44,7 @@ fn a_phone_gets_a_lease() {
     let [Command::Commit { change: Change::Leased(lease), .. }, Command::Send(ack)] = &commands[..] else {
         panic!("{commands:?}")
     };
-    let hour = Duration::from_secs(3_600);
+    let hour = Duration::from_hours(1);
     assert_eq!((lease.address, lease.mac, lease.duration), (address(100), mac(1), hour));
     assert_eq!(
         (ack.draft.kind, ack.draft.yiaddr, ack.because),
@@ -304,7 +304,7 @@ fn what_is_left_of_a_lease_is_measured_on_the_boot_clock_while_it_can_be() {
         kept,
         at: Timestamp(1_000_000),
         at_boot: BootInstant { boot: BootId("a".into()), ms: 50_000 },
-        duration: Duration::from_secs(600),
+        duration: Duration::from_mins(10),
     };
     let check = |what: &str, now: Moment, left: u64| {
         assert_eq!(record(Kept::Leased).left(&now), Duration::from_secs(left), "{what}");
@@ -327,7 +327,7 @@ fn after_a_start_everything_is_as_it_was_written_down() {
         kept,
         at: Timestamp(-age * 1_000),
         at_boot: BootInstant { boot: lan::moment(0).boot.boot, ms: -age * 1_000 },
-        duration: Duration::from_secs(600),
+        duration: Duration::from_mins(10),
     };
     let records = [
         record(100, Some(1), Kept::Leased, 300),

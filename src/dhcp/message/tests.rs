@@ -200,7 +200,7 @@ fn how_much_a_client_takes_is_between_what_all_take_and_one_frame() {
     check(u16::MAX, 1_472);
 }
 
-/// SplitMix64.
+/// `SplitMix64`.
 struct Dice(u64);
 
 impl Dice {

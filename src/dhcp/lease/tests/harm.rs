@@ -179,7 +179,7 @@ fn d10_an_address_in_use_is_not_offered_for_an_hour() {
     let mut lan = Lan::new(settings());
     lan.hosts.insert(address(100), mac(500));
     let commands = lan.ask(&Ask::discover(mac(1)), PHONE);
-    let (by, hour) = (Some(mac(500)), Duration::from_secs(3_600));
+    let (by, hour) = (Some(mac(500)), Duration::from_hours(1));
     let quarantined = Change::Quarantined { address: address(100), by, duration: hour };
     assert!(commands.contains(&Command::Commit { id: 1, change: quarantined }), "{commands:?}");
     assert!(commands.contains(&Command::Alarm(Alarm::Conflict { address: address(100), by: mac(500) })));
@@ -277,7 +277,7 @@ fn d11_in_a_shared_network_the_other_server_comes_first() {
 fn d11_in_a_shared_network_no_lease_is_longer_than_the_other_servers() {
     let time = |shared, foreign: &[u32]| {
         let mut lan =
-            Lan::new(Settings { shared, foreign_lease: Some(Duration::from_secs(1_800)), ..settings() });
+            Lan::new(Settings { shared, foreign_lease: Some(Duration::from_mins(30)), ..settings() });
         for seconds in foreign {
             lan.ask(&Ask::foreign(Kind::Ack).with(code::LEASE_TIME, &seconds.to_be_bytes()), PC);
         }

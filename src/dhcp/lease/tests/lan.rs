@@ -17,7 +17,7 @@ pub(super) fn settings() -> Settings {
         dns: vec![address(251), Ipv4Addr::new(9, 9, 9, 9)],
         domain: Some("voice.example".to_owned()),
         ntp: vec![address(251)],
-        lease: Duration::from_secs(3_600),
+        lease: Duration::from_hours(1),
         shared: false,
         serve_all: false,
         dry_run: false,

@@ -14,7 +14,7 @@ const USUAL_LIVES: u64 = 4_000;
 const LIVES_WITH_A_BROKEN_RULE_MAX: u64 = 4_000;
 const STEPS: usize = 120;
 
-/// SplitMix64.
+/// `SplitMix64`.
 struct Dice(u64);
 
 impl Dice {

@@ -140,7 +140,7 @@ pub(super) struct World {
 fn pool_settings(setting: Setting) -> Settings {
     let Setting { shared, serve_all, .. } = setting;
     let serve_all = serve_all && !shared;
-    Settings { last: address(104), shared, serve_all, lease: Duration::from_secs(600), ..settings() }
+    Settings { last: address(104), shared, serve_all, lease: Duration::from_mins(10), ..settings() }
 }
 
 impl World {

@@ -66,7 +66,7 @@ impl World {
         match (draft.kind, waits) {
             (Kind::Offer, None) => client.offer = Some(draft.yiaddr),
             (Kind::Nak, Some(_)) => {
-                (client.lease, client.asked, client.last, client.offer) = (None, None, None, None)
+                (client.lease, client.asked, client.last, client.offer) = (None, None, None, None);
             }
             (Kind::Ack, Some(asked)) if !draft.yiaddr.is_unspecified() => {
                 let until = asked + i64::from(seconds(reply, code::LEASE_TIME)) * 1_000;
