@@ -290,7 +290,7 @@ pub(crate) fn dhcpd(lab: &Lab, server: &Host, snippet: &str) -> Process {
     dhcpd
 }
 
-/// AppArmor lets the packaged programs of some systems see their own folders only; a copy has no such rule.
+/// `AppArmor` lets the packaged programs of some systems see their own folders only; a copy has no such rule.
 fn unconfined(lab: &Lab, program: &str) -> String {
     let found = lab::program(program).expect("the caller has asked whether it is there");
     let copy = lab.folder().join(program);
