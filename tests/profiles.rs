@@ -28,3 +28,10 @@ fn the_program_carries_the_profiles_of_the_source_tree() {
     let (embedded, on_disk) = (test_all(&Origin::BuiltIn), test_all(&source_tree()));
     assert_eq!((embedded.profiles, embedded.cases), (on_disk.profiles, on_disk.cases));
 }
+
+/// The vendors that other tests make up.
+#[test]
+fn profiles_for_tests_are_profiles() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/dhcp-profiles");
+    all_well(&check_all(&Origin::Folder(folder)));
+}
