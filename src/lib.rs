@@ -19,7 +19,7 @@
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
-//! | [`dhcp`] | the companion of the LAN's DHCP server: what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), and answers where it is told to |
+//! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
@@ -48,6 +48,12 @@
 //! [`dhcp::hear`] holds an exchange together until its answer was heard, or was not; [`dhcp::tell`] makes a word and a
 //! sentence of it, with what that vendor's phones make of what they were given ([`profile::Profile::judge`]). That is a
 //! sighting, and with every other sighting a line of the phone's timeline ([`store::Store::timeline`]).
+//!
+//! **A phone wants a lease, or asks by INFORM.** [`dhcp::server`] hears it by a packet socket and hands it to
+//! [`dhcp::server::answer`], which knows who it is from memory. [`dhcp::decide`] and [`dhcp::lease`] say what shall happen:
+//! an address is probed by ARP ([`net::neighbours::Neighbours::probe`]), the lease is written
+//! ([`store::Store::commit_lease`], together with everybody's of that moment), and only then the ACK leaves. Whatever is
+//! not answered has a [`dhcp::silence::Why`].
 //!
 //! **A phone asks for its file.** [`http::server`] or [`tftp::server`] makes a [`provision::FileRequest`] of it.
 //! [`provision::Desk::answer`] takes the path apart (a name never becomes a path on disk), finds the file in the
