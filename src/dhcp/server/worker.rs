@@ -140,7 +140,8 @@ impl Worker {
                 self.servers.met(packet.interface, address, packet.sender, now);
             }
             (Kind::Request, Some(server)) => self.servers.met(packet.interface, server, None, now),
-            _ => {}
+            (Kind::Request, None)
+            | (Kind::Discover | Kind::Decline | Kind::Release | Kind::Inform | Kind::ForceRenew, _) => {}
         }
         if !message.from_server {
             count(if is_phone { &self.counters.phones } else { &self.counters.others });
