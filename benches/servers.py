@@ -140,7 +140,6 @@ class Product:
 mode = "server"
 interfaces = ["vs0"]
 relays = ["{RELAY}"]
-answers_per_s = 1000000
 
 [[dhcp.pool]]
 interface = "vs0"

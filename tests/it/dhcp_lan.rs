@@ -39,6 +39,11 @@ impl Lan {
     /// Everybody lives, by a fresh server; all must get what it gives.
     fn morning(&mut self, lab: &Lab, kind: Kind) -> Vec<Lived> {
         let _server = kind.start(lab, &self.dhcp, &SERVING);
+        self.live()
+    }
+
+    /// The same by a server that runs.
+    fn live(&mut self) -> Vec<Lived> {
         let lived = self.fleet.live(&self.everybody, Life::Whole, SPREAD, PATIENCE * 2);
         let server_mac = mac_of(&self.dhcp);
         for one in &lived {
@@ -154,8 +159,9 @@ fn verified_beside(name: &str, kind: Kind) {
         let mut lan = Lan::new(lab);
         let seen = host.capture();
         let agent = Agent::start(lab, &host, &Setup::default());
+        let _server = kind.start(lab, &lan.dhcp, &SERVING);
         std::thread::scope(|scope| {
-            let morning = scope.spawn(|| lan.morning(lab, kind));
+            let morning = scope.spawn(|| lan.live());
             seen.expect_count("the first phones", 20, Packet::to_port(67));
             let (_, report) = agent.attempt(&["dhcp", "verify", "--all"]);
             assert!(report.contains("10.20.0.1"), "the server is named: {report}");
