@@ -37,6 +37,8 @@ pub(super) struct Slot {
     pub(super) state: State,
     /// When that ends; never while it is free or being written.
     pub(super) until: Option<Instant>,
+    /// Whether it was ever leased to that client, and not only offered.
+    pub(super) was_leased: bool,
     /// The lease of it that is being written.
     pub(super) writing: Option<u64>,
     /// When it became free, in order.
@@ -170,9 +172,11 @@ impl Pool {
     /// Gives the address to the client, in this state.
     pub(super) fn put(&mut self, address: Ipv4Addr, mac: Mac, state: State, until: Option<Instant>) {
         let address = u32::from(address);
-        let writing = self.leave(address).filter(|old| old.mac == Some(mac)).and_then(|old| old.writing);
+        let old = self.leave(address).filter(|old| old.mac == Some(mac));
+        let was_leased = state == State::Leased || old.is_some_and(|old| old.was_leased);
+        let writing = old.and_then(|old| old.writing);
         self.clients.insert(mac, address);
-        self.enter(address, Slot { mac: Some(mac), state, until, writing, turn: 0 });
+        self.enter(address, Slot { mac: Some(mac), state, until, was_leased, writing, turn: 0 });
     }
 
     /// Remembers which lease of the address is being written.
@@ -185,14 +189,15 @@ impl Pool {
     /// Everybody may have the address; whoever had it first.
     pub(super) fn free(&mut self, address: Ipv4Addr) {
         let address = u32::from(address);
-        let is_current = |mac: &Mac| self.clients.get(mac) == Some(&address);
-        let current = self.slots.get(&address).and_then(|old| old.mac).filter(is_current);
-        let mac = self.leave(address).and_then(|old| old.mac);
+        let Some(old) = self.slots.get(&address).copied() else { return };
+        let current = old.mac.filter(|mac| self.clients.get(mac) == Some(&address));
+        self.leave(address);
         if let Some(mac) = current {
             self.clients.insert(mac, address);
         }
         self.turns += 1;
-        self.enter(address, Slot { mac, state: State::Free, until: None, writing: None, turn: self.turns });
+        let state = State::Free;
+        self.enter(address, Slot { state, until: None, writing: None, turn: self.turns, ..old });
     }
 
     /// Nobody gets the address until then.
@@ -200,7 +205,10 @@ impl Pool {
         let address = u32::from(address);
         self.leave(address);
         let state = State::Quarantined;
-        self.enter(address, Slot { mac: None, state, until: Some(until), writing: None, turn: 0 });
+        self.enter(
+            address,
+            Slot { mac: None, state, until: Some(until), was_leased: false, writing: None, turn: 0 },
+        );
     }
 
     /// When something ends next.

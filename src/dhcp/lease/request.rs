@@ -20,7 +20,7 @@ use crate::device::Mac;
 enum Claim {
     /// A lease of it.
     Live,
-    /// It had it, or it is reserved for it, and nobody else has it now.
+    /// It had it (not: was only offered it), or it is reserved for it, and nobody else has it now.
     Open,
     /// Our record says another address, and is ours to say.
     Other,
@@ -168,14 +168,16 @@ impl Server {
         let elsewhere =
             because == Because::InitReboot && reserved.is_some_and(|reserved| reserved != address);
         let slot = self.pool.slot(address);
-        match slot.filter(|slot| slot.mac == Some(mac)).map(|slot| slot.state) {
+        let own = slot.filter(|slot| slot.mac == Some(mac));
+        let had_it = own.is_some_and(|slot| slot.was_leased) || reserved == Some(address);
+        match own.map(|slot| slot.state) {
             Some(State::Leased | State::Writing) if elsewhere || !self.pool.may_have(mac, address) => {
                 Claim::Other
             }
             Some(State::Leased | State::Writing) => Claim::Live,
             // It asks for what it was offered before, without saying who offered it.
             Some(State::Offered | State::Probing) => Claim::Unknown,
-            Some(State::Free) if !elsewhere && self.pool.may_have(mac, address) => Claim::Open,
+            Some(State::Free) if had_it && !elsewhere && self.pool.may_have(mac, address) => Claim::Open,
             None if reserved == Some(address) && slot.is_none_or(|slot| slot.state == State::Free) => {
                 Claim::Open
             }

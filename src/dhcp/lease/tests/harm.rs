@@ -412,3 +412,12 @@ fn d17_a_dry_run_decides_and_neither_sends_probes_nor_writes() {
     let commands = lan.ask(&Ask::selecting(mac(1), FOREIGN, address(20)), PHONE);
     assert_eq!(commands, [Command::Silence { why: Why::ForAnother, mac: mac(1) }]);
 }
+
+#[test]
+fn d6_what_a_client_was_only_offered_is_no_record() {
+    let mut lan = Lan::new(settings());
+    assert!(lan.answer(&Ask::discover(mac(1)), PHONE).is_ok());
+    lan.pass(61_000);
+    assert_eq!(lan.answer(&Ask::reboot(mac(1), address(100)), PHONE), Err(Why::Unknown));
+    assert_eq!(lan.answer(&Ask::discover(mac(1)), PHONE).unwrap().draft.yiaddr, address(100));
+}
