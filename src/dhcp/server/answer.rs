@@ -272,7 +272,7 @@ impl Worker {
             }
             None if is_off => self.voice.silent(packet.interface, Why::Off, packet.message.mac),
             None if !has_pool && packet.message.kind == Kind::Inform => {
-                self.inform(packet, &client, &name, now)
+                self.inform(packet, &client, &name, now);
             }
             None if has_pool => self.voice.silent(packet.interface, Why::NoPool, packet.message.mac),
             None => {}
