@@ -16,8 +16,8 @@ impl Sink {
     /// Holds the port on every address of this interface. `AddrInUse` when another program has it there, or everywhere;
     /// `PermissionDenied` below 1024 without `CAP_NET_BIND_SERVICE`.
     pub fn hold(interface: &str, port: u16) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         const RETURN: u16 = 0x06;
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;

@@ -267,6 +267,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::SwitchState::{Off, On, Renew};
     use super::super::testing::{Bench, on_both};
     use super::*;
     use std::time::Duration;
@@ -280,7 +281,6 @@ mod tests {
                 let switches = store.dhcp_switches().await.unwrap();
                 (switches.state("eth0"), switches.state("eth1"))
             };
-            use SwitchState::{Off, On, Renew};
             assert_eq!(store.dhcp_switches().await.unwrap().state("eth0"), On);
             assert_eq!(set("eth0", Off).await, (Off, On));
             assert_eq!(set("eth0", Renew).await, (Off, On), "what is off stays off");

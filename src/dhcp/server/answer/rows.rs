@@ -192,11 +192,9 @@ impl Worker {
     }
 
     pub(super) fn know_rows(&mut self, rows: Result<(Switches, Vec<Reservation>), StoreError>, now: Instant) {
-        let (switches, reservations) = match rows {
-            Ok(rows) => rows,
-            // Nobody can have written either.
-            Err(error) => return debug!("Cannot read the DHCP switches: {error}"),
-        };
+        // With an error nobody can have written either.
+        let read = rows.inspect_err(|error| debug!("Cannot read the DHCP switches: {error}"));
+        let Ok((switches, reservations)) = read else { return };
         if self.reservations != reservations {
             self.reservations = reservations;
             for house in &mut self.houses {
@@ -239,7 +237,7 @@ impl Worker {
             }
         }
         if state == SwitchState::Off {
-            // What is looked for now is looked for anew when somebody switches on.
+            // What is being looked for is looked for anew when somebody switches on.
             if let Some(waiting) = self.searches.get_mut(&interface) {
                 *waiting = false;
             }
