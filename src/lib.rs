@@ -10,6 +10,7 @@
 //! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings |
 //! | [`secret`] | [`secret::Secret`]: redacted, wiped, neither printable nor serialisable |
 //! | [`alarm`] | what an administrator should look at, raised without waiting |
+//! | [`timeline`] | what happened to one phone, in order, in stable words and in sentences |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
 //! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
@@ -18,6 +19,7 @@
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
+//! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts come from: CSV |
@@ -40,6 +42,18 @@
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
 //! in by.
+//!
+//! **A phone asks for an address, and a DHCP server answers.** [`dhcp::server`] hears both by a packet socket
+//! ([`net::wire`]) and takes no port. Its worker reads the messages ([`dhcp::message`]); of who is no phone it keeps nothing.
+//! [`dhcp::hear`] holds an exchange together until its answer was heard, or was not; [`dhcp::tell`] makes a word and a
+//! sentence of it, with what that vendor's phones make of what they were given ([`profile::Profile::judge`]). That is a
+//! sighting, and with every other sighting a line of the phone's timeline ([`store::Store::timeline`]).
+//!
+//! **A phone wants a lease, or asks by INFORM.** [`dhcp::server`] hears it by a packet socket and hands it to
+//! [`dhcp::server::answer`], which knows who it is from memory. [`dhcp::decide`] and [`dhcp::lease`] say what shall happen:
+//! an address is probed by ARP ([`net::neighbours::Neighbours::probe`]), the lease is written
+//! ([`store::Store::commit_lease`], together with everybody's of that moment), and only then the ACK leaves. Whatever is
+//! not answered has a [`dhcp::silence::Why`].
 //!
 //! **A phone asks for its file.** [`http::server`] or [`tftp::server`] makes a [`provision::FileRequest`] of it.
 //! [`provision::Desk::answer`] takes the path apart (a name never becomes a path on disk), finds the file in the

@@ -112,7 +112,7 @@ pub struct PoolConfig {
     pub network: Option<Prefix>,
     /// The clients' router. Where nothing is said it is copied from the server that was heard.
     pub router: Option<Router>,
-    /// The clients' name servers; as above, and an empty list is none at all.
+    /// The clients' name servers; copied as above, none where nothing was heard, and an empty list is none at all.
     pub dns: Option<Vec<Ipv4Addr>>,
     /// The clients' domain.
     pub domain: Option<String>,

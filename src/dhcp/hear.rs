@@ -116,8 +116,12 @@ impl Hear {
                 let exchange = Exchange { asked: Some(Question::read(message)), ..Exchange::new(key, now) };
                 self.conclude(exchange);
             }
-            Kind::Discover | Kind::Request | Kind::Inform => {}
-            Kind::Decline | Kind::Release | Kind::ForceRenew => {}
+            Kind::Discover
+            | Kind::Request
+            | Kind::Inform
+            | Kind::Decline
+            | Kind::Release
+            | Kind::ForceRenew => {}
         }
     }
 

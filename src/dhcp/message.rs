@@ -413,15 +413,22 @@ impl Draft {
     }
 
     /// Writes it, in at most `size_max` octets: the message type first, then the options in their order, each that is
-    /// longer than 255 octets in parts, padded to what the oldest boot loaders want.
+    /// longer than 255 octets in parts, padded to what the oldest boot loaders want. What a relay put in (option 82)
+    /// comes last, and room is kept for it (RFC 3046, section 2.1).
     pub fn write(&self, size_max: usize) -> Written {
         let mut bytes = self.fixed();
         let mut left_out = Vec::new();
-        let room = size_max.clamp(SIZE_MIN, SIZE_MAX) - 1;
         let kind = (code::MESSAGE_TYPE, vec![self.kind.number()]);
-        for (code, value) in std::iter::once(&kind).chain(&self.options) {
-            let parts = value.len().div_ceil(255).max(1);
-            if bytes.len() + value.len() + 2 * parts > room {
+        let len = |value: &[u8]| value.len() + 2 * value.len().div_ceil(255).max(1);
+        let (last, options): (Vec<_>, Vec<_>) =
+            self.options.iter().partition(|(code, _)| *code == code::RELAY_AGENT);
+        let mut kept: usize = last.iter().map(|(_, value)| len(value)).sum();
+        let room = size_max.clamp(SIZE_MIN, SIZE_MAX) - 1;
+        for (code, value) in std::iter::once(&kind).chain(options).chain(last) {
+            if *code == code::RELAY_AGENT {
+                kept = 0;
+            }
+            if bytes.len() + len(value) + kept > room {
                 left_out.push(*code);
                 continue;
             }
@@ -465,3 +472,6 @@ impl Draft {
         bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

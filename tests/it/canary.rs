@@ -24,7 +24,7 @@ const WRONG: &str = "mac,vendor,model,username,password,web_password,menu_passwo
      00:04:13:00:00:03,snom,D785,205,kBad-205-canary,,\n\
      not a mac,snom,D785,206,kBad-206-canary,,\n\
      00:04:13:00:00:04,snom,D785,,kBad-207-canary,,\n";
-const GIVEN: [&str; 14] = [
+const GIVEN: [&str; 15] = [
     "kSip-201-canary",
     "kWeb-201-canary",
     "70416253",
@@ -39,7 +39,10 @@ const GIVEN: [&str; 14] = [
     "kBad-206-canary",
     "kBad-207-canary",
     "kCut-208-canary",
+    "kDhcp-209-canary",
 ];
+/// What a careless administrator lets a DHCP server give to phones.
+const BY_DHCP: &[u8] = b"http://admin:kDhcp-209-canary@192.168.1.9/";
 
 /// Files in which they are meant to be: what was imported, and the keys, of which the old one is kept for old backups.
 const GIVEN_IN: &[&str] = &["accounts.csv", "wrong.csv", "cut.csv", "offhook.key"];
@@ -157,6 +160,29 @@ fn traffic(shown: &mut Shown, phones: &[Phone; 2], other: &Host) {
     }
 }
 
+/// A DHCP server gives a phone a URL with a password in it, as a text and as a sub-option, for everybody to hear.
+fn dhcp(shown: &mut Shown, agent: &Agent<'_>, server: &Host) {
+    let mut ack = vec![0; 236];
+    ack[..4].copy_from_slice(&[2, 1, 6, 0]);
+    ack[16..20].copy_from_slice(&[192, 168, 1, 100]);
+    ack[28..34].copy_from_slice(&[0x00, 0x04, 0x13, 0, 0, 1]);
+    ack.extend([99, 130, 83, 99, 53, 1, 5, 54, 4, 192, 168, 1, 50]);
+    let length = u8::try_from(BY_DHCP.len()).unwrap();
+    ack.extend([&[66, length][..], BY_DHCP, &[43, length + 2, 66, length], BY_DHCP, &[255]].concat());
+    let socket = server.udp("0.0.0.0:67");
+    socket.set_broadcast(true).unwrap();
+    socket.send_to(&ack, "192.168.1.255:68").unwrap();
+    let heard = lab::poll("what DHCP gave", || {
+        let (_, text) = agent.attempt(&["device", "show", SNOM]);
+        text.contains("192.168.1.50 gave it 192.168.1.100").then_some(text)
+    });
+    assert!(heard.contains("66 \"http://***@192.168.1.9/\""), "{heard}");
+    shown.text(
+        "the servers",
+        agent.with_store(async |store| format!("{:?}", store.dhcp_servers().await.unwrap())),
+    );
+}
+
 fn commands(shown: &mut Shown, agent: &Agent<'_>, lab: &Lab) {
     for arguments in [
         &["audit", "--limit", "1000"][..],
@@ -258,6 +284,7 @@ fn no_password_token_or_key_is_written_or_shown() {
         secrets.extend(made(&agent));
         secrets.extend(keys(lab));
         traffic(&mut shown, &phones, &other);
+        dhcp(&mut shown, &agent, &other);
         agent.audited("acked");
         secrets.extend(api(&mut shown, &agent));
         commands(&mut shown, &agent, lab);

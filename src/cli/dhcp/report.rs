@@ -93,7 +93,8 @@ fn kea(callout: &str, variable: impl Fn(&str) -> Option<String>) -> Vec<Report> 
             event,
             mac,
             address: own("ADDRESS")?.parse().ok()?,
-            class: query("OPTION_60").or_else(|| query("OPTION60")),
+            // Of the phone's options Kea (2.2) tells none but 82.
+            class: None,
             host_name: own("HOSTNAME"),
             asked: None,
             relay: query("GIADDR").and_then(|relay| relay.parse().ok()).filter(|relay| !is_empty(relay)),

@@ -31,7 +31,7 @@ pub enum Stand {
         /// Which.
         server: Ipv4Addr,
     },
-    /// Nothing is sent.
+    /// Nothing is sent. After a start nothing is known about other servers; look for them before switching on.
     Off {
         /// Because of too many alarms, not by a person.
         automatic: bool,

@@ -201,8 +201,9 @@ impl Worker {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             self.act();
+            let now = self.parts.clock.instant();
             let due = self.houses.iter().filter_map(House::poll_timeout).min();
-            let due = due.unwrap_or_else(|| self.parts.clock.instant() + TICK);
+            let due = due.map_or(TICK, |due| due.saturating_duration_since(now));
             tokio::select! {
                 // First what silences, then what is asked.
                 biased;
@@ -217,7 +218,7 @@ impl Worker {
                 Some(commit) = self.commits.next() => self.committed(commit),
                 // Before the questions, of which a flood has always one more.
                 _ = tick.tick() => self.look_again(),
-                () = tokio::time::sleep_until(due.into()) => {
+                () = tokio::time::sleep(due) => {
                     let now = self.parts.clock.instant();
                     self.houses.iter_mut().for_each(|house| house.handle_timeout(now));
                 }
@@ -309,7 +310,7 @@ impl Worker {
         let gives = self.sinks.contains_key(name);
         let said = packet.message.options.address(code::SERVER);
         let is_ours = said.is_some_and(|server| self.table.is_ours(server));
-        if packet.is_own_hosts && (gives || is_ours && self.parts.config.dhcp.mode == DhcpMode::Server) {
+        if packet.is_own_hosts && gives {
             return;
         }
         self.clients.hear(packet, now);

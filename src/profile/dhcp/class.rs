@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::Dhcp;
 use crate::device::Source;
 use crate::profile::Profile;
 use crate::profile::recogniser::Recogniser;
@@ -35,7 +36,7 @@ impl Profile {
         if !found.is_empty() {
             return found.iter().filter(|one| !is_within(one, &found)).cloned().collect();
         }
-        let sent = self.dhcp.iter().flat_map(|dhcp| dhcp.vendor_classes());
+        let sent = self.dhcp.iter().flat_map(Dhcp::vendor_classes);
         let sent = sent.filter_map(|class| {
             let text = std::str::from_utf8(class).ok()?.trim_end_matches('\0').to_owned();
             (!text.is_empty() && !text.contains(char::is_control))
@@ -97,8 +98,7 @@ fn beginning(pattern: &str) -> (String, bool) {
                 Some(escaped) if !escaped.is_alphanumeric() => escaped,
                 _ => break,
             },
-            '(' | '[' | '.' | '$' | '{' | '|' | ')' => break,
-            '?' | '*' | '+' => break,
+            '(' | '[' | '.' | '$' | '{' | '|' | ')' | '?' | '*' | '+' => break,
             plain => plain,
         };
         if matches!(rest.peek(), Some('?' | '*' | '{')) {

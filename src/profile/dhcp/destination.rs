@@ -67,14 +67,14 @@ fn of_subs(
             return Err(Misformat::SubOption(sub.code));
         }
     }
-    let servers = subs.iter().filter(|sub| sub.given && sub.form.role() == Role::Server);
-    let Some((sub, octets)) = servers.filter_map(|sub| Some((sub, value(sub.code)?))).next() else {
+    let mut servers = subs.iter().filter(|sub| sub.given && sub.form.role() == Role::Server);
+    let Some((sub, octets)) = servers.find_map(|sub| Some((sub, value(sub.code)?))) else {
         return Ok(None);
     };
     let Some(Destination { endpoint, .. }) = server(&sub.form, octets, facts, None)? else { return Ok(None) };
     let texts = |role: Role| {
-        let named = subs.iter().filter(move |sub| sub.form.role() == role);
-        named.filter_map(|sub| form::text_of(value(sub.code)?).ok()).next()
+        let mut named = subs.iter().filter(move |sub| sub.form.role() == role);
+        named.find_map(|sub| form::text_of(value(sub.code)?).ok())
     };
     let port = texts(Role::Port).and_then(|text| text.parse().ok());
     let file = file.filter(|file| *file != sub.code).and_then(value);

@@ -76,7 +76,7 @@ impl Template {
                 }
                 pieces.push(Piece::Word(*known));
             } else if PHONE_WORDS.contains(&word) || macros.iter().any(|own| own == word) {
-                fixed.push_str(&format!("{{{word}}}"));
+                fixed.extend(["{", word, "}"]);
             } else {
                 return Err(format!("has the unknown word {{{word}}}"));
             }

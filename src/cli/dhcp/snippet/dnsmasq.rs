@@ -12,7 +12,7 @@ pub(super) fn text(plan: &Plan) -> String {
         "dnsmasq",
         &[
             "Save as /etc/dnsmasq.d/offhook.conf, check with: dnsmasq --test, then restart dnsmasq.",
-            "66 and 67 stand in hexadecimal digits, because dnsmasq would end these texts with a NUL.",
+            "dnsmasq ends the texts of 66 and 67 with a NUL, which phones take for the end.",
             "Where dnsmasq has such an option for everybody (dhcp-option=66,...), these go before it for the phones.",
         ],
     );
@@ -41,23 +41,38 @@ pub(super) fn lines(plan: &Plan) -> String {
         }
         for (code, setting) in &group.options {
             let _ = writeln!(text, "# option {}", about(*code, setting));
-            let _ = writeln!(text, "dhcp-option=tag:{tag},{code},{}", value(*code, &setting.data));
+            let line = |value: &str| format!("dhcp-option=tag:{tag},{code},{value}\n");
+            text.push_str(&told(value(*code, &setting.data), line));
         }
     }
     text
 }
 
-/// A value as dnsmasq reads it in its file: in quotes it is a text whatever it looks like. To the texts of 66 and 67 it
-/// adds a NUL, which boot ROMs want; octets stay as they are.
-pub(super) fn value(code: u8, data: &DhcpData) -> String {
-    match data {
-        DhcpData::Text(text) if matches!(code, 66 | 67) => octets(text.as_bytes()),
-        DhcpData::Addresses(addresses) => {
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+/// A value as dnsmasq reads it in its file: in quotes it is a text whatever it looks like. What it sends in 66 and 67 is a
+/// text with a NUL behind it, however it is written.
+pub(super) fn value(code: u8, data: &DhcpData) -> Option<String> {
+    let text = match data {
+        DhcpData::Octets(octets) if matches!(code, 66 | 67) => {
+            let text = String::from_utf8(octets.strip_suffix(&[0]).unwrap_or(octets).to_vec());
+            &DhcpData::Text(text.ok()?)
         }
-        DhcpData::Text(_) => plan::plain(data, "").map_or_else(|| octets(&data.octets()), quoted),
-        DhcpData::Octets(bytes) => octets(bytes),
+        data => data,
+    };
+    match (text, plan::plain(text, "")) {
+        (DhcpData::Addresses(addresses), _) => {
+            Some(addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+        }
+        (_, Some(text)) => Some(quoted(text)),
+        (_, None) => (!matches!(code, 66 | 67)).then(|| octets(&data.octets())),
     }
+}
+
+/// A line of a file, or why there is none.
+pub(super) fn told(value: Option<String>, line: impl Fn(&str) -> String) -> String {
+    value.map_or_else(
+        || "# cannot be told by dnsmasq, which wants a text of ASCII here\n".to_owned(),
+        |value| line(&value),
+    )
 }
 
 /// One octet alone would be read as a number.

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::plan::{Group, Plan, listed};
+use crate::profile::Dhcp;
 
 pub(super) fn text(plan: &Plan) -> String {
     let head = [
@@ -15,7 +16,7 @@ pub(super) fn text(plan: &Plan) -> String {
         plan.groups.iter().filter(fits).map(|group| group.name.as_str()).collect()
     };
     let pnp = names(|group| group.profile.reach().pnp);
-    let inform = names(|group| group.profile.dhcp().is_some_and(|dhcp| dhcp.inform()));
+    let inform = names(|group| group.profile.dhcp().is_some_and(Dhcp::inform));
     let mut number = 0;
     let mut advice = |lines: &[String]| {
         number += 1;

@@ -46,11 +46,11 @@ pub(super) fn text(plan: &Plan) -> String {
 /// Each option's name, and how it is defined where dhcpd has none, or none that takes what is to be said.
 fn names(plan: &Plan) -> BTreeMap<u8, (String, Option<&'static str>)> {
     let mut names = BTreeMap::new();
-    for (code, setting) in plan.groups.iter().flat_map(|group| &group.options) {
+    for code in plan.groups.iter().flat_map(|group| group.options.keys()) {
         let all = plan.groups.iter().filter_map(|group| group.options.get(code));
         let are = |kind: fn(&DhcpData) -> bool| all.clone().all(|setting| kind(&setting.data));
         let texts = are(|data| plan::plain(data, "").is_some());
-        let named = match code {
+        let definition = match code {
             66 if texts => ("tftp-server-name".to_owned(), None),
             67 if texts => ("bootfile-name".to_owned(), None),
             _ if are(|data| matches!(data, DhcpData::Addresses(_))) => {
@@ -58,8 +58,7 @@ fn names(plan: &Plan) -> BTreeMap<u8, (String, Option<&'static str>)> {
             }
             _ => (format!("offhook-{code}"), Some("string")),
         };
-        let _ = setting;
-        names.insert(*code, named);
+        names.insert(*code, definition);
     }
     names
 }

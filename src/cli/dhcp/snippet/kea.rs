@@ -66,9 +66,10 @@ fn class(group: &Group) -> String {
 fn test(mark: &Mark) -> String {
     match mark {
         Mark::Begins(class) | Mark::Holds(class) => {
-            let literal = match plan::is_plain(class, "'\"\\") {
-                true => format!("'{class}'"),
-                false => format!("0x{}", digits(class.as_bytes())),
+            let literal = if plan::is_plain(class, "'\"\\") {
+                format!("'{class}'")
+            } else {
+                format!("0x{}", digits(class.as_bytes()))
             };
             format!("substring(option[60].hex, 0, {}) == {literal}", class.len())
         }

@@ -67,7 +67,9 @@ fn matchers(name: &str, marks: &[Mark]) -> String {
 /// A value in RouterOS's own notation: `s'…'` is a text whatever it looks like, addresses stand one behind the other.
 fn value(data: &DhcpData) -> String {
     match data {
-        DhcpData::Addresses(addresses) => addresses.iter().map(|address| format!("'{address}'")).collect(),
+        DhcpData::Addresses(addresses) => {
+            addresses.iter().map(|address| format!("'{address}'")).collect::<Vec<_>>().concat()
+        }
         // `$(NAME)` would be a variable of the server, and so would $NAME be for the terminal.
         _ => match plan::plain(data, "'$") {
             Some(text) => format!("s'{}'", escaped(text)),

@@ -39,8 +39,9 @@ pub(super) fn text(plan: &Plan) -> String {
             if number == 0 {
                 for (code, setting) in &group.options {
                     let _ = writeln!(text, "\t# option {}", about(*code, setting));
-                    let value = format!("{code},{}", dnsmasq::value(*code, &setting.data));
-                    let _ = writeln!(text, "\tlist dhcp_option {}", quoted(&value));
+                    let line =
+                        |value: &str| format!("\tlist dhcp_option {}\n", quoted(&format!("{code},{value}")));
+                    text.push_str(&dnsmasq::told(dnsmasq::value(*code, &setting.data), line));
                 }
             }
             text.push('\n');

@@ -2,6 +2,7 @@
 //! values. Pure; the same inventory gives the same text.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -76,7 +77,8 @@ impl Plan {
         }
         text.extend(lines.iter().map(|line| (*line).to_owned()));
         text.push("Afterwards, to see what each vendor's phone makes of it: offhook dhcp verify".to_owned());
-        text.iter().map(|line| format!("{sign} {line}\n")).collect()
+        let lines: Vec<String> = text.iter().map(|line| format!("{sign} {line}")).collect();
+        lines.join("\n") + "\n"
     }
 }
 
@@ -98,9 +100,9 @@ impl Group {
     /// whether it can look for a text anywhere in option 60. Where it cannot, those phones are known that begin with it,
     /// and the others by their address.
     pub(super) fn marks(&self, holds: bool) -> Vec<Mark> {
-        let classes = self.classes.iter().map(|class| match class.at_start || !holds {
-            true => Mark::Begins(class.text.clone()),
-            false => Mark::Holds(class.text.clone()),
+        let classes = self.classes.iter().map(|class| {
+            let mark = if class.at_start || !holds { Mark::Begins } else { Mark::Holds };
+            mark(class.text.clone())
         });
         let mut marks: Vec<Mark> = classes.collect();
         if marks.is_empty() || (!holds && self.classes.iter().any(|class| !class.at_start)) {
@@ -160,7 +162,10 @@ pub(super) fn colons(octets: &[u8]) -> String {
 
 /// `421d68`
 pub(super) fn digits(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    octets.iter().fold(String::new(), |mut digits, octet| {
+        let _ = write!(digits, "{octet:02x}");
+        digits
+    })
 }
 
 /// A text of printable ASCII without any of these characters; every other is written in hexadecimal digits.

@@ -1,6 +1,6 @@
-//! Each server's text as it was looked at by a person (tests/dhcp-snippets), and read back by a small reader of that
+//! Each server's text as it was looked at by a person (`tests/dhcp-snippets`), and read back by a small reader of that
 //! server's grammar, written from its documentation: what the server would send is what the profiles say. dnsmasq, Kea
-//! and dhcpd read theirs themselves (tests/it/dhcp_snippet.rs).
+//! and dhcpd read theirs themselves (`tests/it/dhcp_snippet.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

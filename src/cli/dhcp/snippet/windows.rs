@@ -1,6 +1,6 @@
 //! Windows Server: vendor classes, option definitions, and a policy with values for each vendor. Syntax: learn.microsoft.com,
-//! PowerShell module DhcpServer: Add-DhcpServerv4OptionDefinition, Add-DhcpServerv4Class, Add-DhcpServerv4Policy,
-//! Set-DhcpServerv4OptionValue.
+//! the module `DhcpServer` of PowerShell: `Add-DhcpServerv4OptionDefinition`, `Add-DhcpServerv4Class`,
+//! `Add-DhcpServerv4Policy`, `Set-DhcpServerv4OptionValue`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

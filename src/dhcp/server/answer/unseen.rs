@@ -69,7 +69,7 @@ mod tests {
     fn clients_that_ask_again_after_our_answers_are_noticed_once() {
         let clock = Clock::manual(Timestamp(0));
         let mut unseen = Unseen::default();
-        let mut ask_again = |unseen: &mut Unseen, last| {
+        let ask_again = |unseen: &mut Unseen, last| {
             let asked = message(Kind::Discover, last, 7);
             unseen.answered(asked.mac, 7, clock.instant());
             assert!(!unseen.asked(&asked, clock.instant()), "it was under way");

@@ -122,7 +122,7 @@ impl Voice {
         );
         info!(device.mac = %draft.mac, "{}: {text}", draft.mac);
         let identity = Identity { mac: Some(draft.mac), ..Identity::default() };
-        let (channel, at, step) = (Channel::Dhcp, self.clock.now(), Step::Unheard);
+        let (channel, at, step) = (Channel::Dhcp, self.clock.now(), Step::Ignored);
         let addr = IpAddr::V4(draft.ciaddr);
         let sighting = Sighting { identity, addr, channel, at, step, outcome: text, detail: Value::Null };
         if self.sightings.try_send(Heard { sighting, pending: false }).is_err() {
