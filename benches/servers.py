@@ -135,6 +135,8 @@ class Product:
     file_prefix = "firmware/yealink/"
     # Whether it gives leases in the next run. The pool is behind a relay, so no address is asked for by ARP.
     gives_leases = False
+    # Whether its phones have their passwords in the next run.
+    is_delivered = False
     LEASES = f"""
 [dhcp]
 mode = "server"
@@ -158,6 +160,7 @@ lease = "1h"
 
     def __init__(self, binary, inventory):
         self.binary, self.inventory = binary, pathlib.Path(inventory)
+        self.delivered = self.inventory.with_name(f"{self.inventory.name}-delivered")
 
     def prepare(self, phones, files_folder):
         """Imports the phones once: each has one account."""
@@ -184,14 +187,25 @@ lease = "1h"
         shutil.rmtree(self.inventory / "data")
         shutil.move(folder / "inventory/data", self.inventory / "data")
 
+    def keep_delivered(self, folder):
+        """Keeps the data of a run in which every phone was given its passwords, for the rows of phones that have them."""
+        shutil.copytree(self.inventory, self.delivered)
+        shutil.rmtree(self.delivered / "data")
+        shutil.move(folder / "inventory/data", self.delivered / "data")
+        config = self.delivered / "offhook.toml"
+        config.write_text(config.read_text().replace(str(self.inventory), str(self.delivered)))
+        macs = [line.split(",", 1)[0] for line in (self.inventory / "accounts.csv").read_text().splitlines()[1:10_001]]
+        subprocess.run([*self.offhook(self.delivered), "device", "lock", *macs], check=True, stdout=subprocess.DEVNULL)
+
     def offhook(self, inventory):
         return [self.binary, "--config", f"{inventory}/offhook.toml"]
 
     def start(self, folder, cpu):
         copy = pathlib.Path(folder) / "inventory"
-        shutil.copytree(self.inventory, copy)
+        source = self.delivered if self.is_delivered else self.inventory
+        shutil.copytree(source, copy)
         text = (copy / "offhook.toml").read_text()
-        text = text.replace(str(self.inventory), str(copy)) + (self.LEASES if self.gives_leases else "")
+        text = text.replace(str(source), str(copy)) + (self.LEASES if self.gives_leases else "")
         (copy / "offhook.toml").write_text(text)
         return [([*self.offhook(copy), "run"], cpu)]
 

@@ -114,7 +114,7 @@ impl Hear {
             }
             Kind::Decline | Kind::Release if is_phone => {
                 let exchange = Exchange { asked: Some(Question::read(message)), ..Exchange::new(key, now) };
-                self.concluded.push_back(exchange);
+                self.conclude(exchange);
             }
             Kind::Discover
             | Kind::Request
@@ -130,6 +130,11 @@ impl Hear {
         self.concluded.pop_front()
     }
 
+    /// Whether [`Self::next_concluded`] has one.
+    pub fn has_concluded(&self) -> bool {
+        !self.concluded.is_empty()
+    }
+
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
@@ -139,7 +144,9 @@ impl Hear {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((due, key)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, key));
-            self.concluded.extend(self.exchanges.remove(&key).filter(|exchange| !exchange.over));
+            if let Some(exchange) = self.exchanges.remove(&key).filter(|exchange| !exchange.over) {
+                self.conclude(exchange);
+            }
         }
     }
 
@@ -163,7 +170,16 @@ impl Hear {
         // It stays for a while, so that the same answer, repeated or heard twice, is not told twice.
         exchange.over = true;
         let told = exchange.clone();
-        self.concluded.push_back(told);
+        self.conclude(told);
+    }
+
+    /// Whoever tells of them takes its time; a fleet of 10,000 waits for it, and of a flood the oldest are forgotten.
+    fn conclude(&mut self, exchange: Exchange) {
+        if self.concluded.len() >= EXCHANGES_MAX {
+            self.forgotten += 1;
+            self.concluded.pop_front();
+        }
+        self.concluded.push_back(exchange);
     }
 
     /// The exchange, which something was just heard of.

@@ -31,8 +31,9 @@ use crate::store::{MetServer, Store};
 
 /// The ports of a DHCP server and of its clients.
 const PORTS: [u16; 2] = [67, 68];
-/// Datagrams between the socket and the decisions, some 600 bytes each: a fleet of 10,000 that boots at once.
-const ARRIVALS_MAX: usize = 16_384;
+/// Datagrams between the socket and the decisions, some 600 bytes each: a fleet of 10,000 that boots at once, and all that
+/// it is answered from here, which is heard as well.
+const ARRIVALS_MAX: usize = 65_536;
 /// Memory is taken for so many bytes of datagrams at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a socket that only fails is left alone.

@@ -1,6 +1,7 @@
 //! Mutated DHCP at 20,000 packets a second beside good phones (fault F4): nobody is lost, nothing falls over.
 //! `OFFHOOK_FUZZ=1000000` says how many packets each mode gets (tests/run); alone, fewer.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::agent::{Agent, Setup};
@@ -29,6 +30,9 @@ fn boot(fleet: &mut Fleet, phones: &[Client], spread: Duration) -> Vec<Lived> {
     assert!(lost.is_empty(), "{} of {} lost: {:?}", lost.len(), lived.len(), lost.first());
     lived
 }
+
+/// One flood at a time: beside another one each would measure that.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// What is left of an agent after a flood: all of it, and no more memory than it may have.
 pub(crate) fn is_well(agent: &mut Agent<'_>) {
@@ -78,6 +82,7 @@ fn flooded(lab: &Lab, config: &str, server: Option<Kind>, everybody: bool) {
 
 #[test]
 fn a_flood_of_mutants_does_not_hurt_who_only_hears() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     lab::run("dhcp_hostile::a_flood_of_mutants_does_not_hurt_who_only_hears", |lab| {
         if lab::has("dnsmasq") {
             flooded(lab, "", Some(Kind::Dnsmasq), false);
@@ -87,6 +92,7 @@ fn a_flood_of_mutants_does_not_hurt_who_only_hears() {
 
 #[test]
 fn a_flood_of_mutants_does_not_hurt_who_answers_informs() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     lab::run("dhcp_hostile::a_flood_of_mutants_does_not_hurt_who_answers_informs", |lab| {
         if lab::has("dnsmasq") {
             let config = "[dhcp]\nmode = \"inform\"\ninterfaces = [\"eth0\"]\n";
@@ -97,6 +103,7 @@ fn a_flood_of_mutants_does_not_hurt_who_answers_informs() {
 
 #[test]
 fn a_flood_of_mutants_does_not_hurt_who_gives_leases() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     lab::run("dhcp_hostile::a_flood_of_mutants_does_not_hurt_who_gives_leases", |lab| {
         flooded(lab, CONFIG, None, true);
     });

@@ -216,17 +216,18 @@ impl Worker {
                 }
                 () = interfaces.changed() => self.follow(),
                 Some(commit) = self.commits.next() => self.committed(commit),
+                // Before the questions, of which a flood has always one more.
+                _ = tick.tick() => self.look_again(),
+                () = tokio::time::sleep(due) => {
+                    let now = self.parts.clock.instant();
+                    self.houses.iter_mut().for_each(|house| house.handle_timeout(now));
+                }
                 taken = packets.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
                         break;
                     }
                     let now = self.parts.clock.instant();
                     batch.drain(..).for_each(|packet| self.take_in(&packet, now));
-                }
-                _ = tick.tick() => self.look_again(),
-                () = tokio::time::sleep(due) => {
-                    let now = self.parts.clock.instant();
-                    self.houses.iter_mut().for_each(|house| house.handle_timeout(now));
                 }
             }
         }
@@ -301,6 +302,10 @@ impl Worker {
     /// A server answers somebody.
     fn overhear(&mut self, packet: &Packet, name: &str, now: Instant) {
         const NOBODY: Who = Who { oui: false, class: false, standing: Standing::Unwelcome, is_server: true };
+        // Every server answers from its port; whatever any program of any host can send silences nobody.
+        if packet.from.port() != SERVER_PORT {
+            return;
+        }
         // Where leases are given from here nobody else has the port on this host: these are our own.
         let gives = self.sinks.contains_key(name);
         let said = packet.message.options.address(code::SERVER);

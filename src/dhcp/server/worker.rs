@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -29,6 +29,10 @@ use crate::store::MetServer;
 
 /// Messages taken in before everybody else has a turn: some milliseconds.
 const BATCH: usize = 256;
+/// Exchanges are told so many at a time, and no sooner again than after this: 4,000 in a second, as many as the store takes
+/// sightings. Those of a storm wait for their turn, so that no phone waits for them.
+const TOLD_PER_TURN: usize = 40;
+const TURN: Duration = Duration::from_millis(10);
 /// Servers told of after each batch: whoever invents them does not make a row for each.
 const SERVERS_PER_BATCH: usize = 4;
 
@@ -39,6 +43,8 @@ pub(super) struct Worker {
     votes: Votes,
     hear: Hear,
     servers: Servers,
+    /// When exchanges may be told again.
+    turn: Instant,
 }
 
 /// Who a client is.
@@ -60,14 +66,17 @@ impl Worker {
     pub(super) fn new(parts: DhcpParts, counters: Arc<Counters>) -> Self {
         let table = parts.interfaces.current();
         let (votes, hear, servers) = Default::default();
-        Self { parts, counters, table, votes, hear, servers }
+        let turn = parts.clock.instant();
+        Self { parts, counters, table, votes, hear, servers, turn }
     }
 
     pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>, cancel: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let now = self.parts.clock.instant();
-            let due = [self.hear.poll_timeout(), self.servers.poll_timeout()].into_iter().flatten().min();
+            let turn = self.hear.has_concluded().then_some(self.turn);
+            let due =
+                [self.hear.poll_timeout(), self.servers.poll_timeout(), turn].into_iter().flatten().min();
             let due = due.map(|due| due.saturating_duration_since(now));
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -152,8 +161,11 @@ impl Worker {
     /// Passes on what is over, and what servers were met.
     fn tell(&mut self) {
         let now = self.parts.clock.instant();
-        while let Some(exchange) = self.hear.next_concluded() {
-            self.tell_exchange(&exchange, now);
+        if self.turn <= now {
+            let told = std::iter::from_fn(|| self.hear.next_concluded()).take(TOLD_PER_TURN);
+            let told: Vec<Exchange> = told.collect();
+            self.turn = if told.len() == TOLD_PER_TURN { now + TURN } else { now };
+            told.iter().for_each(|exchange| self.tell_exchange(exchange, now));
         }
         for _ in 0..SERVERS_PER_BATCH {
             let Some(server) = self.servers.next_told(now) else { return };
