@@ -240,7 +240,7 @@ impl Pool {
         }
         match (slot.state, self.is_everybodys(address)) {
             (State::Free, true) => drop(self.free.insert((slot.turn, address))),
-            (State::Free, false) | (_, false) => {}
+            (_, false) => {}
             (_, true) => self.taken += 1,
         }
         self.slots.insert(address, slot);

@@ -91,8 +91,11 @@ pub fn is_probe(message: &Message) -> bool {
 
 /// The one client in whose name this host looks for other servers: always the same, so that it holds one address at most.
 pub fn searcher(own: Mac) -> Mac {
-    let ([a, b, c], [_, _, _, d, e, f]) = (SEARCHER, own.octets());
-    Mac::new([a, b, c, d, e, f]).unwrap_or(own)
+    let mut octets = own.octets();
+    if let Some(first) = octets.first_chunk_mut() {
+        *first = SEARCHER;
+    }
+    Mac::new(octets).unwrap_or(own)
 }
 
 /// How often, and how long, is asked.
@@ -188,15 +191,15 @@ impl Survey {
     /// Asks these questions. `xid` is drawn at random; each question has its own, counted from there.
     pub fn new(asker: Asker, questions: Vec<Question>, pace: Pace, xid: u32, now: Instant) -> Self {
         let numbers = std::iter::successors(Some(xid), |xid| Some(xid.wrapping_add(1)));
-        let asked = questions.into_iter().zip(numbers);
-        let asked: Vec<Asked> =
-            asked.map(|(question, xid)| Asked { question, xid, tries: 0, due: Some(now) }).collect();
-        let is_over = asked.is_empty();
+        let all = questions.into_iter().zip(numbers);
+        let all: Vec<Asked> =
+            all.map(|(question, xid)| Asked { question, xid, tries: 0, due: Some(now) }).collect();
+        let is_over = all.is_empty();
         Self {
             asker,
             server: None,
             pace,
-            asked,
+            asked: all,
             answers: Vec::new(),
             started: now,
             last_sent: now,
@@ -207,8 +210,8 @@ impl Survey {
 
     /// Looks for DHCP servers: whether one may be started here (three DISCOVERs, ten seconds apart, none after an answer).
     pub fn search(asker: Asker, xid: u32, now: Instant) -> Self {
-        let asked = vec![code::SUBNET_MASK, code::ROUTER, code::DNS, code::DOMAIN_NAME];
-        let question = Question::discover(searcher(asker.mac), None, asked);
+        let codes = vec![code::SUBNET_MASK, code::ROUTER, code::DNS, code::DOMAIN_NAME];
+        let question = Question::discover(searcher(asker.mac), None, codes);
         Self::new(asker, vec![question], Pace::search(), xid, now)
     }
 

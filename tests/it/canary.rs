@@ -177,7 +177,10 @@ fn dhcp(shown: &mut Shown, agent: &Agent<'_>, server: &Host) {
         text.contains("192.168.1.50 gave it 192.168.1.100").then_some(text)
     });
     assert!(heard.contains("66 \"http://***@192.168.1.9/\""), "{heard}");
-    shown.text("the servers", agent.with_store(async |store| format!("{:?}", store.dhcp_servers().await.unwrap())));
+    shown.text(
+        "the servers",
+        agent.with_store(async |store| format!("{:?}", store.dhcp_servers().await.unwrap())),
+    );
 }
 
 fn commands(shown: &mut Shown, agent: &Agent<'_>, lab: &Lab) {

@@ -83,7 +83,9 @@ impl Interview<'_> {
         // Some switches let nobody speak for another, and some servers answer to the hardware address that asked.
         let own = self.network.asker.mac;
         silent.retain(|guise| guise.mac != own);
-        silent.iter_mut().for_each(|guise| guise.mac = own);
+        for guise in &mut silent {
+            guise.mac = own;
+        }
         silent.dedup();
         self.inform(&silent, Way::OwnMac, &mut outcome).await?;
         if let Some(data) = data {

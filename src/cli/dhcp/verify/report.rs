@@ -392,11 +392,9 @@ fn explanation(row: &Row) -> String {
     }
     let server = row.server.map(|server| format!(" from {server}")).unwrap_or_default();
     let class = if row.classes.is_empty() { String::new() } else { format!(" ({})", row.classes.join(", ")) };
-    let mut text = format!("\n{}{class}{server}: {}\n", row.vendor, row.sentence);
-    for line in [&row.remedy].into_iter().chain(&row.note).filter(|line| !line.is_empty()) {
-        text.push_str(&format!("  {line}\n"));
-    }
-    text
+    let lines = [&row.remedy].into_iter().chain(&row.note).filter(|line| !line.is_empty());
+    let lines: String = lines.flat_map(|line| ["  ", line, "\n"]).collect();
+    format!("\n{}{class}{server}: {}\n{lines}", row.vendor, row.sentence)
 }
 
 #[cfg(test)]
