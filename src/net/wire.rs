@@ -187,7 +187,10 @@ pub(super) fn wrap(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Opti
 
 /// The classic BPF program: unfragmented IPv4 UDP to one of the ports, meant for this host, for everybody, or sent by
 /// this host. It runs on the IPv4 header, because the socket is a datagram one.
-fn filter([question, answer]: [u16; 2]) -> [SockFilter; 14] {
+///
+/// A socket for all protocols is shown the frames of every VLAN on the port that they come by as well, before they reach
+/// their own interface: that is another network, whose clients and servers are none of this one's.
+fn filter([question, answer]: [u16; 2]) -> [SockFilter; 16] {
     const LOAD_BYTE: u16 = 0x30;
     const LOAD_HALF: u16 = 0x28;
     const LOAD_WORD: u16 = 0x20;
@@ -196,15 +199,21 @@ fn filter([question, answer]: [u16; 2]) -> [SockFilter; 14] {
     const JUMP_IF_EQUAL: u16 = 0x15;
     const JUMP_IF_ANY_BIT: u16 = 0x45;
     const RETURN: u16 = 0x06;
-    /// Where the kernel shows the Ethernet type and the kind of packet (`SKF_AD_OFF` + `SKF_AD_PROTOCOL`, `_PKTTYPE`).
+    /// Where the kernel shows the Ethernet type, the kind of packet and the VLAN (`SKF_AD_OFF` + `SKF_AD_PROTOCOL`,
+    /// `_PKTTYPE`, `_VLAN_TAG`).
     const ETHER_TYPE: u32 = 0xffff_f000;
     const PACKET_KIND: u32 = 0xffff_f004;
+    const VLAN_TAG: u32 = 0xffff_f02c;
+    /// The VLAN's number in its tag; none with a priority alone.
+    const VLAN_NUMBER: u32 = 0x0fff;
     /// A frame for somebody else, or of a VLAN that this host has no interface for.
     const OTHER_HOST: u32 = 3;
     let step = SockFilter::new;
     [
         step(LOAD_WORD, 0, 0, ETHER_TYPE),
-        step(JUMP_IF_EQUAL, 0, 11, u32::from(EtherTypes::Ipv4.0)),
+        step(JUMP_IF_EQUAL, 0, 13, u32::from(EtherTypes::Ipv4.0)),
+        step(LOAD_WORD, 0, 0, VLAN_TAG),
+        step(JUMP_IF_ANY_BIT, 11, 0, VLAN_NUMBER),
         step(LOAD_BYTE, 0, 0, 9),
         step(JUMP_IF_EQUAL, 0, 9, 17),
         // More fragments to come, or not the first one.

@@ -5,7 +5,7 @@ mod crowd;
 mod flood;
 #[expect(dead_code, reason = "the benches' phones, who speak by this file as well, are behind a relay")]
 pub(crate) mod message;
-mod wire;
+pub(crate) mod wire;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::agent::{Agent, OFFHOOK, Setup};
+use crate::dhcp_fleet::wire::{EVERYBODY, Wire, datagram};
 use crate::dhcp_peers::unconfined;
 use crate::lab::{self, Host, Lab, Packet, Process};
 
@@ -268,6 +269,36 @@ fn ten_thousand_phones_that_ask_at_once_are_all_heard() {
             "adopt = known: none of them waits"
         );
     });
+}
+
+#[test]
+fn phones_of_another_vlan_are_not_taken_for_phones_of_the_link_that_carries_it() {
+    lab::run(
+        "dhcp_observe::phones_of_another_vlan_are_not_taken_for_phones_of_the_link_that_carries_it",
+        |lab| {
+            let server = lab.host("agent", &format!("{AGENT}/24"));
+            let trunk = lab.host("trunk", "192.168.1.200/24");
+            lab.await_cables();
+            let config = "[adopt]\npolicy = \"known\"\n".to_owned();
+            let agent = Agent::start(lab, &server, &Setup { accounts: String::new(), config });
+            let wire = Wire::open(&trunk);
+            // VLAN 40; a priority and no VLAN, as phones send it; no tag.
+            let tags: [&[u8]; 3] = [&[0x81, 0, 0xa0, 40], &[0x81, 0, 0xa0, 0], &[]];
+            for (number, tag) in (1..).zip(tags) {
+                let question = discover(number);
+                let sender = question[28..34].try_into().unwrap();
+                let [from, to] = ["0.0.0.0:68", "255.255.255.255:67"].map(|end| end.parse().unwrap());
+                let frame = datagram([sender, EVERYBODY], from, to, &question);
+                wire.send(&[&frame[..12], tag, &frame[12..]].concat());
+            }
+            let heard = |number: u8| {
+                let mac = format!("80:5e:c0:00:00:{number:02x}").parse().unwrap();
+                agent.with_store(async move |store| !store.timeline(mac, None).await.unwrap().is_empty())
+            };
+            lab::poll("the phones of this link", || (heard(2) && heard(3)).then_some(()));
+            assert!(!heard(1));
+        },
+    );
 }
 
 /// A Yealink's DISCOVER.

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 
 use crate::clock::{Clock, Timestamp};
 
@@ -27,10 +28,13 @@ impl Turn {
     pub fn take(data: &Path, interface: &str, clock: &Clock) -> io::Result<Self> {
         fs::create_dir_all(data)?;
         let path = data.join(format!("dhcp-probe.{interface}"));
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        // The folder is the agent's: a link there must not lead a command of root to another file.
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(&path)?;
         // A command of root leaves it to the agent's user.
         if let Ok(folder) = fs::metadata(data) {
-            let _ = chown(&path, Some(folder.uid()), Some(folder.gid()));
+            let _ = fchown(&file, Some(folder.uid()), Some(folder.gid()));
         }
         let mut file =
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))?;
@@ -64,6 +68,16 @@ fn left(text: &str, clock: &Clock) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_in_the_agents_folder_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "kept").unwrap();
+        std::os::unix::fs::symlink(&precious, folder.path().join("dhcp-probe.eth0")).unwrap();
+        assert!(Turn::take(folder.path(), "eth0", &Clock::manual(Timestamp(0))).is_err());
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
+    }
 
     #[test]
     fn a_turn_is_due_every_ten_minutes_on_each_interface() {

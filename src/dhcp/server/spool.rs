@@ -74,7 +74,13 @@ fn make(folder: &Path) -> io::Result<()> {
 fn take(folder: &Path) -> io::Result<Vec<Report>> {
     let mut names: Vec<OsString> = Vec::new();
     for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        let name = entry.file_name();
+        // Nobody reports by a folder; one that is not empty would be in the way of reports for ever.
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = std::fs::remove_dir(folder.join(name));
+            continue;
+        }
         // A name that begins with a dot is still being written.
         if !name.as_encoded_bytes().starts_with(b".") {
             names.push(name);
@@ -87,8 +93,7 @@ fn take(folder: &Path) -> io::Result<Vec<Report>> {
     for name in names {
         let file = folder.join(&name);
         let read = read_one(&file);
-        let removed = std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir(&file));
-        if let Err(error) = removed {
+        if let Err(error) = std::fs::remove_file(&file) {
             debug!("Cannot remove {}: {error}", file.display());
         }
         match read {
@@ -140,10 +145,13 @@ mod tests {
         std::os::unix::fs::symlink(parent.path().join("elsewhere"), folder.join("link")).unwrap();
         nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
         std::fs::create_dir(folder.join("folder")).unwrap();
+        for number in 0..=TOGETHER_MAX {
+            std::fs::create_dir_all(folder.join(format!("full{number}/within"))).unwrap();
+        }
         let taken = take(&folder).unwrap();
         assert_eq!(taken.iter().map(|report| report.by.as_str()).collect::<Vec<_>>(), ["kea"]);
-        let left: Vec<_> =
-            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let left = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| !name.as_encoded_bytes().starts_with(b"full")).collect();
         assert_eq!(left, [".half"]);
         assert!(parent.path().join("elsewhere").exists());
         assert!(take(&folder).unwrap().is_empty());

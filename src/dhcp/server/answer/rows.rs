@@ -121,8 +121,14 @@ impl Worker {
             Ok(server) => {
                 info!("DHCP leases of {} on {name}: {}", house.pool.range, words(server.stand()));
                 let is_alone = !house.pool.shared && house.pool.relay.is_none();
+                // Nothing at all is sent where it is switched off; whoever switches on has them looked for.
+                let is_off = matches!(server.stand(), Stand::Off { .. });
                 house.state = State::Up(Box::new(Up { server, place, _sink: sink }));
-                if is_alone && !self.parts.config.dhcp.dry_run && !self.searched.contains(&place.interface) {
+                if is_alone
+                    && !is_off
+                    && !self.parts.config.dhcp.dry_run
+                    && !self.searched.contains(&place.interface)
+                {
                     self.search(place, &name, false);
                 }
             }
