@@ -1,6 +1,8 @@
 //! What a request asks for: the phone in its path, its filters, its body, and under which conditions it is to be done.
 
-use axum::body::to_bytes;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{CONTENT_TYPE, IF_MATCH};
 use axum::http::request::Parts;
@@ -13,6 +15,8 @@ use crate::device::Mac;
 
 /// Octets of a body: a request names a few passwords and a reason.
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How long a body may take to come.
+const BODY_MAX: Duration = Duration::from_secs(10);
 /// Octets of an Idempotency-Key.
 const KEY_BYTES_MAX: usize = 255;
 /// Rows of a page, and the most of them.
@@ -101,10 +105,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
         let (parts, body) = request.into_parts();
         let versions = versions(&parts.headers)?;
         let key = key(&parts.headers)?;
-        let raw = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-            let message = format!("the body did not come whole, or has more than {BODY_BYTES_MAX} octets");
-            Problem::asked(StatusCode::PAYLOAD_TOO_LARGE, "body", message, "send less")
-        })?;
+        let raw = whole(body, BODY_MAX).await?;
         if !raw.is_empty() && !is_json(&parts.headers) {
             let message = "the body is not said to be JSON";
             let remedy = "send Content-Type: application/json";
@@ -124,6 +125,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
     }
 }
 
+/// All of a body, if it comes in time. Whoever sends it slowly would keep its connection for as long as that takes.
+async fn whole(body: Body, patience: Duration) -> Result<Bytes, Problem> {
+    let Ok(read) = tokio::time::timeout(patience, to_bytes(body, BODY_BYTES_MAX)).await else {
+        let message = format!("the body did not come within {} s", patience.as_secs());
+        return Err(Problem::asked(StatusCode::REQUEST_TIMEOUT, "body", message, "send it at once"));
+    };
+    read.map_err(|_| {
+        let message = format!("the body did not come whole, or has more than {BODY_BYTES_MAX} octets");
+        Problem::asked(StatusCode::PAYLOAD_TOO_LARGE, "body", message, "send less")
+    })
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default();
@@ -140,11 +153,14 @@ fn misread(error: &serde_json::Error) -> Problem {
 /// What serde says of a body without the texts that stood in it: one may be a password in the wrong place. Names of
 /// fields, and what was expected, stay.
 fn without_values(said: &str) -> String {
-    let (before, after) = said.split_once('"').unwrap_or((said, ""));
-    let said = match after.rsplit_once('"') {
-        Some((_, after)) => format!("{before}…{after}"),
-        None => said.to_owned(),
+    let without = |said: String, quote: char| match said.split_once(quote) {
+        Some((before, after)) => match after.rsplit_once(quote) {
+            Some((_, after)) => format!("{before}…{after}"),
+            None => said,
+        },
+        None => said,
     };
+    let said = without(without(said.to_owned(), '"'), '\'');
     match said.strip_prefix("unknown variant `").and_then(|rest| rest.rsplit_once("`, expected")) {
         Some((_, expected)) => format!("unknown word, expected{expected}"),
         None => said,
@@ -229,6 +245,7 @@ mod tests {
         struct Wanted {
             kinds: Vec<crate::secret::SecretKind>,
             count: u8,
+            window: crate::release::Window,
         }
         let check = |body: &str, says: &str| {
             let error = serde_json::from_str::<Wanted>(body).unwrap_err();
@@ -239,8 +256,19 @@ mod tests {
         check("{\"kinds\":[\"geheim\"]}", "unknown word, expected one of `sip`");
         check("{\"count\":\"geheim\"}", "invalid type: string …, expected u8");
         check("{\"count\":\"geheim\\\"geheim\"}", "invalid type: string …, expected u8");
-        check("{\"colour\":\"geheim\"}", "unknown field `colour`, expected `kinds` or `count`");
+        check(
+            "{\"colour\":\"geheim\"}",
+            "unknown field `colour`, expected one of `kinds`, `count`, `window`",
+        );
         check("{\"kinds\":[\"geheim", "EOF while parsing");
+        check("{\"window\":\"geheim'geheim\"}", "… is not a length of time");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let never = futures_util::stream::pending::<std::io::Result<Bytes>>();
+        let problem = whole(Body::from_stream(never), Duration::ZERO).await.unwrap_err();
+        assert_eq!(axum::response::IntoResponse::into_response(problem).status(), 408);
     }
 
     #[test]

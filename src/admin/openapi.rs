@@ -92,7 +92,7 @@ fn statuses<'a>(route: &Route, changes: bool, own: &'a Value) -> Vec<&'a str> {
         statuses.extend(["401", "403", "422", "429", "500"]);
     }
     if changes {
-        statuses.extend(["400", "409", "413", "415"]);
+        statuses.extend(["400", "408", "409", "413", "415"]);
         statuses.extend(route.path.contains("{mac}").then_some("412"));
     }
     statuses.extend(route.path.contains('{').then_some("404"));

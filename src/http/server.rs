@@ -43,7 +43,7 @@ use crate::net::crowd::{Crowd, Place, pause};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::provision::{Answer, Desk, FileRequest, Handed, Want};
-use crate::tls::{PhoneCertificate, Tls};
+use crate::tls::{PhoneCertificate, Tls, Witness};
 
 /// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
 /// costs a phone one second; the kernel caps it at `net.core.somaxconn`.
@@ -223,8 +223,8 @@ struct Connection {
     peer: IpAddr,
     local: IpAddr,
     interface: Option<u32>,
-    /// What the phone has proved by its certificate.
-    certificate: OnceLock<PhoneCertificate>,
+    /// What the phone has proved by its certificate, and before whom.
+    certificate: OnceLock<(PhoneCertificate, Arc<Witness>)>,
     place: Place,
     progress: Mutex<Progress>,
     /// A file with passwords begins to leave.
@@ -383,7 +383,7 @@ impl Connection {
             local: self.local,
             interface: self.interface,
             channel: if self.shared.is_secure { Channel::Https } else { Channel::Http },
-            certificate: self.certificate.get().copied(),
+            certificate: self.certified()?,
             want: if verb == Verb::Head { Want::Head } else { Want::Whole },
             known: decide::known_tags(request.headers()),
         };

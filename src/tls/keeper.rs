@@ -142,6 +142,11 @@ impl Tls {
         Ok((TlsAcceptor::from(Arc::new(config)), witness))
     }
 
+    /// Whether this witness knows the authorities of phones as they are now.
+    pub fn is_current(&self, witness: &Witness) -> bool {
+        witness.knows(self.0.shown().vendors.as_ref())
+    }
+
     /// The certificate of our authority, in PEM: what phones and people need to trust us.
     pub fn authority_pem(&self) -> String {
         public_pem(self.0.authority.certificate())

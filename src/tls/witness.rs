@@ -96,6 +96,11 @@ impl Witness {
         Self { vendors, seen: Mutex::default() }
     }
 
+    /// Whether it judges by these authorities.
+    pub(super) fn knows(&self, vendors: Option<&Arc<Vendors>>) -> bool {
+        self.vendors.as_ref().map(Arc::as_ptr) == vendors.map(Arc::as_ptr)
+    }
+
     /// The phone that the peer has proved to be, once the handshake is over: its certificate is genuine, and it holds the
     /// key. Or, in words, why what it showed proves nothing.
     pub fn phone(&self) -> Result<Option<PhoneCertificate>, String> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
-use super::Connection;
 use super::wire::Wire;
-use crate::tls::Tls;
+use super::{Connection, Silence};
+use crate::tls::{PhoneCertificate, Tls};
 
 /// From the first octet to the last one of a handshake; old phones need seconds for their part of RSA.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -44,10 +44,18 @@ impl Connection {
             }
         };
         match witness.phone() {
-            Ok(phone) => drop(phone.map(|phone| self.certificate.set(phone))),
+            Ok(phone) => drop(phone.map(|phone| self.certificate.set((phone, witness)))),
             Err(why) => debug!("The certificate of {} proves nothing: {why}", self.peer),
         }
         Some(stream)
+    }
+
+    /// The certificate that the phone has proved to hold. Where other authorities are trusted now than in the handshake,
+    /// the connection ends instead: what they are worth is found out in the next one.
+    pub(super) fn certified(&self) -> Result<Option<PhoneCertificate>, Silence> {
+        let Some((phone, witness)) = self.certificate.get() else { return Ok(None) };
+        let trusted = self.shared.tls.as_ref().is_some_and(|tls| tls.is_current(witness));
+        if trusted { Ok(Some(*phone)) } else { Err(Silence) }
     }
 
     /// Phones that know only what rustls does not speak try again and again.

@@ -152,6 +152,9 @@ fn phones_are_asked_for_certificates_once_an_authority_is_there() {
     tls.refresh(&names(&[]));
     assert!(vendors());
     assert!(tls.summary().contains("one authority"), "{}", tls.summary());
+    let (_, witness) = tls.acceptor().unwrap();
+    tls.refresh(&names(&[]));
+    assert!(tls.is_current(&witness), "nothing has changed");
     fs::write(bench.path("roots/other.der"), made.cert.der()).unwrap();
     tls.refresh(&names(&[]));
     assert!(tls.summary().contains("2 authorities"), "{}", tls.summary());
@@ -160,4 +163,5 @@ fn phones_are_asked_for_certificates_once_an_authority_is_there() {
     }
     tls.refresh(&names(&[]));
     assert!(!vendors(), "an authority that was taken away proves nobody any more");
+    assert!(!tls.is_current(&witness), "nor in a connection that began before");
 }
