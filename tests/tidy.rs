@@ -42,7 +42,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "alarm",
         ],
     ),
-    ("src/operate", &["store", "provision", "profile", "config", "release", "device", "secret", "clock", "timeline"]),
+    (
+        "src/operate",
+        &["store", "provision", "profile", "config", "release", "device", "secret", "clock", "timeline"],
+    ),
     // The simulated phone shares the profiles' data and no code of the servers, so that it can fail a broken one.
     ("src/simulate", &["profile", "device", "secret", "clock"]),
     ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),

@@ -206,7 +206,7 @@ impl Server {
         match input {
             Input::Packet { packet, .. } if packet.message.from_server => self.overhear(packet, now),
             Input::Packet { packet, who, values } => {
-                if let Err(why) = self.answer(packet, who, values, now) {
+                if let Err(why) = self.answer(packet, *who, values, now) {
                     self.silence(why, packet.message.mac);
                 }
             }
@@ -268,7 +268,7 @@ impl Server {
     fn answer(
         &mut self,
         packet: &Packet,
-        who: &Who,
+        who: Who,
         values: &BTreeMap<u8, Vec<u8>>,
         now: Instant,
     ) -> Result<(), Why> {
@@ -289,13 +289,13 @@ impl Server {
     fn inform(
         &mut self,
         packet: &Packet,
-        who: &Who,
+        who: Who,
         values: &BTreeMap<u8, Vec<u8>>,
         now: Instant,
     ) -> Result<(), Why> {
         self.watch.is_serving()?;
         let scope = Scope { table: &self.settings.table, relays: self.settings.relay.as_slice() };
-        let reply = decide::inform(packet, &scope, who, values)?;
+        let reply = decide::inform(packet, &scope, &who, values)?;
         self.pace.allows(packet.message.mac, who.standing == Standing::Approved, now)?;
         self.send(reply);
         Ok(())
@@ -305,7 +305,7 @@ impl Server {
     fn admit<'a>(
         &self,
         message: &Message,
-        who: &Who,
+        who: Who,
         values: &'a BTreeMap<u8, Vec<u8>>,
         is_new: bool,
     ) -> Result<Guest<'a>, Why> {

@@ -33,8 +33,9 @@ pub fn on_link(interface: u32, protocol: u16, host: Option<Mac>) -> SockAddr {
     address.sll_protocol = protocol.to_be();
     address.sll_ifindex = i32::try_from(interface).unwrap_or_default();
     address.sll_halen = 6;
-    let [a, b, c, d, e, f] = host.map_or([0xff; 6], Mac::octets);
-    address.sll_addr = [a, b, c, d, e, f, 0, 0];
+    for (octet, of_host) in address.sll_addr.iter_mut().zip(host.map_or([0xff; 6], Mac::octets)) {
+        *octet = of_host;
+    }
     // SAFETY: the storage holds an address of this family, and `length` is its type's.
     unsafe { SockAddr::new(storage, length) }
 }

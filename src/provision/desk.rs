@@ -108,9 +108,10 @@ pub(super) struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Whether the phone itself asks, as its certificate says, or else the neighbour table.
-    fn is_the_phone(&self) -> bool {
-        self.certified.map_or(self.proof == Proof::Neighbour(self.mac), |certified| certified == self.mac)
+    /// Whether the phone itself asks, on a link of ours. A certificate alone does not do: its vendor sells such phones to
+    /// everybody, wherever they are.
+    fn is_the_phone_here(&self) -> bool {
+        self.proof == Proof::Neighbour(self.mac) && self.certified.is_none_or(|mac| mac == self.mac)
     }
 }
 
@@ -245,7 +246,7 @@ impl Inner {
         match admission(&case.identity, device.as_deref(), &self.parts.adopt, known) {
             Admission::Serve => device,
             // Only the phone itself takes an account out of the pool.
-            Admission::Adopt if case.is_the_phone() => {
+            Admission::Adopt if case.is_the_phone_here() => {
                 match self.parts.store.adopt(&case.identity, Way::OneTouchManual).await {
                     Ok(Some(adopted)) => {
                         info!(device.mac = %mac, "Adopted {mac} from {}", case.request.peer);

@@ -1,6 +1,7 @@
 //! The agent hears DHCP: beside a server elsewhere on the LAN, beside one on its own host, and by the reports of servers'
 //! hooks. It sends no packet, takes no port, and keeps nothing of who is no phone.
 
+use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,10 @@ fn dhcp_from(mac: &str) -> impl Fn(&Packet) -> bool {
 /// Nothing that was written, and nothing that was said, holds this.
 fn assert_nowhere(folder: &Path, log: &str, secret: &str) {
     assert!(!log.contains(secret), "in the log");
-    let digits: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digits = secret.bytes().fold(String::new(), |mut digits, byte| {
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    });
     let mut folders = vec![PathBuf::from(folder)];
     let mut read = 0;
     while let Some(folder) = folders.pop() {

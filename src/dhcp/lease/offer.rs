@@ -36,7 +36,7 @@ impl Server {
     pub(super) fn discover(
         &mut self,
         packet: &Packet,
-        who: &Who,
+        who: Who,
         values: &BTreeMap<u8, Vec<u8>>,
         now: Instant,
     ) -> Result<(), Why> {

@@ -32,7 +32,7 @@ impl Server {
     pub(super) fn request(
         &mut self,
         packet: &Packet,
-        who: &Who,
+        who: Who,
         values: &BTreeMap<u8, Vec<u8>>,
         now: Instant,
     ) -> Result<(), Why> {

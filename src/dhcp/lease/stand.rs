@@ -227,7 +227,9 @@ impl Server {
         let is_offer = |state| matches!(state, State::Probing | State::Offered);
         let offers = self.pool.slots().filter(|(_, slot)| is_offer(slot.state));
         let offers: Vec<Ipv4Addr> = offers.map(|(address, _)| address).collect();
-        offers.into_iter().for_each(|address| self.pool.free(address));
+        for address in offers {
+            self.pool.free(address);
+        }
     }
 
     pub(super) fn raise(&mut self, alarm: Alarm, now: Instant) {

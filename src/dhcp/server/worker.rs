@@ -165,7 +165,9 @@ impl Worker {
             let told = std::iter::from_fn(|| self.hear.next_concluded()).take(TOLD_PER_TURN);
             let told: Vec<Exchange> = told.collect();
             self.turn = if told.len() == TOLD_PER_TURN { now + TURN } else { now };
-            told.iter().for_each(|exchange| self.tell_exchange(exchange, now));
+            for exchange in &told {
+                self.tell_exchange(exchange, now);
+            }
         }
         for _ in 0..SERVERS_PER_BATCH {
             let Some(server) = self.servers.next_told(now) else { return };

@@ -90,7 +90,6 @@ impl Network {
 
     /// An address of documentation, with the usual ports: for tests of the report.
     #[cfg(test)]
-    #[expect(clippy::unwrap_used, reason = "a test's own address")]
     pub(super) fn fixed(address: Ipv4Addr, mode: Option<DhcpMode>) -> Self {
         let asker = Asker { interface: 3, address, mac: "00:0d:b9:01:02:03".parse().unwrap() };
         let config = crate::config::Config::default();

@@ -26,6 +26,10 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % sides
     }
 
+    fn index(&mut self, length: u64) -> usize {
+        usize::try_from(self.roll(length)).unwrap()
+    }
+
     fn small(&mut self, sides: u64) -> u8 {
         u8::try_from(self.roll(sides)).unwrap()
     }
@@ -52,17 +56,17 @@ impl Dice {
             58..70 => Step::Probed { which: self.small(64) },
             70..82 => Step::Written,
             82 => Step::NotWritten,
-            83..91 => Step::Pass {
-                ms: [500, 4_000, 20_000, 61_000, 300_000, 650_000, 900_000][self.roll(7) as usize],
-            },
+            83..91 => {
+                Step::Pass { ms: [500, 4_000, 20_000, 61_000, 300_000, 650_000, 900_000][self.index(7)] }
+            }
             91 => Step::Foreign { kind: self.small(3) },
             92 => Step::Off,
             93..95 => Step::On,
             95 => Step::Host { last: self.small(5) },
             96 => Step::Reserve { client, last: self.small(5) },
             97 => Step::Start { written: self.small(4) },
-            98 => Step::Boot { behind_ms: [0, 0, 3_600_000][self.roll(3) as usize] },
-            _ => Step::SetWall { ms: [-3_600_000, 0, 3_600_000, 300_000_000][self.roll(4) as usize] },
+            98 => Step::Boot { behind_ms: [0, 0, 3_600_000][self.index(3)] },
+            _ => Step::SetWall { ms: [-3_600_000, 0, 3_600_000, 300_000_000][self.index(4)] },
         }
     }
 

@@ -185,7 +185,11 @@ impl Worker {
                 None => {}
             }
         }
-        if let Some(other) = others { self.note_foreign(interface, &name, other.id, now) } else { info!("No other DHCP server answers on {name}") }
+        if let Some(other) = others {
+            self.note_foreign(interface, &name, other.id, now);
+        } else {
+            info!("No other DHCP server answers on {name}");
+        }
     }
 
     /// Reads how the switches stand, and what is kept for whom.

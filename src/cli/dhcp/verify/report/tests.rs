@@ -29,9 +29,9 @@ fn heard(vendor: usize, server: [u8; 4], way: Way, options: &[(u8, &str)]) -> He
 }
 
 /// Verdict by verdict, and whether all is well.
-fn told(mode: Option<crate::config::DhcpMode>, heard: Outcome) -> (Vec<String>, bool) {
+fn told(mode: Option<crate::config::DhcpMode>, heard: &Outcome) -> (Vec<String>, bool) {
     let network = Network::fixed(OURS, mode);
-    let rows = rows(&network, &network.place, &chosen(), &heard, &BTreeMap::new());
+    let rows = rows(&network, &network.place, &chosen(), heard, &BTreeMap::new());
     let yealink = || rows.iter().filter(|row| row.vendor == Vendor::new("yealink"));
     let said = yealink().map(|row| {
         let server = row.server.map_or_else(|| "-".to_owned(), |server| server.to_string());
@@ -41,7 +41,7 @@ fn told(mode: Option<crate::config::DhcpMode>, heard: Outcome) -> (Vec<String>, 
 }
 
 fn check(answers: Vec<Heard>, expected: &[&str], is_well: bool) {
-    let (said, well) = told(None, Outcome { answers, discover: None });
+    let (said, well) = told(None, &Outcome { answers, discover: None });
     assert_eq!((said, well), (expected.iter().map(|row| (*row).to_owned()).collect(), is_well));
 }
 
@@ -67,7 +67,7 @@ fn the_agents_own_answer_is_known_and_counts() {
     let lan = |options: &[(u8, &str)]| heard(1, [192, 0, 2, 1], Way::Phone, options);
     let check = |answers: Vec<Heard>, expected: &[&str], is_well: bool| {
         let mode = Some(crate::config::DhcpMode::Inform);
-        let (said, well) = told(mode, Outcome { answers, discover: None });
+        let (said, well) = told(mode, &Outcome { answers, discover: None });
         assert_eq!((said, well), (expected.iter().map(|row| (*row).to_owned()).collect(), is_well));
     };
     check(vec![ours()], &["192.0.2.35 right"], true);
