@@ -2,7 +2,6 @@
 //! hooks. It sends no packet, takes no port, and keeps nothing of who is no phone.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -12,16 +11,16 @@ use crate::dhcp_fleet::wire::{EVERYBODY, Wire, datagram};
 use crate::dhcp_peers::unconfined;
 use crate::lab::{self, Host, Lab, Packet, Process};
 
-const AGENT: &str = "192.168.1.35";
+pub(crate) const AGENT: &str = "192.168.1.35";
 const SERVER: &str = "192.168.1.1";
-const YEALINK: &str = "80:5e:c0:00:00:01";
+pub(crate) const YEALINK: &str = "80:5e:c0:00:00:01";
 const SNOM: &str = "00:04:13:00:00:02";
 const PC: &str = "52:54:00:00:00:03";
 const CANARY: &str = "kDhcpCanary";
 const ACCOUNTS: &str = "mac,vendor,model,username,password\n00:04:13:00:00:02,snom,D785,201,x\n";
 
 /// dnsmasq on `eth0` of a host, giving `options` to whom they name.
-fn dnsmasq(lab: &Lab, host: &Host, around: &[&str], options: &[&str]) -> Process {
+pub(crate) fn dnsmasq(lab: &Lab, host: &Host, around: &[&str], options: &[&str]) -> Process {
     let folder = tempfile::tempdir_in(lab.folder()).unwrap().keep();
     let program = unconfined("dnsmasq", &folder);
     let leases = format!("--dhcp-leasefile={}", folder.join("leases").display());
@@ -45,13 +44,13 @@ fn dnsmasq(lab: &Lab, host: &Host, around: &[&str], options: &[&str]) -> Process
 }
 
 /// A phone's or PC's DHCP client: one lease, which it does not even configure.
-fn lease(host: &Host, arguments: &[&str]) -> String {
+pub(crate) fn lease(host: &Host, arguments: &[&str]) -> String {
     let own = ["busybox", "udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "3", "-T", "2", "-s", "/bin/true"];
     host.run(&[&own, arguments].concat())
 }
 
 /// A moment of a phone's life with this step, as soon as it is written.
-fn moment(agent: &Agent<'_>, mac: &str, step: &str) -> Value {
+pub(crate) fn moment(agent: &Agent<'_>, mac: &str, step: &str) -> Value {
     lab::poll(&format!("the step '{step}' in the life of {mac}"), || {
         agent.device(mac)?;
         let shown = agent.json(&["device", "show", mac]);
@@ -392,129 +391,5 @@ fn without_the_right_to_hear_the_rest_runs() {
         agent.begin(&["setpriv", "--bounding-set", "-net_raw"]);
         let line = agent.log("DHCP");
         assert!(line.contains("OFF") && line.contains("CAP_NET_RAW") && line.contains("setcap"), "{line}");
-    });
-}
-
-/// The agent's host with a DHCP server on it that serves a routed voice network by a relay, and a phone there.
-struct Routed {
-    server: Host,
-    phone: Host,
-    _relay: Process,
-    _router: Host,
-}
-
-impl Routed {
-    fn new(lab: &Lab) -> Self {
-        let server = lab.host("agent", &format!("{AGENT}/24"));
-        let router = lab.host_on("router", &[("lan", "192.168.1.254/24"), ("voice", "10.9.0.1/16")]);
-        let phone = lab.phone("yealink", YEALINK, "voice", "0.0.0.0/0");
-        lab.await_cables();
-        router.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
-        server.ip(&["route", "add", "10.9.0.0/16", "via", "192.168.1.254"]);
-        let folder = tempfile::tempdir_in(lab.folder()).unwrap().keep();
-        let mut relay = router.spawn(&[
-            &unconfined("dnsmasq", &folder),
-            "--no-daemon",
-            "--conf-file=/dev/null",
-            "--port=0",
-            &format!("--dhcp-relay=10.9.0.1,{AGENT}"),
-            &format!("--pid-file={}", folder.join("pid").display()),
-        ]);
-        relay.line("DHCP relay");
-        Self { server, phone, _relay: relay, _router: router }
-    }
-
-    /// The report of a hook, in the life of the phone that got the lease.
-    fn reported(&self, agent: &Agent<'_>, by: &str) {
-        lease(&self.phone, &["-V", "yealink", "-O", "66"]);
-        let leased = moment(agent, YEALINK, "leased");
-        assert_eq!(
-            (leased["data"]["reported_by"].as_str(), leased["stage"].as_str()),
-            (Some(by), Some("dhcp"))
-        );
-        assert_eq!(leased["data"]["relay"]["address"], "10.9.0.1", "{leased}");
-        assert!(leased["data"]["address"].as_str().unwrap().starts_with("10.9.3."), "{leased}");
-        assert!(leased["text"].as_str().unwrap().contains(&format!("{by} gave it 10.9.3.")), "{leased}");
-        let device = agent.device(YEALINK).unwrap();
-        assert!(device["address"].as_str().unwrap().starts_with("10.9.3."), "{device}");
-    }
-}
-
-/// The script of `examples/`, and what it needs to know of this lab.
-fn hook(name: &str, agent: &Agent<'_>) -> (String, [String; 2]) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
-    let reports = agent.config().with_file_name("data").join("run/reports");
-    lab::poll("the folder of reports", || reports.is_dir().then_some(()));
-    let script = script.to_string_lossy().into_owned();
-    (script, [format!("OFFHOOK={OFFHOOK}"), format!("OFFHOOK_REPORTS={}", reports.display())])
-}
-
-#[test]
-fn the_hook_of_dnsmasq_reports_phones_of_routed_networks() {
-    lab::run("dhcp_observe::the_hook_of_dnsmasq_reports_phones_of_routed_networks", |lab| {
-        if !["dnsmasq", "busybox"].iter().all(|program| lab::has(program)) {
-            return;
-        }
-        let routed = Routed::new(lab);
-        let setup = Setup { accounts: String::new(), config: String::new() };
-        let agent = Agent::start(lab, &routed.server, &setup);
-        let (script, [offhook, reports]) = hook("dnsmasq-dhcp-script", &agent);
-        let script = format!("--dhcp-script={script}");
-        let own = ["--dhcp-range=10.9.3.1,10.9.3.99,255.255.0.0,1h", &script, "--script-on-renewal"];
-        let mut dnsmasq = dnsmasq(lab, &routed.server, &["env", &offhook, &reports], &own);
-        routed.reported(&agent, "dnsmasq");
-        let data = moment(&agent, YEALINK, "leased")["data"].clone();
-        assert_eq!(
-            (data["class"].as_str(), data["note"].as_str()),
-            (Some("yealink"), Some("yealink eth0")),
-            "{data}"
-        );
-        assert!(data["options"].as_str().unwrap().contains("66"), "{data}");
-        assert!(!dnsmasq.has_ended());
-    });
-}
-
-#[test]
-fn the_hook_of_kea_reports_phones_of_routed_networks() {
-    const LIBRARIES: [&str; 3] = ["x86_64-linux-gnu", "aarch64-linux-gnu", ""];
-    lab::run("dhcp_observe::the_hook_of_kea_reports_phones_of_routed_networks", |lab| {
-        if !["dnsmasq", "kea-dhcp4", "busybox"].iter().all(|program| lab::has(program)) {
-            return;
-        }
-        let library =
-            |place: &&str| Path::new("/usr/lib").join(place).join("kea/hooks/libdhcp_run_script.so");
-        let library = LIBRARIES.iter().map(library).find(|path| path.exists()).expect("Kea's package has it");
-        let routed = Routed::new(lab);
-        let agent = Agent::start(lab, &routed.server, &Setup::default());
-        let (script, places) = hook("kea-run-script", &agent);
-        // Kea gives its scripts an environment of their own.
-        let [offhook, reports] = places;
-        let around = format!("#!/bin/sh\nexport '{offhook}' '{reports}'\nexec '{script}' \"$@\"\n");
-        let script = lab.file("kea-around", around);
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let config = serde_json::json!({ "Dhcp4": {
-            "interfaces-config": { "interfaces": ["eth0"], "dhcp-socket-type": "udp" },
-            "lease-database": { "type": "memfile", "persist": false },
-            "hooks-libraries": [{ "library": library, "parameters": { "name": script, "sync": false } }],
-            "subnet4": [{
-                "id": 9, "subnet": "10.9.0.0/16", "pools": [{ "pool": "10.9.3.1 - 10.9.3.99" }],
-                "relay": { "ip-addresses": ["10.9.0.1"] },
-            }],
-            "loggers": [{
-                "name": "kea-dhcp4", "severity": "INFO", "output_options": [{ "output": "stdout" }],
-            }],
-        }});
-        let config = lab.file("kea.json", config.to_string());
-        let folder = lab.folder().to_string_lossy();
-        let places = ["KEA_PIDFILE_DIR", "KEA_LOCKFILE_DIR"].map(|name| format!("{name}={folder}"));
-        let program = unconfined("kea-dhcp4", lab.folder());
-        let mut kea =
-            routed.server.spawn(&["env", &places[0], &places[1], &program, "-c", config.to_str().unwrap()]);
-        kea.line("DHCP4_STARTED");
-        routed.reported(&agent, "kea");
-        let data = moment(&agent, YEALINK, "leased")["data"].clone();
-        // Kea tells its scripts of option 82 alone: the phone is one by its address.
-        assert!(data["class"].is_null() && data["note"].is_null(), "{data}");
-        assert!(!kea.has_ended());
     });
 }

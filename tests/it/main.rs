@@ -17,6 +17,7 @@ mod canary;
 mod crash;
 mod demo;
 mod dhcp_fleet;
+mod dhcp_hooks;
 mod dhcp_hostile;
 mod dhcp_lan;
 mod dhcp_observe;
