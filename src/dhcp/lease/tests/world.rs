@@ -294,6 +294,10 @@ impl World {
                 self.hand(Input::Failed { id });
             }
             Step::Pass { ms } => {
+                if ms > PATIENCE_MS {
+                    // No frame is on its way for so long.
+                    self.replies.clear();
+                }
                 self.ms += ms;
                 self.server.handle_timeout(self.now());
             }
