@@ -267,8 +267,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::SwitchState::{Off, On, Renew};
     use super::super::testing::{Bench, on_both};
+    use super::SwitchState::{Off, On, Renew};
     use super::*;
     use std::time::Duration;
 
