@@ -14,7 +14,7 @@ const PER_SECOND: u64 = 20_000;
 const USUAL_PACKETS: u64 = 60_000;
 const PHONES: u32 = 200;
 /// What the agent may have in memory afterwards.
-const RESIDENT_KIB_MAX: u64 = 256 * 1024;
+const RESIDENT_KIB_MAX: u64 = 384 * 1024;
 /// Ten times less than a phone's shortest timer. On few cores the flood's own processor time is in every answer, whoever
 /// gives it.
 const UNNOTICED: Duration = Duration::from_millis(400);
