@@ -1,5 +1,6 @@
 //! Opens the DHCP companion, and writes down the servers that it meets, and where it answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,14 @@ use tracing::{info, warn};
 use super::chores::{Pace, in_batches};
 use super::service::{self, Service};
 use super::{AgentOptions, Opened, Parts};
+use crate::clock::{Clock, Entropy};
 use crate::config::DhcpMode;
 use crate::dhcp::Packet;
+use crate::dhcp::ask::{self, Turn};
+use crate::dhcp::probe::Asker;
 use crate::dhcp::server::answer::{AnswerParts, Answerer};
 use crate::dhcp::server::{DhcpParts, DhcpServer};
+use crate::net::interfaces::{Interface, Interfaces};
 use crate::provision::Roots;
 use crate::store::{MetServer, Store, StoreError};
 
@@ -26,9 +31,13 @@ const PACKETS_MAX: usize = 16_384;
 /// How soon a server that was met is in the database.
 const PACE: Pace = Pace { wait: Duration::from_millis(500), most: 1_000 };
 
-/// What hears, and what answers where an administrator says so.
+/// How often the LAN's servers are looked for where `dhcp.probe` says so.
+const PROBED_EVERY: Duration = Duration::from_hours(1);
+
+/// What hears, and what answers or asks where an administrator says so.
 pub(super) struct Dhcp {
     server: DhcpServer,
+    prober: Option<Prober>,
     answers: Option<(Answerer, mpsc::Receiver<Packet>, watch::Receiver<i64>)>,
 }
 
@@ -37,7 +46,46 @@ impl Dhcp {
         if let Some((answerer, packets, changes)) = self.answers {
             serving.spawn(answerer.run(packets, changes, cancel.clone()));
         }
+        if let Some(prober) = self.prober {
+            serving.spawn(prober.run(cancel.clone()));
+        }
         serving.spawn(self.server.run(cancel.clone()));
+    }
+}
+
+/// Looks for the LAN's servers now and then. Who answers is heard like every other answer, and written down by who hears.
+struct Prober {
+    interfaces: Interfaces,
+    data: PathBuf,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl Prober {
+    async fn run(self, cancel: CancellationToken) {
+        let rounds = async {
+            loop {
+                for interface in self.interfaces.current().interfaces() {
+                    self.look(interface).await;
+                }
+                tokio::time::sleep(PROBED_EVERY).await;
+            }
+        };
+        cancel.run_until_cancelled(rounds).await;
+    }
+
+    async fn look(&self, interface: &Interface) {
+        let (Some(mac), Some((address, _))) = (interface.mac, interface.addresses.first()) else { return };
+        match Turn::take(&self.data, &interface.name, &self.clock) {
+            Ok(Turn::Ours) => {}
+            Ok(Turn::In(_)) => return,
+            Err(error) => return warn!("Cannot write down when {} is searched: {error}", interface.name),
+        }
+        let asker = Asker { interface: interface.index, address: *address, mac };
+        match ask::search(asker, &self.clock, &self.entropy).await {
+            Ok(found) => info!("{} DHCP server(s) answer on {}", found.len(), interface.name),
+            Err(error) => warn!("Cannot look for DHCP servers on {}: {error}", interface.name),
+        }
     }
 }
 
@@ -85,7 +133,13 @@ impl Opened {
             }
             Err(error) => Service::off("DHCP", port, service::unheard(error)),
         });
-        self.dhcp = Some(Dhcp { server, answers });
+        let prober = (config.probe && !options.observe).then(|| Prober {
+            interfaces: parts.interfaces.clone(),
+            data: options.places.data.clone(),
+            clock: options.clock.clone(),
+            entropy: options.entropy.clone(),
+        });
+        self.dhcp = Some(Dhcp { server, prober, answers });
     }
 }
 
@@ -111,7 +165,11 @@ fn note(options: &AgentOptions, answers: bool) -> String {
     let config = &options.config.dhcp;
     let heard = "heard beside any DHCP server by a packet socket";
     if options.observe || !answers {
-        return format!("{heard}; nothing is sent");
+        let asks = config.probe && !options.observe;
+        return format!(
+            "{heard}; {}",
+            if asks { "servers are looked for once an hour" } else { "nothing is sent" }
+        );
     }
     let dry = if config.dry_run { "; a dry run: nothing is sent" } else { "" };
     let on = config.interfaces.join(", ");

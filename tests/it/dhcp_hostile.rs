@@ -13,8 +13,8 @@ use crate::lab::{self, Lab, PATIENCE};
 const PER_SECOND: u64 = 20_000;
 const USUAL_PACKETS: u64 = 60_000;
 const PHONES: u32 = 200;
-/// What the agent may have in memory afterwards; more where packets wait for one that was built without optimisation.
-const RESIDENT_KIB_MAX: u64 = if cfg!(debug_assertions) { 512 * 1024 } else { 256 * 1024 };
+/// What the agent may have in memory afterwards.
+const RESIDENT_KIB_MAX: u64 = 384 * 1024;
 /// Ten times less than a phone's shortest timer. On few cores the flood's own processor time is in every answer, whoever
 /// gives it.
 const UNNOTICED: Duration = Duration::from_millis(400);
@@ -77,10 +77,10 @@ fn flooded(lab: &Lab, config: &str, server: Option<Kind>, everybody: bool) {
         (Lived::quantile(&lived, 0.5), Lived::quantile(&lived, 0.99), resent)
     });
     println!("{count} packets; a lease (p50, p99, resent): {before:?} before, {with:?} beside the flood");
-    // Without optimisation a packet costs so much, on the cores that the flood itself needs, that the agent hears all of
-    // them only later: there nobody is lost, however long it takes.
-    let is_fast = with.1 <= before.1 * 2 + UNNOTICED;
-    assert!(is_fast || cfg!(debug_assertions), "{before:?} before, {with:?} beside");
+    // Without optimisation a packet costs ten times as much, on the cores that the flood itself needs: there nobody may be
+    // lost, however long it takes.
+    let most = if cfg!(debug_assertions) { PATIENCE } else { before.1 * 2 + UNNOTICED };
+    assert!(with.1 <= most, "{before:?} before, {with:?} beside");
 }
 
 #[test]

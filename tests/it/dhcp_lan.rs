@@ -167,6 +167,11 @@ fn verified_beside(name: &str, kind: Kind) {
             assert!(report.contains("10.20.0.1"), "the server is named: {report}");
             morning.join().unwrap()
         });
+        let fleet: BTreeSet<String> = lan.everybody.iter().map(|one| text(one.mac)).collect();
+        let listed = agent.json(&["device", "list"]);
+        let macs = listed.as_array().unwrap().iter().map(|device| device["mac"].as_str().unwrap());
+        let made_up: Vec<&str> = macs.filter(|mac| !fleet.contains(*mac)).collect();
+        assert!(made_up.is_empty(), "taken for phones: {made_up:?}");
         drop(agent);
         let sent: Vec<Packet> = sent_by(&host, &seen, &lan).into_iter().filter(is_dhcp).collect();
         assert!(!sent.is_empty(), "it has asked");

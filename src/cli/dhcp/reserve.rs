@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use super::super::{Context, Failure, Outcome, open, output};
 use crate::device::Mac;
+use crate::net::Prefix;
+use crate::net::interfaces::Table;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reserve {
@@ -21,15 +23,12 @@ pub(crate) struct Unreserve {
 
 pub(crate) async fn reserve(args: &Reserve, context: &Context) -> Outcome {
     let Reserve { mac, address } = args;
-    let is_of_a_host = !address.is_unspecified()
-        && !address.is_broadcast()
-        && !address.is_multicast()
-        && !address.is_loopback();
-    if !is_of_a_host {
-        return Err(Failure::usage(
-            "address",
-            format!("no host can have {address}"),
-            "give an address of a dhcp.pool's network",
+    if !is_in_a_pools_network(*address, context) {
+        return Err(Failure::no(
+            "no_pool",
+            format!("no pool gives addresses of {address}'s network"),
+            "give an address of a network that a dhcp.pool stands in, on an interface that is up, and not the \
+             network's first or last",
         ));
     }
     let store = open::store(context).await?;
@@ -41,6 +40,24 @@ pub(crate) async fn reserve(args: &Reserve, context: &Context) -> Outcome {
         output::print(&format!("{address} is kept for {mac}, from its next request on\n"));
     }
     Ok(())
+}
+
+/// Whether a host in the network of one of the pools can have this address.
+fn is_in_a_pools_network(address: Ipv4Addr, context: &Context) -> bool {
+    let table = Table::read(&context.config.dhcp.interfaces).unwrap_or_default();
+    let networks = context.config.dhcp.pool.iter().flat_map(|pool| match pool.network {
+        Some(network) => vec![network],
+        None => own_networks(&table, &pool.interface),
+    });
+    networks.into_iter().any(|network| {
+        let last = u64::from(u32::from(network.first())) + network.size() - 1;
+        network.contains(address) && address != network.first() && u64::from(u32::from(address)) != last
+    })
+}
+
+fn own_networks(table: &Table, name: &str) -> Vec<Prefix> {
+    let interface = table.interfaces().iter().find(|interface| interface.name == name);
+    interface.map_or_else(Vec::new, |found| found.addresses.iter().map(|(_, prefix)| *prefix).collect())
 }
 
 pub(crate) async fn unreserve(args: &Unreserve, context: &Context) -> Outcome {

@@ -365,8 +365,13 @@ impl Worker {
         match command {
             Command::Probe { address } => {
                 let neighbours = self.parts.neighbours.clone();
+                // Nobody hears his own question: an address that this host has got since is taken all the same.
+                let ours = self.table.is_ours(address).then(|| ourselves(&self.table, interface));
                 self.tasks.spawn(async move {
-                    let found = neighbours.probe(address, interface).await;
+                    let found = match ours {
+                        Some(found) => found,
+                        None => neighbours.probe(address, interface).await,
+                    };
                     Done::Probed { house, epoch, address, found }
                 });
             }
@@ -432,6 +437,12 @@ impl Worker {
     fn raise(&self, kind: AlarmKind, mac: Option<Mac>, text: String) {
         self.parts.alarms.raise(Alarm { kind, mac, peer: None, text });
     }
+}
+
+/// This host, as the one who has an address.
+fn ourselves(table: &Table, interface: u32) -> Occupied {
+    let interface = table.interfaces().iter().find(|known| known.index == interface);
+    interface.and_then(|interface| interface.mac).map_or(Occupied::Unable, Occupied::By)
 }
 
 /// Whether a client goes on with what it has: it is answered while other servers are looked for.

@@ -1,6 +1,7 @@
 //! The one task that listens: it reads messages, finds out whose they are, and passes on what they tell. Never waits for
 //! the store.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::device::{Channel, Identity, Mac, Sighting, Step, Vendor};
 use crate::dhcp::Packet;
 use crate::dhcp::hear::{Exchange, Hear};
 use crate::dhcp::message::{Kind, Message, code};
+use crate::dhcp::probe::is_probe;
 use crate::dhcp::report::Report;
 use crate::dhcp::servers::{Server, Servers};
 use crate::dhcp::tell::{Told, leading, tell};
@@ -33,6 +35,8 @@ const BATCH: usize = 256;
 /// sightings. Those of a storm wait for their turn, so that no phone waits for them.
 const TOLD_PER_TURN: usize = 40;
 const TURN: Duration = Duration::from_millis(10);
+/// Questions of programs at once: `offhook dhcp verify` has some for each vendor.
+const PROBES_MAX: usize = 64;
 /// Servers told of after each batch: whoever invents them does not make a row for each.
 const SERVERS_PER_BATCH: usize = 4;
 
@@ -45,6 +49,8 @@ pub(super) struct Worker {
     servers: Servers,
     /// When exchanges may be told again.
     turn: Instant,
+    /// The latest questions of programs that look for servers, so that the answers are not taken for a phone's.
+    probes: VecDeque<(Mac, u32)>,
 }
 
 /// Who a client is.
@@ -67,7 +73,7 @@ impl Worker {
         let table = parts.interfaces.current();
         let (votes, hear, servers) = Default::default();
         let turn = parts.clock.instant();
-        Self { parts, counters, table, votes, hear, servers, turn }
+        Self { parts, counters, table, votes, hear, servers, turn, probes: VecDeque::new() }
     }
 
     pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>, cancel: CancellationToken) {
@@ -141,7 +147,7 @@ impl Worker {
         let server = message.options.address(code::SERVER);
         let client = self
             .client(message.mac, message.options.get(code::VENDOR_CLASS).filter(|_| !message.from_server));
-        let is_phone = client.is_phone();
+        let is_phone = client.is_phone() && !self.is_of_a_probe(message);
         match (message.kind, server) {
             (Kind::Offer | Kind::Ack | Kind::Nak, _) => {
                 count(&self.counters.answers);
@@ -156,6 +162,18 @@ impl Worker {
             count(if is_phone { &self.counters.phones } else { &self.counters.others });
         }
         self.hear.handle(packet, is_phone, now);
+    }
+
+    /// Whether `offhook dhcp verify`, or an agent that looks for servers, asks this or is answered: its address and its
+    /// option 60 are made up.
+    fn is_of_a_probe(&mut self, message: &Message) -> bool {
+        let exchange = (message.mac, message.xid);
+        let asks = is_probe(message);
+        if asks && !self.probes.contains(&exchange) {
+            self.probes.truncate(PROBES_MAX - 1);
+            self.probes.push_front(exchange);
+        }
+        asks || message.from_server && self.probes.contains(&exchange)
     }
 
     /// Passes on what is over, and what servers were met.

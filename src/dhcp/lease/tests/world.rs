@@ -118,7 +118,8 @@ pub(super) struct World {
     hosts: Vec<Ipv4Addr>,
     probes: Vec<Ipv4Addr>,
     writes: VecDeque<(u64, Change)>,
-    replies: Vec<Reply>,
+    /// On their way, and since when; nothing is on its way for longer than a client waits.
+    replies: Vec<(i64, Reply)>,
     /// What is durable.
     records: BTreeMap<Ipv4Addr, (u64, Record)>,
     turns: u64,
@@ -294,7 +295,12 @@ impl World {
                 self.hand(Input::Failed { id });
             }
             Step::Pass { ms } => {
+                if ms > PATIENCE_MS {
+                    // No frame is on its way for so long.
+                    self.replies.clear();
+                }
                 self.ms += ms;
+                self.replies.retain(|(at, _)| self.ms - at <= PATIENCE_MS);
                 self.server.handle_timeout(self.now());
             }
             Step::Foreign { kind } => {
@@ -443,7 +449,7 @@ impl World {
                 Command::Commit { id, change } => self.writes.push_back((id, change)),
                 Command::Send(reply) => {
                     self.judge(&reply);
-                    self.replies.push(reply);
+                    self.replies.push((self.ms, reply));
                 }
                 Command::Stand(stand) => {
                     self.stand = stand;
@@ -463,11 +469,11 @@ impl World {
 
     fn take_reply(&mut self, which: u8) -> Option<Reply> {
         let len = self.replies.len();
-        (len > 0).then(|| self.replies.remove(usize::from(which) % len))
+        (len > 0).then(|| self.replies.remove(usize::from(which) % len).1)
     }
 
     fn deliver_newest(&mut self) {
-        if let Some(reply) = self.replies.pop() {
+        if let Some((_, reply)) = self.replies.pop() {
             self.deliver(&reply);
         }
     }
