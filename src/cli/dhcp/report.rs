@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The agent's folder for reports (default: of the agent that this user's commands belong to)
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// As dnsmasq gives them to its dhcp-script (add MAC ADDRESS [NAME]), or Kea to its `run_script` (`leases4_committed`);
+    /// As dnsmasq gives them to its dhcp-script (`add MAC ADDRESS [NAME]`), or Kea to its `run_script` (`leases4_committed`);
     /// the rest stands in the environment
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<std::ffi::OsString>,
