@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::super::{Context, Failure, Outcome, open, output};
 use crate::device::Mac;
+use crate::dhcp::server::answer::network_of;
 use crate::net::Prefix;
 use crate::net::interfaces::Table;
 
@@ -44,20 +45,12 @@ pub(crate) async fn reserve(args: &Reserve, context: &Context) -> Outcome {
 
 /// Whether a host in the network of one of the pools can have this address.
 fn is_in_a_pools_network(address: Ipv4Addr, context: &Context) -> bool {
-    let table = Table::read(&context.config.dhcp.interfaces).unwrap_or_default();
-    let networks = context.config.dhcp.pool.iter().flat_map(|pool| match pool.network {
-        Some(network) => vec![network],
-        None => own_networks(&table, &pool.interface),
-    });
-    networks.into_iter().any(|network| {
-        let last = u64::from(u32::from(network.first())) + network.size() - 1;
-        network.contains(address) && address != network.first() && u64::from(u32::from(address)) != last
-    })
-}
-
-fn own_networks(table: &Table, name: &str) -> Vec<Prefix> {
-    let interface = table.interfaces().iter().find(|interface| interface.name == name);
-    interface.map_or_else(Vec::new, |found| found.addresses.iter().map(|(_, prefix)| *prefix).collect())
+    let config = &context.config.dhcp;
+    let table = Table::read(&config.interfaces).unwrap_or_default();
+    let mut networks = config.pool.iter().filter_map(|pool| network_of(pool, &table));
+    let has =
+        |network: Prefix| network.contains(address) && ![network.first(), network.last()].contains(&address);
+    networks.any(has)
 }
 
 pub(crate) async fn unreserve(args: &Unreserve, context: &Context) -> Outcome {

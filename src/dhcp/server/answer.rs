@@ -32,7 +32,7 @@ use self::house::{House, Overheard, Place, State, Up, kept_here, stand_of};
 use self::voice::Voice;
 use crate::alarm::{Alarm, AlarmKind, Alarms};
 use crate::clock::{Clock, Entropy};
-use crate::config::{Config, DhcpMode};
+use crate::config::{Config, DhcpMode, PoolConfig};
 use crate::device::Mac;
 use crate::dhcp::Packet;
 use crate::dhcp::ask::{self, Turn};
@@ -42,6 +42,7 @@ use crate::dhcp::message::{Kind, code};
 use crate::dhcp::pace::Pace;
 use crate::dhcp::probe::{Asker, Responder};
 use crate::dhcp::silence::Why;
+use crate::net::Prefix;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{Evidence, Neighbours, Occupied};
 use crate::net::sink::Sink;
@@ -365,13 +366,8 @@ impl Worker {
         match command {
             Command::Probe { address } => {
                 let neighbours = self.parts.neighbours.clone();
-                // Nobody hears his own question: an address that this host has got since is taken all the same.
-                let ours = self.table.is_ours(address).then(|| ourselves(&self.table, interface));
                 self.tasks.spawn(async move {
-                    let found = match ours {
-                        Some(found) => found,
-                        None => neighbours.probe(address, interface).await,
-                    };
+                    let found = neighbours.probe(address, interface).await;
                     Done::Probed { house, epoch, address, found }
                 });
             }
@@ -439,10 +435,9 @@ impl Worker {
     }
 }
 
-/// This host, as the one who has an address.
-fn ourselves(table: &Table, interface: u32) -> Occupied {
-    let interface = table.interfaces().iter().find(|known| known.index == interface);
-    interface.and_then(|interface| interface.mac).map_or(Occupied::Unable, Occupied::By)
+/// The network that a pool's clients stand in. `None` while its interface has none that the pool's range lies in.
+pub fn network_of(pool: &PoolConfig, table: &Table) -> Option<Prefix> {
+    pool.network.or_else(|| house::find_place(pool, table).ok().map(|place| place.prefix))
 }
 
 /// Whether a client goes on with what it has: it is answered while other servers are looked for.

@@ -286,6 +286,10 @@ impl Kernel {
         let table = self.interfaces.current();
         let mac = table.interfaces().iter().find(|one| one.index == index).and_then(|one| one.mac);
         let (Some(arp), Some(mac)) = (&self.arp, mac) else { return Occupied::Unable };
+        // Nobody hears his own question.
+        if table.is_ours(address) {
+            return Occupied::By(mac);
+        }
         let Some(wait) = lock(&self.probes).turn(self.clock.instant()) else { return Occupied::Unable };
         tokio::time::sleep(wait).await;
         arp.watch(index, address).probe(mac).await.map_or(Occupied::ByNobody, Occupied::By)

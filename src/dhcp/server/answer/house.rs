@@ -92,32 +92,6 @@ impl House {
         }
     }
 
-    /// Where it could be served.
-    pub(super) fn find_place(&self, table: &Table) -> Result<Place, String> {
-        let PoolConfig { interface: name, range, relay, network, .. } = &self.pool;
-        let interface = table.interfaces().iter().find(|one| one.name == *name);
-        let Some(interface) = interface else {
-            return Err(format!("{name} is not there, not up, or has no IPv4 address"));
-        };
-        let Interface { index, mac, .. } = *interface;
-        if let (Some(relay), Some(network)) = (relay, network) {
-            let near = table.on_link(*relay, Some(index)).map(|(_, ours)| ours);
-            let address = near.or_else(|| interface.addresses.first().map(|(address, _)| *address));
-            let address = address.ok_or_else(|| format!("{name} has no IPv4 address"))?;
-            return Ok(Place { interface: index, address, prefix: *network, mac });
-        }
-        let fits = interface.addresses.iter().find(|(_, prefix)| range.is_within(*prefix));
-        let Some((address, prefix)) = fits.copied() else {
-            let has: Vec<String> =
-                interface.addresses.iter().map(|(address, prefix)| written(*address, *prefix)).collect();
-            return Err(format!(
-                "the range {range} is not within a network of {name}, which has {}; change the range, or the address",
-                has.join(", ")
-            ));
-        };
-        Ok(Place { interface: index, address, prefix, mac })
-    }
-
     /// What its machine is built from.
     pub(super) fn settings(
         &self,
@@ -180,6 +154,32 @@ impl House {
             "state": state, "note": note, "taken": used.0, "size": used.1,
         })
     }
+}
+
+/// Where this pool could be served, or why it cannot.
+pub(super) fn find_place(pool: &PoolConfig, table: &Table) -> Result<Place, String> {
+    let PoolConfig { interface: name, range, relay, network, .. } = pool;
+    let interface = table.interfaces().iter().find(|one| one.name == *name);
+    let Some(interface) = interface else {
+        return Err(format!("{name} is not there, not up, or has no IPv4 address"));
+    };
+    let Interface { index, mac, .. } = *interface;
+    if let (Some(relay), Some(network)) = (relay, network) {
+        let near = table.on_link(*relay, Some(index)).map(|(_, ours)| ours);
+        let address = near.or_else(|| interface.addresses.first().map(|(address, _)| *address));
+        let address = address.ok_or_else(|| format!("{name} has no IPv4 address"))?;
+        return Ok(Place { interface: index, address, prefix: *network, mac });
+    }
+    let fits = interface.addresses.iter().find(|(_, prefix)| range.is_within(*prefix));
+    let Some((address, prefix)) = fits.copied() else {
+        let has: Vec<String> =
+            interface.addresses.iter().map(|(address, prefix)| written(*address, *prefix)).collect();
+        return Err(format!(
+            "the range {range} is not within a network of {name}, which has {}; change the range, or the address",
+            has.join(", ")
+        ));
+    };
+    Ok(Place { interface: index, address, prefix, mac })
 }
 
 /// The reservations of this network; one that nobody can have is left out, and said.

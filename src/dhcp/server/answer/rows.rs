@@ -40,7 +40,7 @@ impl Worker {
     /// Lets a pool begin, go on or stand down.
     fn settle(&mut self, at: usize) {
         let Some(house) = self.houses.get_mut(at) else { return };
-        let found = house.find_place(&self.table);
+        let found = house::find_place(&house.pool, &self.table);
         if found.as_ref().ok() == house.place().as_ref() && house.place().is_some() {
             return;
         }
