@@ -19,6 +19,7 @@ mod fixture;
 mod identify;
 mod model;
 mod origin;
+mod part;
 mod path;
 mod preamble;
 mod proof;
@@ -32,6 +33,8 @@ mod template;
 mod trial;
 mod zone;
 
+use std::sync::Arc;
+
 pub use case::Case;
 pub use catalog::{Catalog, Requested};
 pub use check::{Report, check_all};
@@ -40,7 +43,7 @@ pub use dhcp::{
     Misformat, class_text, redacted, shown_option,
 };
 pub use error::ProfileError;
-pub use escape::ControlCharacter;
+pub use escape::Unwritable;
 pub use fact::check_fact;
 pub use identify::{Clue, Identified, ReadClue};
 pub use model::Model;
@@ -54,6 +57,7 @@ pub use subject::{Site, Subject};
 pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
+use escape::Writing;
 use model::Models;
 use preamble::CommentForm;
 use recogniser::Recogniser;
@@ -95,7 +99,7 @@ pub struct FileId(u16);
 pub struct ProfileFile {
     path: PathPattern,
     template: String,
-    format: Format,
+    writing: Arc<Writing>,
     content_type: String,
     secrets: Vec<SecretKind>,
     form: SecretForm,
@@ -118,7 +122,7 @@ impl ProfileFile {
 
     /// How it is written.
     pub fn format(&self) -> Format {
-        self.format
+        self.writing.format
     }
 
     /// The media type to send it as.
@@ -237,15 +241,12 @@ impl Profile {
 
     /// The files that phones of this model ask for.
     pub fn files_for(&self, model: Option<&str>) -> impl Iterator<Item = (FileId, &ProfileFile)> {
-        let known = model.and_then(|name| self.model(name));
+        let model = model.and_then(|name| self.model(name)).unwrap_or(self.models.any());
         self.files().filter(move |(_, file)| {
-            let named = file.models.is_empty() && file.families.is_empty();
-            named
-                || known.is_some_and(|model| {
-                    let family = model.family.as_ref();
-                    file.models.contains(&model.name)
-                        || family.is_some_and(|family| file.families.contains(family))
-                })
+            let family = model.family.as_ref();
+            (file.models.is_empty() && file.families.is_empty())
+                || file.models.contains(&model.name)
+                || family.is_some_and(|family| file.families.contains(family))
         })
     }
 
@@ -305,12 +306,14 @@ impl Profile {
             settings: model.settings(),
         };
         let context = subject::context(subject, &ground)?;
-        let mut drawing =
-            self.templates.draw(&file.template, file.format, context).map_err(|error| self.failed(error))?;
+        let mut drawing = self
+            .templates
+            .draw(&file.template, &file.writing, context)
+            .map_err(|error| self.failed(error))?;
         drawing.trace.notes.extend(subject::notes(subject).into_iter().chain(refused));
         let rules = SlotRules {
             file: &name,
-            format: file.format,
+            writing: &file.writing,
             content_type: &file.content_type,
             kinds: &file.secrets,
             form: &file.form,

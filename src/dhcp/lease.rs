@@ -34,9 +34,10 @@ use super::message::{Kind, Message};
 use super::pace::Pace;
 use super::pool::{Pool, State};
 use super::reply::Reply;
-use super::rule::{Rule, holds};
+use super::rule::Rule;
 use super::silence::Why;
 use crate::device::Mac;
+use crate::rule::holds;
 use stand::Watch;
 
 /// Answers to strangers at once, at most: OFFER and ACK for 1,000 phones; never more than twice the pool.

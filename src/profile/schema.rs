@@ -246,6 +246,10 @@ pub(super) struct FileToml {
     #[serde(default)]
     pub(super) secrets: Vec<SecretKind>,
     pub(super) secret_form: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) escapes: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    pub(super) refuses: String,
     pub(super) comment: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) requires: Vec<Spanned<String>>,
