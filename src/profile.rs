@@ -170,9 +170,9 @@ impl Profile {
         &self.display_name
     }
 
-    /// What the phones do with a setting that their file does not name.
-    pub fn retention(&self) -> Retention {
-        self.retention
+    /// What phones of this model do with a setting that their file does not name.
+    pub fn retention(&self, model: Option<&str>) -> Retention {
+        self.model_or_any(model).retention.unwrap_or(self.retention)
     }
 
     /// How the vendor wants the phones' passwords released.
@@ -241,13 +241,21 @@ impl Profile {
 
     /// The files that phones of this model ask for.
     pub fn files_for(&self, model: Option<&str>) -> impl Iterator<Item = (FileId, &ProfileFile)> {
-        let model = model.and_then(|name| self.model(name)).unwrap_or(self.models.any());
-        self.files().filter(move |(_, file)| {
-            let family = model.family.as_ref();
-            (file.models.is_empty() && file.families.is_empty())
-                || file.models.contains(&model.name)
-                || family.is_some_and(|family| file.families.contains(family))
-        })
+        self.files().filter(move |(id, _)| self.is_for(*id, model))
+    }
+
+    /// Whether phones of this model ask for this file.
+    pub fn is_for(&self, id: FileId, model: Option<&str>) -> bool {
+        let (file, model) = (self.file(id), self.model_or_any(model));
+        let family = model.family.as_ref();
+        (file.models.is_empty() && file.families.is_empty())
+            || file.models.contains(&model.name)
+            || family.is_some_and(|family| file.families.contains(family))
+    }
+
+    /// The model, or what holds for one that is not described.
+    fn model_or_any(&self, model: Option<&str>) -> &Model {
+        model.and_then(|name| self.model(name)).unwrap_or(self.models.any())
     }
 
     /// The name under which a phone asks for this file; `None` when it depends on what is not known.

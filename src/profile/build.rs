@@ -131,7 +131,7 @@ impl<'f> Draft<'f> {
             vendor: Vendor::new(&self.files.vendor),
             display_name: toml.display_name.clone(),
             release,
-            retention: toml.retention.or(parent.map(Profile::retention)).unwrap_or_default(),
+            retention: toml.retention.or(parent.map(|parent| parent.retention)).unwrap_or_default(),
             reach: toml.reach.clone().or(parent.map(|parent| parent.reach.clone())).unwrap_or_default(),
             pnp,
             pnp_content_type,
@@ -471,7 +471,7 @@ mod tests {
         assert!(errors[0].to_string().contains("names a profile that extends another"), "{errors:?}");
         let profile = catalog.get(&Vendor::new("tiptel")).unwrap();
         assert_eq!(profile.files().count(), 2);
-        assert_eq!(profile.retention(), crate::profile::Retention::Keep);
+        assert_eq!(profile.retention(None), crate::profile::Retention::Keep);
         assert!(profile.model("T46U").is_some() && profile.model("286").is_some());
         let own = "schema = 1\ndisplay_name = 'Yealink'\nextends = 'yealink'\n[defaults]\nvolume = 3\n";
         let builtin = catalog.get(&Vendor::new("yealink")).unwrap();

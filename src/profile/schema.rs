@@ -296,6 +296,7 @@ pub(super) struct ModelToml {
     pub(super) common: Option<String>,
     pub(super) firmware: Option<String>,
     pub(super) family: Option<String>,
+    pub(super) retention: Option<Retention>,
     pub(super) aliases: Vec<String>,
     pub(super) screen_languages: Vec<String>,
     pub(super) settings: BTreeMap<String, Text>,
