@@ -82,7 +82,7 @@ impl Prober {
             Err(error) => return warn!("Cannot write down when {} is searched: {error}", interface.name),
         }
         let asker = Asker { interface: interface.index, address: *address, mac };
-        match ask::search(asker, &self.clock, &self.entropy).await {
+        match ask::search(asker, false, &self.clock, &self.entropy).await {
             Ok(found) => info!("{} DHCP server(s) answer on {}", found.len(), interface.name),
             Err(error) => warn!("Cannot look for DHCP servers on {}: {error}", interface.name),
         }
