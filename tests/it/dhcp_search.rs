@@ -80,3 +80,39 @@ fn who_switches_off_in_the_middle_of_a_search_hears_no_more_of_it() {
         assert!(!agent.process_output().contains("No other DHCP server answers"));
     });
 }
+
+#[test]
+fn who_only_looks_for_servers_stops_at_once_as_well() {
+    lab::run("dhcp_search::who_only_looks_for_servers_stops_at_once_as_well", |lab| {
+        let server = lab.host("agent", "192.168.40.1/24");
+        lab.await_cables();
+        let seen = server.capture();
+        let mut agent = Agent::start(
+            lab,
+            &server,
+            &Setup { config: "[dhcp]\nprobe = true\n".into(), ..Setup::default() },
+        );
+        let asked = |packet: &Packet| packet.target_port == 67;
+        seen.expect("the first question", asked);
+        agent.offhook(&["dhcp", "off"]);
+        agent.end();
+        // Its turn on this interface is over; another one begins.
+        for name in std::fs::read_dir(lab.folder().join("data")).unwrap().flatten() {
+            if name.file_name().to_string_lossy().starts_with("dhcp-probe.") {
+                std::fs::remove_file(name.path()).unwrap();
+            }
+        }
+        agent.begin(&[]);
+        let off = Instant::now();
+        lab::poll("the time of the next question", || (off.elapsed() > UNTIL_THE_NEXT).then_some(()));
+        assert_eq!(seen.count(asked), 1, "nothing is asked any more");
+        agent.offhook(&["dhcp", "on", "eth0"]);
+        agent.end();
+        agent.begin(&[]);
+        seen.expect_count("after a start", 2, asked);
+        agent.offhook(&["dhcp", "off", "eth0"]);
+        let off = Instant::now();
+        lab::poll("the time of the next question", || (off.elapsed() > UNTIL_THE_NEXT).then_some(()));
+        assert_eq!(seen.count(asked), 2, "in the middle of a search");
+    });
+}
