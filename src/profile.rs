@@ -28,6 +28,7 @@ mod recogniser;
 mod release;
 mod rendered;
 mod schema;
+mod simulate;
 mod subject;
 mod template;
 mod trial;
@@ -53,6 +54,7 @@ pub use range::{MacRange, RangeError};
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
+pub use simulate::{AccountNames, KeyNames, Names, ReadFormat, Reading, Simulate};
 pub use subject::{Site, Subject};
 pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
@@ -86,6 +88,7 @@ pub struct Profile {
     files: Vec<ProfileFile>,
     models: Models,
     templates: Templates,
+    simulate: Option<Simulate>,
     /// What a profile that extends this one builds upon.
     parts: build::Parts,
 }
@@ -273,6 +276,11 @@ impl Profile {
         self.models.get(name)
     }
 
+    /// The table that holds for a model of this name: its own, or the one for every model.
+    pub fn table(&self, name: &str) -> &Model {
+        self.model(name).unwrap_or(self.models.any())
+    }
+
     /// A model's name as the profile spells it, whatever the case it was written in; an alias stays that alias, and an
     /// unknown name stays as it is.
     fn spelling<'n>(&'n self, printed: &'n str) -> &'n str {
@@ -293,6 +301,11 @@ impl Profile {
     /// The vendor's MAC ranges.
     pub fn ranges(&self) -> &[MacRange] {
         &self.ranges
+    }
+
+    /// How the simulated phones of this vendor behave.
+    pub fn simulate(&self) -> Option<&Simulate> {
+        self.simulate.as_ref()
     }
 
     /// Draws a file for a subject; the same subject gives the same bytes.

@@ -58,6 +58,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("src/profile", &["release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
+    ("src/rule", &[]),
     ("src/timeline", &["device", "clock"]),
     ("src/alarm", &["device"]),
     ("src/config", &["device", "net", "release", "secret"]),

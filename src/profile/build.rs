@@ -114,6 +114,11 @@ impl<'f> Draft<'f> {
             Some(dhcp) => Some(Dhcp::read(dhcp, &recognisers, &mut findings)),
             None => parent.and_then(|parent| parent.dhcp.clone()),
         };
+        let families: Vec<&str> = parts.models.values().filter_map(|model| model.family.as_deref()).collect();
+        let names: Vec<&str> = parts.models.keys().map(String::as_str).collect();
+        let above = parent.and_then(Profile::simulate);
+        let simulate = findings.simulate(toml.simulate.as_ref(), above, &families, &names);
+        let simulate = simulate.or_else(|| above.cloned());
         let templates = findings.templates(&parts, &files);
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
             return Err(findings.errors);
@@ -142,6 +147,7 @@ impl<'f> Draft<'f> {
             files,
             models,
             templates,
+            simulate,
             parts,
         })
     }

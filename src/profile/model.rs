@@ -38,6 +38,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// A further fact of its table, as a text.
+    pub fn fact(&self, name: &str) -> Option<String> {
+        let value = self.facts.get_attr(name).ok()?;
+        (!value.is_undefined()).then(|| value.to_string())
+    }
+
     /// Its table as templates see it.
     pub(super) fn facts(&self) -> &Value {
         &self.facts

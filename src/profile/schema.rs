@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::simulate::Simulate;
 use crate::device::Source;
 use crate::release::CloseOn;
 use crate::secret::SecretKind;
@@ -37,9 +38,7 @@ pub(super) struct ProfileToml {
     pub(super) defaults: BTreeMap<String, Text>,
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelToml>,
-    /// Read by the simulator, with its own parser.
-    #[serde(default, rename = "simulate")]
-    pub(super) _simulate: Option<toml::Value>,
+    pub(super) simulate: Option<Simulate>,
 }
 
 /// `pnp = { url = "directory", content_type = "application/url" }`
