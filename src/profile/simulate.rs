@@ -210,6 +210,7 @@ impl<'de> Deserialize<'de> for Names {
 impl Simulate {
     /// How the phones of this family behave with this firmware: the section, what differs before that firmware, the
     /// family's own entries, and what differs there.
+    #[must_use]
     pub fn played(&self, family: Option<&str>, firmware: Option<&str>) -> Self {
         let mut played = self.at(firmware);
         let own = |(name, _): &(&Spanned<String>, &Self)| Some(name.get_ref().as_str()) == family;
