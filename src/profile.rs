@@ -19,6 +19,7 @@ mod fixture;
 mod identify;
 mod model;
 mod origin;
+mod part;
 mod path;
 mod preamble;
 mod proof;
@@ -33,6 +34,8 @@ mod template;
 mod trial;
 mod zone;
 
+use std::sync::Arc;
+
 pub use case::Case;
 pub use catalog::{Catalog, Requested};
 pub use check::{Report, check_all};
@@ -41,7 +44,7 @@ pub use dhcp::{
     Misformat, class_text, redacted, shown_option,
 };
 pub use error::ProfileError;
-pub use escape::ControlCharacter;
+pub use escape::Unwritable;
 pub use fact::check_fact;
 pub use identify::{Clue, Identified, ReadClue};
 pub use model::Model;
@@ -56,6 +59,7 @@ pub use subject::{Site, Subject};
 pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
+use escape::Writing;
 use model::Models;
 use preamble::CommentForm;
 use recogniser::Recogniser;
@@ -98,7 +102,7 @@ pub struct FileId(u16);
 pub struct ProfileFile {
     path: PathPattern,
     template: String,
-    format: Format,
+    writing: Arc<Writing>,
     content_type: String,
     secrets: Vec<SecretKind>,
     form: SecretForm,
@@ -121,7 +125,7 @@ impl ProfileFile {
 
     /// How it is written.
     pub fn format(&self) -> Format {
-        self.format
+        self.writing.format
     }
 
     /// The media type to send it as.
@@ -169,9 +173,9 @@ impl Profile {
         &self.display_name
     }
 
-    /// What the phones do with a setting that their file does not name.
-    pub fn retention(&self) -> Retention {
-        self.retention
+    /// What phones of this model do with a setting that their file does not name.
+    pub fn retention(&self, model: Option<&str>) -> Retention {
+        self.model_or_any(model).retention.unwrap_or(self.retention)
     }
 
     /// How the vendor wants the phones' passwords released.
@@ -240,16 +244,21 @@ impl Profile {
 
     /// The files that phones of this model ask for.
     pub fn files_for(&self, model: Option<&str>) -> impl Iterator<Item = (FileId, &ProfileFile)> {
-        let known = model.and_then(|name| self.model(name));
-        self.files().filter(move |(_, file)| {
-            let named = file.models.is_empty() && file.families.is_empty();
-            named
-                || known.is_some_and(|model| {
-                    let family = model.family.as_ref();
-                    file.models.contains(&model.name)
-                        || family.is_some_and(|family| file.families.contains(family))
-                })
-        })
+        self.files().filter(move |(id, _)| self.is_for(*id, model))
+    }
+
+    /// Whether phones of this model ask for this file.
+    pub fn is_for(&self, id: FileId, model: Option<&str>) -> bool {
+        let (file, model) = (self.file(id), self.model_or_any(model));
+        let family = model.family.as_ref();
+        (file.models.is_empty() && file.families.is_empty())
+            || file.models.contains(&model.name)
+            || family.is_some_and(|family| file.families.contains(family))
+    }
+
+    /// The model, or what holds for one that is not described.
+    fn model_or_any(&self, model: Option<&str>) -> &Model {
+        model.and_then(|name| self.model(name)).unwrap_or(self.models.any())
     }
 
     /// The name under which a phone asks for this file; `None` when it depends on what is not known.
@@ -318,12 +327,14 @@ impl Profile {
             settings: model.settings(),
         };
         let context = subject::context(subject, &ground)?;
-        let mut drawing =
-            self.templates.draw(&file.template, file.format, context).map_err(|error| self.failed(error))?;
+        let mut drawing = self
+            .templates
+            .draw(&file.template, &file.writing, context)
+            .map_err(|error| self.failed(error))?;
         drawing.trace.notes.extend(subject::notes(subject).into_iter().chain(refused));
         let rules = SlotRules {
             file: &name,
-            format: file.format,
+            writing: &file.writing,
             content_type: &file.content_type,
             kinds: &file.secrets,
             form: &file.form,

@@ -245,6 +245,10 @@ pub(super) struct FileToml {
     #[serde(default)]
     pub(super) secrets: Vec<SecretKind>,
     pub(super) secret_form: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) escapes: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    pub(super) refuses: String,
     pub(super) comment: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) requires: Vec<Spanned<String>>,
@@ -291,6 +295,7 @@ pub(super) struct ModelToml {
     pub(super) common: Option<String>,
     pub(super) firmware: Option<String>,
     pub(super) family: Option<String>,
+    pub(super) retention: Option<Retention>,
     pub(super) aliases: Vec<String>,
     pub(super) screen_languages: Vec<String>,
     pub(super) settings: BTreeMap<String, Text>,
