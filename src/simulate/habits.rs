@@ -78,7 +78,7 @@ impl Habits {
         let user_agent = fill(&sheet.user_agent);
         let sip_user_agent =
             sheet.sip_user_agent.as_deref().map_or(user_agent.clone(), |text| words.fill(text));
-        let retention = sheet.retention.unwrap_or(spec.profile.retention());
+        let retention = sheet.retention.unwrap_or(spec.profile.retention(Some(&spec.model)));
         Self {
             sip_user_agent: Some(sip_user_agent).filter(|agent| !agent.is_empty()),
             user_agent,
