@@ -213,15 +213,17 @@ impl Catalog {
     }
 
     /// How much a file name says about the vendor: much when the name is the vendor's own, or the MAC in it lies in
-    /// the vendor's range; `805ec0aabbcc.cfg` alone says next to nothing.
+    /// the vendor's range; `805ec0aabbcc.cfg` alone says next to nothing, and so does a name that is another maker's,
+    /// whose phones this vendor sells.
     fn name_weight(&self, profile: &Arc<Profile>, file: FileId, mac: Option<Mac>, common: bool) -> u8 {
         let own_range =
             mac.and_then(|mac| self.range_owner(mac)).is_some_and(|owner| Arc::ptr_eq(owner, profile));
-        let pattern = profile.file(file).path.to_string();
+        let file = profile.file(file);
+        let pattern = file.path.to_string();
         let stem = pattern.rsplit_once('.').map_or(pattern.as_str(), |(stem, _)| stem);
         let own_letters =
             stem.split(['{', '}']).step_by(2).flat_map(str::chars).filter(char::is_ascii_alphanumeric);
-        if own_range || common || own_letters.count() >= 4 {
+        if own_range || (!file.inherited && (common || own_letters.count() >= 4)) {
             identify::weight(Source::HttpPath, true)
         } else {
             identify::weight(Source::HttpPath, true) / 5
