@@ -14,8 +14,10 @@ const PHONES: u32 = 50;
 /// All are switched on within this time, so that a server's small receive buffer is not what is measured.
 const SPREAD: Duration = Duration::from_millis(2500);
 const SERVING: Serving = Serving { network: [10, 20], third: 4, tftp_server: "http://10.20.0.9/phones/" };
-/// Two medians of a few hundred exchanges differ by that much between two runs of the same thing.
-const NOISE: Duration = Duration::from_millis(1);
+/// Exchanges that are measured come one after the other, four milliseconds apart.
+const ONE_BY_ONE: Duration = Duration::from_secs(1);
+/// How often without, with, with, without.
+const ROUNDS: usize = 4;
 
 /// A LAN with a server and an office.
 struct Lan {
@@ -57,15 +59,22 @@ impl Lan {
         lived
     }
 
+    /// How long each took from DISCOVER to ACK, of those who had to repeat nothing, by a server that runs.
+    fn exchanges(&mut self) -> Vec<Duration> {
+        let lived = self.fleet.live(&self.everybody, Life::Lease, ONE_BY_ONE, PATIENCE);
+        assert!(lived.iter().all(|one| one.lease.is_some_and(|lease| lease.seconds == LEASE_SECONDS)));
+        lived.iter().filter(|one| one.resent == 0).map(|one| one.took).collect()
+    }
+
     /// Hosts that are no phones.
     fn others(&self) -> BTreeSet<String> {
         self.everybody.iter().filter(|one| !one.is_phone()).map(|one| text(one.mac)).collect()
     }
 }
 
-/// From DISCOVER to ACK, of those who had to repeat nothing.
-fn median(lived: &[Lived]) -> Duration {
-    let mut times: Vec<Duration> = lived.iter().filter(|one| one.resent == 0).map(|one| one.took).collect();
+/// The time in the middle.
+fn middle(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
     times.sort_unstable();
     times[times.len() / 2]
 }
@@ -89,7 +98,12 @@ fn is_dhcp(packet: &Packet) -> bool {
     [67, 68].contains(&packet.source_port)
 }
 
-/// The same morning without the agent, twice beside it, and without it again.
+/// Beside the agent nobody notices anything: no frame leaves it, everybody gets the same lease, and it takes as long.
+///
+/// How long is measured four times in the order without, with, with, without, each time 250 exchanges one after the other.
+/// On this machine all hosts share its cores, so what the agent does to hear an exchange is a part of the measure, and so
+/// is everything else that runs: two measures without the agent are far apart as well. That difference, measured at the
+/// same time, is the bound beside the 5 %; a tighter one would say something about the machine.
 fn observed_beside(name: &str, kind: Kind) {
     lab::run(name, |lab| {
         if !lab::has(kind.program()) {
@@ -97,17 +111,36 @@ fn observed_beside(name: &str, kind: Kind) {
         }
         let host = lab.host("agent", "10.20.0.2/16");
         let mut lan = Lan::new(lab);
-        let before = lan.morning(lab, kind);
         let seen = host.capture();
         let mut agent = Agent::start(lab, &host, &Setup::default());
-        let (first, second) = (lan.morning(lab, kind), lan.morning(lab, kind));
+        lan.morning(lab, kind);
         agent.end();
         let sent = sent_by(&host, &seen, &lan);
         assert_eq!(sent.iter().filter(|packet| is_dhcp(packet)).count(), 0, "{sent:?}");
-        let after = lan.morning(lab, kind);
-        let (without, with) = (median(&before).min(median(&after)), median(&first).min(median(&second)));
-        println!("{kind:?}: a lease takes {without:?} without the agent, {with:?} beside it (medians)");
-        assert!(with <= without.mul_f64(1.05) + NOISE, "{without:?} without, {with:?} with");
+        drop(seen);
+        let _server = kind.start(lab, &lan.dhcp, &SERVING);
+        // Whom the server knows it answers in another time than whom it meets.
+        lan.exchanges();
+        let (mut without, mut with, mut noise) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for _ in 0..ROUNDS {
+            let first = lan.exchanges();
+            agent.begin(&[]);
+            with.extend([lan.exchanges(), lan.exchanges()].concat());
+            agent.end();
+            let second = lan.exchanges();
+            noise = noise.max(middle(&first).abs_diff(middle(&second)));
+            without.extend([first, second].concat());
+        }
+        let (without, with) = (middle(&without), middle(&with));
+        println!(
+            "{kind:?}: a lease takes {without:?} without the agent, {with:?} beside it (medians of {} each); two \
+             medians without it differ by up to {noise:?}",
+            ROUNDS * 2 * (PCS + PHONES as usize)
+        );
+        assert!(
+            with <= without.mul_f64(1.05) + noise,
+            "{without:?} without, {with:?} with, {noise:?} of noise"
+        );
     });
 }
 
