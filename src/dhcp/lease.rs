@@ -34,9 +34,10 @@ use super::message::{Kind, Message};
 use super::pace::Pace;
 use super::pool::{Pool, State};
 use super::reply::Reply;
-use super::rule::{Rule, holds};
+use super::rule::Rule;
 use super::silence::Why;
 use crate::device::Mac;
+use crate::rule::holds;
 use stand::Watch;
 
 /// Answers to strangers at once, at most: OFFER and ACK for 1,000 phones; never more than twice the pool.
@@ -139,6 +140,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Server {
     settings: Settings,
+    /// What of them every client may be told.
+    network: Vec<(u8, Vec<u8>)>,
     pool: Pool,
     pace: Pace,
     watch: Watch,
@@ -192,6 +195,7 @@ impl Server {
         let burst = STRANGERS_BURST_MAX.min(pool.size() * 2);
         let pace = Pace::new(settings.answers_per_s, u32::try_from(burst).unwrap_or(u32::MAX));
         Ok(Self {
+            network: answer::network(&settings),
             pool,
             pace,
             watch: Watch::new(stand, now),

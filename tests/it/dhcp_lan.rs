@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
 use crate::agent::{Agent, Setup};
 use crate::dhcp_fleet::{Client, Fleet, Life, Lived, Reply, Step, message::ACK, office, phones, sheet, text};
 use crate::dhcp_peers::{Kind, LEASE_SECONDS, Serving, mac_of};
@@ -79,6 +82,13 @@ fn middle(times: &[Duration]) -> Duration {
     times[times.len() / 2]
 }
 
+/// From now on this test's clients and the server that it starts share one core, and leave the first to the agent.
+fn on_the_last_core() {
+    let mut core = CpuSet::new();
+    core.set(std::thread::available_parallelism().unwrap().get() - 1).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &core).unwrap();
+}
+
 /// The frames that left the agent's host, and that nothing of it went to a host that is no phone.
 fn sent_by(agent: &Host, seen: &Capture, lan: &Lan) -> Vec<Packet> {
     let own = text(mac_of(agent));
@@ -107,7 +117,7 @@ fn is_dhcp(packet: &Packet) -> bool {
 /// differ by more than 5 % as well. How much, is measured at the same time, and is the bound beside the 5 %.
 fn observed_beside(name: &str, kind: Kind) {
     lab::run(name, |lab| {
-        if !lab::has(kind.program()) || !lab::has("chrt") {
+        if !lab::has(kind.program()) || !lab::has("taskset") {
             return;
         }
         let host = lab.host("agent", "10.20.0.2/16");
@@ -119,13 +129,14 @@ fn observed_beside(name: &str, kind: Kind) {
         let sent = sent_by(&host, &seen, &lan);
         assert_eq!(sent.iter().filter(|packet| is_dhcp(packet)).count(), 0, "{sent:?}");
         drop(seen);
+        on_the_last_core();
         let _server = kind.start(lab, &lan.dhcp, &SERVING);
         // Whom the server knows it answers in another time than whom it meets.
         lan.exchanges();
         let (mut without, mut with, mut noise) = (Vec::new(), Vec::new(), Duration::ZERO);
         for _ in 0..ROUNDS {
             let first = lan.exchanges();
-            agent.begin(&["chrt", "--idle", "0"]);
+            agent.begin(&["taskset", "--cpu-list", "0"]);
             with.extend([lan.exchanges(), lan.exchanges()].concat());
             agent.end();
             let second = lan.exchanges();

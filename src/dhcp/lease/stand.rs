@@ -9,10 +9,11 @@ use super::super::Packet;
 use super::super::decide;
 use super::super::message::{Kind, Message, code};
 use super::super::pool::State;
-use super::super::rule::{Rule, holds};
+use super::super::rule::Rule;
 use super::super::silence::Why;
 use super::{Command, Server};
 use crate::device::Mac;
+use crate::rule::holds;
 
 /// So long another server must have been silent before a person may switch on again.
 pub const SILENCE_BEFORE_RETURN: Duration = Duration::from_mins(15);

@@ -7,8 +7,9 @@
 //! the network.
 
 use super::super::super::fixture::Dice;
-use super::super::super::rule::{Rule, without};
+use super::super::super::rule::Rule;
 use super::world::{Setting, Step, World};
+use crate::rule::without;
 
 const USUAL_LIVES: u64 = 4_000;
 /// A life here is a whole LAN's, as long as so many of the smallest ones elsewhere.
