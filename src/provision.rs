@@ -24,7 +24,7 @@ pub use desk::{Desk, DeskParts};
 pub use evidence::Deed;
 pub use notice::raise_changes;
 pub use shelf::Shelf;
-pub use terms::{DEVICE_SETTINGS, device_window, policies};
+pub use terms::{DEVICE_SETTINGS, RELEASE_SETTINGS, device_window, policies};
 pub(crate) use votes::Votes;
 
 use handout::{Due, HandedOut};

@@ -61,6 +61,7 @@ impl Site {
             config: Config::default(),
             store: store.in_agent("host"),
             catalog: Arc::new(Catalog::builtin().unwrap()),
+            site: crate::profile::Site::default(),
             interfaces: Interfaces::fixed(Table::default()),
             clock: bench.clock.clone(),
             poke: bench.folder.path().join("agent.sock"),

@@ -14,7 +14,7 @@ use super::{Context, Failure};
 use crate::agent::release_terms;
 use crate::clock::{Clock, Entropy};
 use crate::operate::release::Releases;
-use crate::profile::Catalog;
+use crate::profile::{Catalog, Site};
 use crate::secret::Secret;
 use crate::store::{self, Store, Vault};
 
@@ -75,6 +75,16 @@ async fn opened(context: &Context, vault: Vault) -> Result<Store, Failure> {
 pub(crate) fn releases<'a>(context: &'a Context, store: &'a Store) -> Releases<'a> {
     let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
     Releases::new(&context.config, Arc::new(catalog), store)
+}
+
+/// The profiles of this installation; broken ones are told by `offhook profile check`, and left out.
+pub(crate) fn catalog(context: &Context) -> Catalog {
+    Catalog::load(context.config.profiles.dir.as_deref()).0
+}
+
+/// The site of this configuration; the host's time zone where it names none.
+pub(crate) fn site(context: &Context) -> Site {
+    Site::new(&context.config.site, &context.config.sip, &crate::agent::host_timezone())
 }
 
 /// Refuses everybody but root and the user that the data belongs to.

@@ -29,6 +29,15 @@ impl Format {
         }
     }
 
+    /// How a raw parameter stands in the file, and the index of its name, when the profile does not say otherwise.
+    pub(super) fn raw_form(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Line | Self::Plain => ("{name} = {value}\n", None),
+            Self::Xml => ("<{name}{index}>{value}</{name}>\n", Some(" idx=\"{index}\"")),
+            Self::Json => ("\"{name}\": \"{value}\",\n", None),
+        }
+    }
+
     /// Writes `value` escaped for this format.
     pub(super) fn escape(self, value: &str, out: &mut impl Write) -> Result<(), EscapeError> {
         if let Some(control) = value.chars().find(|c| is_unsafe(*c)) {

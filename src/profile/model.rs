@@ -19,7 +19,7 @@ pub struct Model {
     pub lines: Option<u16>,
     /// Programmable keys on the phone itself.
     pub line_keys: Option<u16>,
-    /// Keys on each expansion module.
+    /// Keys of all the expansion modules that it takes.
     pub expansion_keys: Option<u16>,
     /// The name of the file that all phones of the model ask for.
     pub common: Option<String>,
@@ -36,6 +36,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// A further fact that is a number, such as `module_keys`.
+    pub(super) fn number(&self, fact: &str) -> Option<u16> {
+        u16::try_from(self.facts.get_attr(fact).ok()?).ok()
+    }
+
     /// Its table as templates see it.
     pub(super) fn facts(&self) -> &Value {
         &self.facts

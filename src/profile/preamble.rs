@@ -106,6 +106,7 @@ fn head_bytes(format: Format, text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::raw::RawLines;
     use super::super::rendered::{SecretForm, SlotRules};
     use super::super::template::{Drawing, SlotCall, Trace};
     use super::*;
@@ -121,6 +122,7 @@ mod tests {
         let slot =
             SlotCall { kind: SecretKind::Webui, line: None, name: "p".to_owned(), attributes: String::new() };
         let rules = SlotRules {
+            raw: &RawLines::default(),
             file: "x",
             format,
             content_type: "t",
@@ -129,7 +131,7 @@ mod tests {
             comment: comment.as_ref(),
             rejects: &[],
         };
-        Rendered::cut(Drawing { text, trace: Trace { slots: vec![slot], notes: Vec::new() } }, &rules)
+        Rendered::cut(Drawing { text, trace: Trace { slots: vec![slot], ..Trace::default() } }, &rules)
             .unwrap()
     }
 

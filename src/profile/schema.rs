@@ -247,6 +247,8 @@ pub(super) struct FileToml {
     pub(super) secrets: Vec<SecretKind>,
     pub(super) secret_form: Option<Spanned<String>>,
     pub(super) comment: Option<Spanned<String>>,
+    pub(super) raw_form: Option<Spanned<String>>,
+    pub(super) raw_index: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) requires: Vec<Spanned<String>>,
     #[serde(default)]

@@ -31,7 +31,7 @@ pub(super) struct Key {
 /// A rendered file, and what it is without its secrets, with its tag.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// Of the device it was rendered for.
+    /// Of the device it was rendered for, or of what phones have in common, whichever is newer.
     pub(super) revision: i64,
     pub(super) rendered: Rendered,
     plain: OnceLock<(Bytes, String)>,

@@ -353,7 +353,8 @@ impl Inner {
             host: case.request.local,
             by_tls: case.request.channel == Channel::Https,
         };
-        let revision = if own { device.revision } else { 0 };
+        let commons = self.parts.store.inventory().commons();
+        let revision = if own { device.revision.max(commons.revision) } else { commons.revision };
         if let Some(kept) = self.cache.get(&key, revision) {
             return Ok(kept);
         }
@@ -365,6 +366,7 @@ impl Inner {
             device: own.then_some(learned.as_ref().unwrap_or(device)),
             model: key.model.as_deref(),
             site: &self.parts.site,
+            commons: &commons,
             host: &host,
             base: &base,
         };

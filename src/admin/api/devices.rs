@@ -81,7 +81,8 @@ async fn shown(shared: &Shared, mac: Mac) -> Result<Answer, Problem> {
     let device = view::known(store, mac).await?;
     let sightings = store.sightings(Some(mac)).await?;
     let timeline = store.timeline(mac, None).await?;
-    let shown = Shown::new(&device, sightings, timeline, &shared.releases().of(&device));
+    let (release, laid) = (shared.releases().of(&device), shared.fleet().laid(&device));
+    let shown = Shown::new(&device, sightings, timeline, &release, laid);
     Ok(Answer::json(&shown)?.of_version(version))
 }
 
