@@ -124,6 +124,7 @@ pub mod clock;
 pub mod config;
 pub mod device;
 pub mod net;
+mod rule;
 pub mod secret;
 pub mod timeline;
 pub mod tls;

@@ -2,6 +2,7 @@
 //! datagram arrived, limits per source. No protocol of a phone is known here.
 
 pub mod crowd;
+mod frame;
 pub mod interfaces;
 pub mod limit;
 pub mod neighbours;

@@ -22,6 +22,7 @@ mod keys;
 mod layers;
 mod model;
 mod origin;
+mod part;
 mod path;
 mod preamble;
 mod proof;
@@ -31,10 +32,13 @@ mod recogniser;
 mod release;
 mod rendered;
 mod schema;
+mod simulate;
 mod subject;
 mod template;
 mod trial;
 mod zone;
+
+use std::sync::Arc;
 
 pub use case::Case;
 pub use catalog::{Catalog, Requested};
@@ -45,7 +49,7 @@ pub use dhcp::{
 };
 pub use draw::laid_settings;
 pub use error::ProfileError;
-pub use escape::ControlCharacter;
+pub use escape::Unwritable;
 pub use fact::{check_fact, is_fact};
 pub use identify::{Clue, Identified, ReadClue};
 pub use keys::{KeyProblem, LaidKey};
@@ -58,10 +62,12 @@ pub use raw::check_raw_name;
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
+pub use simulate::{AccountNames, KeyNames, Names, ReadFormat, Reading, Simulate};
 pub use subject::{Site, Subject};
 pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
+use escape::Writing;
 use model::Models;
 use preamble::CommentForm;
 use raw::RawForm;
@@ -91,6 +97,7 @@ pub struct Profile {
     files: Vec<ProfileFile>,
     models: Models,
     templates: Templates,
+    simulate: Option<Simulate>,
     /// What a profile that extends this one builds upon.
     parts: build::Parts,
 }
@@ -104,7 +111,7 @@ pub struct FileId(u16);
 pub struct ProfileFile {
     path: PathPattern,
     template: String,
-    format: Format,
+    writing: Arc<Writing>,
     content_type: String,
     secrets: Vec<SecretKind>,
     form: SecretForm,
@@ -129,7 +136,7 @@ impl ProfileFile {
 
     /// How it is written.
     pub fn format(&self) -> Format {
-        self.format
+        self.writing.format
     }
 
     /// The media type to send it as.
@@ -177,9 +184,9 @@ impl Profile {
         &self.display_name
     }
 
-    /// What the phones do with a setting that their file does not name.
-    pub fn retention(&self) -> Retention {
-        self.retention
+    /// What phones of this model do with a setting that their file does not name.
+    pub fn retention(&self, model: Option<&str>) -> Retention {
+        self.model_or_any(model).retention.unwrap_or(self.retention)
     }
 
     /// How the vendor wants the phones' passwords released.
@@ -248,16 +255,21 @@ impl Profile {
 
     /// The files that phones of this model ask for.
     pub fn files_for(&self, model: Option<&str>) -> impl Iterator<Item = (FileId, &ProfileFile)> {
-        let known = model.and_then(|name| self.model(name));
-        self.files().filter(move |(_, file)| {
-            let named = file.models.is_empty() && file.families.is_empty();
-            named
-                || known.is_some_and(|model| {
-                    let family = model.family.as_ref();
-                    file.models.contains(&model.name)
-                        || family.is_some_and(|family| file.families.contains(family))
-                })
-        })
+        self.files().filter(move |(id, _)| self.is_for(*id, model))
+    }
+
+    /// Whether phones of this model ask for this file.
+    pub fn is_for(&self, id: FileId, model: Option<&str>) -> bool {
+        let (file, model) = (self.file(id), self.model_or_any(model));
+        let family = model.family.as_ref();
+        (file.models.is_empty() && file.families.is_empty())
+            || file.models.contains(&model.name)
+            || family.is_some_and(|family| file.families.contains(family))
+    }
+
+    /// The model, or what holds for one that is not described.
+    fn model_or_any(&self, model: Option<&str>) -> &Model {
+        model.and_then(|name| self.model(name)).unwrap_or(self.models.any())
     }
 
     /// The name under which a phone asks for this file; `None` when it depends on what is not known.
@@ -273,6 +285,11 @@ impl Profile {
     /// The model of this name as the phone prints it, in any case, or by an alias.
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.get(name)
+    }
+
+    /// The table that holds for a model of this name: its own, or the one for every model.
+    pub fn table(&self, name: &str) -> &Model {
+        self.model(name).unwrap_or(self.models.any())
     }
 
     /// A model's name as the profile spells it, whatever the case it was written in; an alias stays that alias, and an
@@ -301,6 +318,11 @@ impl Profile {
     /// The vendor's MAC ranges.
     pub fn ranges(&self) -> &[MacRange] {
         &self.ranges
+    }
+
+    /// How the simulated phones of this vendor behave.
+    pub fn simulate(&self) -> Option<&Simulate> {
+        self.simulate.as_ref()
     }
 
     /// Whether a template reads the setting of this name. A name with a number at its end may be one that a template

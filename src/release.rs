@@ -33,11 +33,12 @@ pub use grant::{
     Binding, Change, Evidence, Grant, GrantId, Grants, Level, Opening, Reason, State, Subject, What, Window,
 };
 pub use policy::{CloseOn, Policies, Policy, STAGED_DISCOVERED, STAGED_REGISTERED, WINDOW_MAX, WINDOW_MIN};
-#[cfg(test)]
-pub(crate) use rule::without;
-pub(crate) use rule::{Rule, holds};
+pub(crate) use rule::Rule;
 
 use crate::clock::{BootInstant, Timestamp};
+pub(crate) use crate::rule::holds;
+#[cfg(test)]
+pub(crate) use crate::rule::without;
 
 /// What time it is, on the clocks that count here.
 #[derive(Debug, Clone)]

@@ -1,25 +1,27 @@
-//! Phones for people and tests: a snom or Yealink as it behaves on the wire, from its SUBSCRIBE to its REGISTER.
-//! Shares no parser, decision or transfer code with the servers, so that it can fail a broken one; it takes only data
-//! from the vendor profiles. [`registrar`] is a toy for demonstrations and tests, never part of the agent.
+//! Phones for people and tests: a phone as it behaves on the wire, from its SUBSCRIBE to its REGISTER. How a vendor's
+//! phones call themselves, what they fetch and how they read it is data of its profile (`[simulate]`); nothing here knows
+//! a vendor. Shares no parser, decision or transfer code with the servers, so that it can fail a broken one. [`registrar`] is a toy for demonstrations and tests, never part of the agent.
 
+mod configure;
 mod digest;
 mod discovery;
 mod fetch;
 mod habits;
 mod http;
+mod meaning;
 mod memory;
+mod names;
 mod notify;
+mod read;
 mod register;
 pub mod registrar;
 mod report;
 mod settings;
 mod sip;
-mod snom;
 mod spec;
 mod subscribe;
 mod tftp;
 mod url;
-mod yealink;
 
 #[cfg(test)]
 mod fuzz;
@@ -35,13 +37,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub use memory::{Keep, KeepError, Memory};
 pub use register::Registration;
 pub use report::{AccountReport, Failure, FileReport, Report, Step, StepKind};
-pub use spec::{Brand, Patience, PhoneSpec, RegisterAt, Target, Transfer};
+pub use spec::{
+    Patience, PhoneSpec, RegisterAt, Target, Transfer, asks_by_multicast, random_mac, usual_model,
+};
 
 use discovery::Discovery;
 use fetch::Fetcher;
 use habits::Habits;
 use report::Diary;
-use settings::{Absent, Account, Name, Settings};
+use settings::{Absent, Settings};
 use url::Url;
 
 /// Names of parameters in one line for people; a report has them all.
@@ -63,7 +67,7 @@ impl Phone {
 
     /// What it is, for a person: `snom D785`.
     pub fn name(&self) -> String {
-        format!("{} {}", self.spec.vendor.as_str(), self.spec.model)
+        format!("{} {}", self.spec.vendor(), self.spec.model)
     }
 
     /// The firmware it claims to run.
@@ -127,9 +131,9 @@ impl Phone {
         let url = match discovery.url(diary).await {
             Ok(url) => url,
             Err(failure) => {
-                let own = self.own_url(&memory.settings).map(|own| own.expose().to_owned()).ok_or(failure)?;
+                let own = self.own_url(&memory.settings).ok_or(failure)?;
                 diary.note(StepKind::Again, "nobody gives it a URL: it looks at its own, which it kept");
-                return self.provision(&own, address, memory, diary).await;
+                return self.provision(own.expose(), address, memory, diary).await;
             }
         };
         tokio::select! {
@@ -150,8 +154,8 @@ impl Phone {
         let url = self.read_url(text)?;
         self.look(&url, address, settings, diary).await?;
         if self.spec.again {
-            let own = self.own_url(settings).map(|own| own.expose().to_owned());
-            let url = own.as_deref().map_or(Ok(url), |own| self.read_url(own))?;
+            let own = self.own_url(settings);
+            let url = own.as_ref().map_or(Ok(url), |own| self.read_url(own.expose()))?;
             let way = if own.is_some() {
                 "its own URL"
             } else {
@@ -198,11 +202,7 @@ impl Phone {
     ) -> Result<(), Failure> {
         let mut fetcher = Fetcher::new(&self.spec, &self.habits, address);
         settings.begin_look();
-        let read = match self.spec.vendor {
-            Brand::Snom => snom::configure(&mut fetcher, url, settings, diary).await,
-            Brand::Yealink => yealink::configure(&mut fetcher, url, settings, diary).await,
-        };
-        if read == 0 {
+        if configure::configure(&mut fetcher, &self.habits, url, settings, diary).await == 0 {
             let reason = format!("no configuration at {}", url.for_people());
             return Err(Failure::new(StepKind::Fetch, reason));
         }
@@ -213,9 +213,8 @@ impl Phone {
 
     /// Tells what the files no longer name; by names, never by values.
     fn compare(&self, absent: &Absent, diary: &mut Diary<'_>) {
-        let told = |names: &[Name]| {
-            let mut told: Vec<String> =
-                names.iter().map(|(name, index)| self.spec.vendor.parameter(name, *index)).collect();
+        let told = |names: &[String]| {
+            let mut told: Vec<String> = names.iter().map(|name| self.habits.told(name).to_owned()).collect();
             told.dedup();
             told
         };
@@ -231,23 +230,22 @@ impl Phone {
 
     /// Writes down what the configuration gave the phone, without a value that must not be seen.
     fn account_for(&self, settings: &Settings, diary: &mut Diary<'_>) -> Result<(), Failure> {
-        let given = match self.spec.vendor {
-            Brand::Snom => snom::given(settings),
-            Brand::Yealink => yealink::given(settings),
-        };
+        let sheet = &self.habits.sheet;
+        let (web_password, menu_password) =
+            (meaning::has(&sheet.webui, settings), meaning::has(&sheet.menu, settings));
         diary.report.settings = settings.len();
-        diary.report.web_password = given.web_password;
-        diary.report.menu_password = given.menu_password;
+        (diary.report.web_password, diary.report.menu_password) = (web_password, menu_password);
         diary.report.own_url = self.own_url(settings).is_some();
-        diary.report.keys = given.keys;
-        diary.report.language = given.language;
-        let accounts = self.accounts(settings);
+        diary.report.keys = meaning::keys(sheet, settings).len();
+        diary.report.language = meaning::language(sheet, settings);
+        let accounts = meaning::accounts(sheet, settings);
         diary.report.accounts = accounts.iter().map(AccountReport::new).collect();
         for account in &accounts {
             diary.note(StepKind::Settings, account.for_people());
         }
         let without = accounts.iter().filter(|account| account.password.is_none());
-        diary.report.missing = without.map(|account| self.spec.vendor.password_of(account.line)).collect();
+        diary.report.missing =
+            without.filter_map(|account| meaning::password_name(sheet, account.line)).collect();
         if !diary.report.missing.is_empty() {
             let missing = diary.report.missing.join(", ");
             diary.note(
@@ -259,7 +257,7 @@ impl Phone {
                 ),
             );
         }
-        let protection = match (given.web_password, given.menu_password) {
+        let protection = match (web_password, menu_password) {
             (true, true) => "web page and menu protected",
             (true, false) => "web page protected",
             (false, true) => "menu protected",
@@ -267,7 +265,7 @@ impl Phone {
         };
         diary.note(
             StepKind::Settings,
-            format!("{} settings, {} function keys, {protection}", settings.len(), given.keys),
+            format!("{} settings, {} function keys, {protection}", settings.len(), diary.report.keys),
         );
         if accounts.is_empty() {
             return Err(Failure::new(StepKind::Settings, "the configuration holds no account"));
@@ -285,7 +283,7 @@ impl Phone {
             return Ok(());
         }
         let mut refused = None;
-        for (position, account) in self.accounts(settings).iter().enumerate() {
+        for (position, account) in meaning::accounts(&self.habits.sheet, settings).iter().enumerate() {
             let outcome = register::register(account, &self.spec, &self.habits, address).await;
             diary.note(StepKind::Register, format!("{}: {outcome}", account.address_of_record()));
             if !outcome.is_registered() && refused.is_none() {
@@ -300,19 +298,8 @@ impl Phone {
         refused.map_or(Ok(()), Err)
     }
 
-    fn accounts(&self, settings: &Settings) -> Vec<Account> {
-        match self.spec.vendor {
-            Brand::Snom => snom::accounts(settings),
-            Brand::Yealink => yealink::accounts(settings),
-        }
-    }
-
-    fn own_url<'s>(&self, settings: &'s Settings) -> Option<&'s crate::secret::Secret> {
-        let names: &[&str] = match self.spec.vendor {
-            Brand::Snom => &["setting_server"],
-            Brand::Yealink => &["static.auto_provision.server.url", "auto_provision.server.url"],
-        };
-        names.iter().find_map(|name| settings.secret(name, 0)).filter(|url| !url.is_empty())
+    fn own_url(&self, settings: &Settings) -> Option<crate::secret::Secret> {
+        meaning::own_url(&self.habits.sheet, settings)
     }
 }
 

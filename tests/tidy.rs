@@ -57,7 +57,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &["store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net", "tls"],
     ),
     ("src/profile", &["release", "device", "secret", "clock", "config"]),
-    ("src/release", &["device", "secret", "clock"]),
+    ("src/release", &["device", "secret", "clock", "rule"]),
+    ("src/rule", &[]),
     ("src/timeline", &["device", "clock"]),
     ("src/alarm", &["device"]),
     ("src/config", &["device", "net", "release", "secret"]),
@@ -73,7 +74,7 @@ const SERVER_IMPORTS: &[&str] =
     &["store", "net", "tls", "clock", "provision", "profile", "alarm", "device", "secret", "config"];
 /// A room's other files: parsing and deciding. Of `net` they may use what does not wait (prefixes, limits).
 const ROOM_IMPORTS: &[&str] =
-    &["net", "provision", "profile", "release", "device", "secret", "clock", "config"];
+    &["net", "provision", "profile", "release", "device", "secret", "clock", "config", "rule"];
 const ROOMS: &[&str] = &["pnp", "dhcp", "tftp", "http", "scan", "push"];
 const ANYTHING: &[&str] = &["*"];
 

@@ -22,7 +22,7 @@ use crate::dhcp::server::answer::{AnswerParts, Answerer};
 use crate::dhcp::server::{DhcpParts, DhcpServer};
 use crate::net::interfaces::{Interface, Interfaces};
 use crate::provision::Roots;
-use crate::store::{MetServer, Store, StoreError};
+use crate::store::{MetServer, Store, StoreError, SwitchState};
 
 /// The ports that are heard, and bound by nobody here.
 const PORT: &str = "67-68/udp";
@@ -56,6 +56,9 @@ impl Dhcp {
 /// Looks for the LAN's servers now and then. Who answers is heard like every other answer, and written down by who hears.
 struct Prober {
     interfaces: Interfaces,
+    store: Store,
+    /// Changes whenever a command has written something.
+    changes: watch::Receiver<i64>,
     data: PathBuf,
     clock: Clock,
     entropy: Entropy,
@@ -76,16 +79,40 @@ impl Prober {
 
     async fn look(&self, interface: &Interface) {
         let (Some(mac), Some((address, _))) = (interface.mac, interface.addresses.first()) else { return };
+        if self.is_off(&interface.name).await {
+            return;
+        }
         match Turn::take(&self.data, &interface.name, &self.clock) {
             Ok(Turn::Ours) => {}
             Ok(Turn::In(_)) => return,
             Err(error) => return warn!("Cannot write down when {} is searched: {error}", interface.name),
         }
         let asker = Asker { interface: interface.index, address: *address, mac };
-        match ask::search(asker, &self.clock, &self.entropy).await {
+        let found = tokio::select! {
+            found = ask::search(asker, false, &self.clock, &self.entropy) => found,
+            () = self.switched_off(&interface.name) => return,
+        };
+        match found {
             Ok(found) => info!("{} DHCP server(s) answer on {}", found.len(), interface.name),
             Err(error) => warn!("Cannot look for DHCP servers on {}: {error}", interface.name),
         }
+    }
+
+    /// Until a person switches off.
+    async fn switched_off(&self, interface: &str) {
+        let mut changes = self.changes.clone();
+        while changes.changed().await.is_ok() {
+            if self.is_off(interface).await {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Without the database nobody knows; then nothing is sent.
+    async fn is_off(&self, interface: &str) -> bool {
+        let switches = self.store.dhcp_switches().await;
+        switches.map_or(true, |switches| switches.state(interface) == SwitchState::Off)
     }
 }
 
@@ -135,6 +162,8 @@ impl Opened {
         });
         let prober = (config.probe && !options.observe).then(|| Prober {
             interfaces: parts.interfaces.clone(),
+            store: options.store.clone(),
+            changes: parts.changes.clone(),
             data: options.places.data.clone(),
             clock: options.clock.clone(),
             entropy: options.entropy.clone(),

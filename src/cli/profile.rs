@@ -13,8 +13,8 @@ use crate::device::{Commons, Device, Mac, Source, Vendor};
 use crate::net::interfaces::Table;
 use crate::pnp::message::Subscribe;
 use crate::profile::{
-    Catalog, Clue, FileId, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report, Retention,
-    Scope, Subject, bless, check_all, test_all,
+    Catalog, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report,
+    Retention, Scope, Subject, bless, check_all, test_all,
 };
 
 /// The address of a sample phone: locally administered, so it is nobody's.
@@ -148,6 +148,8 @@ struct VendorRow<'a> {
     files: Vec<String>,
     reach: &'a Reach,
     retention: Retention,
+    /// The models that do otherwise.
+    otherwise: Vec<&'a str>,
     release: &'a ReleaseRules,
 }
 
@@ -162,27 +164,33 @@ fn list(context: &Context) {
             row.models.len().to_string(),
             row.files.join(" "),
             row.reach.words().join(" "),
-            retention(row.retention),
+            retention(row.retention, row.otherwise.len()),
         ]
     });
 }
 
 /// What becomes of passwords, for people.
-fn retention(retention: Retention) -> String {
-    match retention {
-        Retention::Keep => "keep".to_owned(),
-        Retention::Replace => "REPLACE: passwords go with every file".to_owned(),
+fn retention(retention: Retention, otherwise: usize) -> String {
+    let replace = "REPLACE: passwords go with every file";
+    match (retention, otherwise) {
+        (Retention::Keep, 0) => "keep".to_owned(),
+        (Retention::Replace, 0) => replace.to_owned(),
+        (Retention::Keep, models) => format!("keep; {models} models {replace}"),
+        (Retention::Replace, models) => format!("{replace}; {models} models keep"),
     }
 }
 
 fn vendor_row(profile: &Profile) -> VendorRow<'_> {
+    let retention = profile.retention(None);
+    let differs = |model: &&Model| profile.retention(Some(&model.name)) != retention;
     VendorRow {
         vendor: profile.vendor(),
         display_name: profile.display_name(),
         models: profile.models().map(|model| model.name.as_str()).collect(),
         files: profile.files().map(|(_, file)| file.path().to_string()).collect(),
         reach: profile.reach(),
-        retention: profile.retention(),
+        retention,
+        otherwise: profile.models().filter(differs).map(|model| model.name.as_str()).collect(),
         release: profile.release(),
     }
 }

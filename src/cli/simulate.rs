@@ -6,13 +6,16 @@ mod kept;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Context, Failure, Outcome, output};
 use crate::clock::{Clock, Entropy};
-use crate::device::Mac;
+use crate::device::{Mac, Vendor};
+use crate::profile::{Catalog, Profile};
 use crate::simulate::{
-    Brand, Keep, Memory, Patience, Phone, PhoneSpec, RegisterAt, Report, Step, Target, Transfer,
+    Keep, Memory, Patience, Phone, PhoneSpec, RegisterAt, Report, Step, Target, Transfer, asks_by_multicast,
+    random_mac, usual_model,
 };
 
 /// More phones than one process has sockets for, by default.
@@ -20,9 +23,9 @@ const COUNT_MAX: u32 = 300;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Whose phone
-    vendor: Brand,
-    /// Model, as the vendor prints it (default: D785, T46U)
+    /// Whose phone, as `offhook profile list` names them
+    vendor: String,
+    /// Model, as the vendor prints it (default: a usual one of the vendor's)
     #[arg(long)]
     model: Option<String>,
     /// Its MAC address (default: that of the phone of this model that was simulated last, else random, in the vendor's
@@ -83,14 +86,15 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         let remedy = "leave out --count, --keep and --factory-reset as it fits";
         return Err(Failure::usage("keep", "several phones at once keep nothing", remedy));
     }
-    let profiles = profiles_folder(&context);
-    let mut keep = kept::find(&args)?;
+    let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
+    let profile = profile(&args.vendor, &catalog)?;
+    let mut keep = kept::find(&args, &profile)?;
     let known = keep.as_ref().and_then(Keep::phone);
-    let specs = specs(&args, known, profiles.as_ref(), &Entropy::System)?;
+    let specs = specs(&args, &profile, known, &Entropy::System)?;
     let lives = match specs.as_slice() {
         [spec] if !args.forget && args.count == 1 => {
             if keep.is_none() {
-                keep = kept::make(&args, spec);
+                keep = kept::make(spec);
             }
             vec![live_on(spec, keep, args.factory_reset, context.json).await?]
         }
@@ -201,11 +205,27 @@ pub(super) fn verdict(lives: &[Life], json: bool) -> Outcome {
     Err(Failure::no("not_up", message, "the steps above end where it went wrong"))
 }
 
+/// The profile of the vendor that is asked for, if its phones can be played.
+fn profile(name: &str, catalog: &Catalog) -> Result<Arc<Profile>, Failure> {
+    let played = |profile: &&Arc<Profile>| profile.simulate().is_some_and(|sheet| sheet.read.is_some());
+    let found = catalog.get(&Vendor::new(name));
+    if let Some(profile) = found.filter(played) {
+        return Ok(Arc::clone(profile));
+    }
+    let names: Vec<&str> =
+        catalog.profiles().filter(played).map(|profile| profile.vendor().as_str()).collect();
+    let message = match found {
+        Some(_) => format!("the profile of {name} does not say how its phones behave"),
+        None => format!("no profile is called '{name}'"),
+    };
+    Err(Failure::usage("vendor", message, format!("name one of {}", names.join(", "))))
+}
+
 /// The phones that are asked for; `known` is the one whose memory there is.
 fn specs(
     args: &Args,
-    known: Option<(Brand, &str, Mac)>,
-    profiles: Option<&PathBuf>,
+    profile: &Arc<Profile>,
+    known: Option<(&Vendor, &str, Mac)>,
     entropy: &Entropy,
 ) -> Result<Vec<PhoneSpec>, Failure> {
     let against = target(args)?;
@@ -214,13 +234,19 @@ fn specs(
         Some(registrar) => RegisterAt::Instead(registrar.clone()),
         None => RegisterAt::Configured,
     };
-    let macs = macs(args, known.map(|(.., mac)| mac), entropy)?;
-    let model = args.model.as_deref().or(known.map(|(_, model, _)| model));
-    let model = model.unwrap_or_else(|| args.vendor.usual_model());
+    let macs = macs(args, profile, known.map(|(.., mac)| mac), entropy)?;
+    let model = args.model.as_deref().map(|model| profile.model_name(model));
+    let model = model.or(known.map(|(_, model, _)| model.to_owned())).unwrap_or_else(|| usual_model(profile));
+    if !matches!(against, Target::Url(_)) && !asks_by_multicast(profile, &model) {
+        let message = format!("{} {model} does not ask the LAN for its URL", profile.display_name());
+        let manual = profile.manual("http://192.168.1.5:8480/").value;
+        let remedy = format!("give it one, as DHCP or a person would: --url {manual}");
+        return Err(Failure::usage("url", message, remedy));
+    }
     Ok(macs
         .into_iter()
         .map(|mac| PhoneSpec {
-            model: model.to_owned(),
+            model: model.clone(),
             firmware: args.firmware.clone(),
             address: args.address,
             against: against.clone(),
@@ -228,20 +254,28 @@ fn specs(
             register: register.clone(),
             again: args.again,
             patience: Patience { subscribe: Duration::from_secs(args.patience), ..Patience::default() },
-            profiles: profiles.cloned(),
             clock: Clock::System,
             entropy: entropy.clone(),
-            ..PhoneSpec::new(args.vendor, mac)
+            ..PhoneSpec::new(Arc::clone(profile), mac)
         })
         .collect())
 }
 
-fn macs(args: &Args, known: Option<Mac>, entropy: &Entropy) -> Result<BTreeSet<Mac>, Failure> {
+fn macs(
+    args: &Args,
+    profile: &Profile,
+    known: Option<Mac>,
+    entropy: &Entropy,
+) -> Result<BTreeSet<Mac>, Failure> {
     let mut macs: BTreeSet<Mac> = args.mac.or(known).into_iter().collect();
     while macs.len() < usize::try_from(args.count).unwrap_or(usize::MAX) {
-        let mac = args.vendor.random_mac(entropy).map_err(|error| {
+        let mac = random_mac(profile, entropy).map_err(|error| {
             Failure::failed("entropy", error.to_string(), "check that getrandom works in this environment")
         })?;
+        let Some(mac) = mac else {
+            let message = format!("no block of addresses of {} is known", profile.display_name());
+            return Err(Failure::usage("mac", message, "give the phone an address with --mac"));
+        };
         macs.insert(mac);
     }
     Ok(macs)
@@ -267,13 +301,6 @@ fn target(args: &Args) -> Result<Target, Failure> {
     }
 }
 
-/// `profiles.dir`, relative to the configuration file.
-fn profiles_folder(context: &Context) -> Option<PathBuf> {
-    let folder = context.config.profiles.dir.as_ref()?;
-    let base = context.config_file.as_deref().and_then(std::path::Path::parent);
-    Some(base.map_or_else(|| folder.clone(), |base| base.join(folder)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,7 +314,8 @@ mod tests {
 
     fn of(words: &[&str]) -> Result<Vec<PhoneSpec>, Failure> {
         let line = Line::try_parse_from(std::iter::once(&"simulate").chain(words)).unwrap();
-        specs(&line.args, None, None, &Entropy::seeded(1))
+        let catalog = Catalog::builtin().unwrap();
+        specs(&line.args, &profile(&line.args.vendor, &catalog)?, None, &Entropy::seeded(1))
     }
 
     fn check_target(words: &[&str], expected: &Target) {
@@ -305,6 +333,12 @@ mod tests {
         for wrong in ["pbx", "10.0.0.1:x", "::1"] {
             assert!(of(&["snom", "--against", wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_vendor_without_phones_is_told_from_those_with() {
+        let told = of(&["nobody"]).unwrap_err();
+        assert!(format!("{told:?}").contains("snom, "), "{told:?}");
     }
 
     #[test]

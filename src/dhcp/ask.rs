@@ -46,9 +46,14 @@ pub async fn ask(survey: &mut Survey, clock: &Clock) -> io::Result<()> {
 }
 
 /// Looks for DHCP servers on a network: half a minute of silence, or who answered. A server on this host that listens by
-/// an ordinary socket does not hear it; its socket is what shows it.
-pub async fn search(asker: Asker, clock: &Clock, entropy: &Entropy) -> io::Result<BTreeSet<Responder>> {
-    let mut survey = Survey::search(asker, number(entropy)?, clock.instant());
+/// an ordinary socket does not hear it; its socket is what shows it. `is_candidate`: to answer there as well.
+pub async fn search(
+    asker: Asker,
+    is_candidate: bool,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> io::Result<BTreeSet<Responder>> {
+    let mut survey = Survey::search(asker, is_candidate, number(entropy)?, clock.instant());
     ask(&mut survey, clock).await?;
     Ok(survey.responders())
 }

@@ -23,6 +23,11 @@ pub(super) fn prefix() -> Prefix {
 }
 
 pub(super) fn table() -> Arc<Table> {
+    table_at(OURS)
+}
+
+/// Of a host that has this address there.
+pub(super) fn table_at(ours: Ipv4Addr) -> Arc<Table> {
     let interface = |index, name: &str, address| Interface {
         index,
         name: name.to_owned(),
@@ -32,7 +37,7 @@ pub(super) fn table() -> Arc<Table> {
         multicast: true,
         loopback: false,
     };
-    Arc::new(Table::of(vec![interface(INTERFACE, "voice", OURS), interface(4, "other", ELSEWHERE)]))
+    Arc::new(Table::of(vec![interface(INTERFACE, "voice", ours), interface(4, "other", ELSEWHERE)]))
 }
 
 /// The last octet of an address of the network.

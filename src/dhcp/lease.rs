@@ -34,9 +34,10 @@ use super::message::{Kind, Message};
 use super::pace::Pace;
 use super::pool::{Pool, State};
 use super::reply::Reply;
-use super::rule::{Rule, holds};
+use super::rule::Rule;
 use super::silence::Why;
 use crate::device::Mac;
+use crate::rule::holds;
 use stand::Watch;
 
 /// Answers to strangers at once, at most: OFFER and ACK for 1,000 phones; never more than twice the pool.
@@ -75,6 +76,15 @@ pub enum Input<'a> {
     Foreign {
         /// Which.
         server: Ipv4Addr,
+    },
+    /// Another agent looks for servers here, because it wants to be one ([`candidate`](super::probe::candidate)).
+    Rival {
+        /// Its question.
+        packet: &'a Packet,
+        /// Its address.
+        other: Ipv4Addr,
+        /// As which address this agent looks for others itself, for the same reason, while it does.
+        searching: Option<Ipv4Addr>,
     },
     /// The reservations are these; [`Settings::check_reservations`] is the caller's.
     Reserved(BTreeMap<Mac, Ipv4Addr>),
@@ -214,6 +224,11 @@ impl Server {
             Input::Committed { id } => self.committed(id, now),
             Input::Failed { id } => self.failed(id, now),
             Input::Foreign { server } => self.foreign(server, now),
+            Input::Rival { packet, other, searching } => {
+                if let Err(why) = self.rival(packet, other, searching, now) {
+                    self.silence(why, packet.message.mac);
+                }
+            }
             Input::Reserved(reservations) => {
                 self.pool.reserve(&reservations);
                 self.settings.reservations = reservations;

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::rule::{Rule, holds};
+use super::rule::Rule;
 use crate::device::Mac;
+use crate::rule::holds;
 
 /// What an address is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

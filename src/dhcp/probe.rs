@@ -16,6 +16,8 @@ use crate::device::Mac;
 /// What every question of ours carries (option 77; RFC 3004: a length, a name): a server's log can name us, and an agent
 /// that hears it takes nobody for a phone.
 const USER_CLASS: &[u8] = b"\x07offhook";
+/// The length of what follows it in the questions of an agent that wants to give leases: its address.
+const CANDIDATE_LEN: u8 = 4;
 /// How we take answers: one Ethernet frame, as most phones say. Without it, a server leaves out what a phone would get.
 const SIZE_MAX: u16 = 1500;
 /// Between two questions. Switches that guard DHCP commonly shut a port that sends more than ten in a second.
@@ -49,17 +51,19 @@ pub struct Question {
     pub class: Option<Vec<u8>>,
     /// Option 55.
     pub asked: Vec<u8>,
+    /// As which server the asker wants to answer on this network, if it does.
+    candidate: Option<Ipv4Addr>,
 }
 
 impl Question {
     /// What is there besides an address? Takes nothing.
     pub fn inform(mac: Mac, class: Option<Vec<u8>>, asked: Vec<u8>) -> Self {
-        Self { kind: Kind::Inform, mac, class, asked }
+        Self { kind: Kind::Inform, mac, class, asked, candidate: None }
     }
 
     /// What would a new client get?
     pub fn discover(mac: Mac, class: Option<Vec<u8>>, asked: Vec<u8>) -> Self {
-        Self { kind: Kind::Discover, mac, class, asked }
+        Self { kind: Kind::Discover, mac, class, asked, candidate: None }
     }
 
     fn draft(&self, asker: &Asker, xid: u32, secs: u16) -> Draft {
@@ -68,7 +72,12 @@ impl Question {
         options.extend(self.class.clone().map(|class| (code::VENDOR_CLASS, class)));
         options.push((code::ASKED, self.asked.clone()));
         options.push((code::SIZE_MAX, SIZE_MAX.to_be_bytes().to_vec()));
-        options.push((code::USER_CLASS, USER_CLASS.to_vec()));
+        let mut user_class = USER_CLASS.to_vec();
+        if let Some(address) = self.candidate {
+            user_class.push(CANDIDATE_LEN);
+            user_class.extend(address.octets());
+        }
+        options.push((code::USER_CLASS, user_class));
         Draft {
             secs,
             // What is sent to a hardware address that is not this host's would not arrive.
@@ -86,7 +95,17 @@ impl Question {
 
 /// Whether this is a question of ours or of another agent: it is no phone's.
 pub fn is_probe(message: &Message) -> bool {
-    !message.from_server && message.options.get(code::USER_CLASS) == Some(USER_CLASS)
+    let class = message.options.get(code::USER_CLASS).unwrap_or_default();
+    !message.from_server && class.starts_with(USER_CLASS)
+}
+
+/// As which server another host's agent wants to give leases where it asks: it looks for other servers first.
+pub fn candidate(packet: &Packet) -> Option<Ipv4Addr> {
+    let Packet { message, is_own_hosts: false, .. } = packet else { return None };
+    let class = message.options.get(code::USER_CLASS).filter(|_| message.kind == Kind::Discover)?;
+    let (len, address) = class.strip_prefix(USER_CLASS)?.split_first()?;
+    let address = <[u8; 4]>::try_from(address).ok().filter(|_| *len == CANDIDATE_LEN)?;
+    Some(address.into())
 }
 
 /// The one client in whose name this host looks for other servers: always the same, so that it holds one address at most.
@@ -209,9 +228,11 @@ impl Survey {
     }
 
     /// Looks for DHCP servers: whether one may be started here (three DISCOVERs, ten seconds apart, none after an answer).
-    pub fn search(asker: Asker, xid: u32, now: Instant) -> Self {
+    /// `is_candidate`: the asker wants to be one, and says so to others that want it as well.
+    pub fn search(asker: Asker, is_candidate: bool, xid: u32, now: Instant) -> Self {
         let codes = vec![code::SUBNET_MASK, code::ROUTER, code::DNS, code::DOMAIN_NAME];
         let question = Question::discover(searcher(asker.mac), None, codes);
+        let question = Question { candidate: is_candidate.then_some(asker.address), ..question };
         Self::new(asker, vec![question], Pace::search(), xid, now)
     }
 

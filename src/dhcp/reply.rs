@@ -64,6 +64,8 @@ pub enum Because {
     Renewing,
     /// REQUEST to everybody to go on with a lease.
     Rebinding,
+    /// Another agent's search for servers.
+    Search,
 }
 
 impl Because {
@@ -76,6 +78,7 @@ impl Because {
             Self::InitReboot => "init-reboot",
             Self::Renewing => "renewing",
             Self::Rebinding => "rebinding",
+            Self::Search => "search",
         }
     }
 }

@@ -1,22 +1,17 @@
 //! Hears the UDP datagrams of one multicast group on every interface with a packet socket (`CAP_NET_RAW`), whatever
 //! else holds the port. It only listens: nothing that another program is to receive is taken away from it.
 
-use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use nix::libc;
-use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg, setsockopt, sockopt};
-use pnet::packet::Packet;
-use pnet::packet::ip::IpNextHeaderProtocols;
-use pnet::packet::ipv4::Ipv4Packet;
-use pnet::packet::udp::UdpPacket;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockFilter, SockRef, Socket, Type};
+use socket2::{InterfaceIndexOrAddress, SockFilter, SockRef, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
 
-use super::udp::{Datagram, RECEIVE_BUFFER_BYTES};
+use super::frame::{self, step};
+use super::udp::Datagram;
 
 /// The longest IPv4 header and the UDP header: what comes before a datagram's bytes.
 const HEADER_BYTES_MAX: usize = 60 + 8;
@@ -36,13 +31,7 @@ impl GroupTap {
     /// Listens to `group`. `PermissionDenied` without `CAP_NET_RAW`.
     pub fn open(group: SocketAddrV4) -> io::Result<Self> {
         let ipv4 = i32::from(u16::try_from(libc::ETH_P_IP).unwrap_or_default().to_be());
-        let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(ipv4)))?;
-        socket.set_nonblocking(true)?;
-        socket.attach_filter(&filter(group))?;
-        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
-            socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
-        }
-        let is_clamped = socket.recv_buffer_size()? / 2 < RECEIVE_BUFFER_BYTES;
+        let (socket, is_clamped) = frame::open(ipv4, &filter(group))?;
         let membership = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         membership.set_nonblocking(true)?;
         #[expect(deprecated, reason = "sound for a socket that this value owns and never lends out")]
@@ -70,51 +59,21 @@ impl GroupTap {
     /// Waits for the next datagram to the group; its bytes come to the beginning of `buffer`.
     pub async fn recv(&self, buffer: &mut Vec<u8>) -> io::Result<Datagram> {
         loop {
-            let interface =
-                self.socket.async_io(Interest::READABLE, |socket| receive(socket, buffer)).await?;
-            if let Some(datagram) = self.unwrap(buffer, interface) {
-                return Ok(datagram);
-            }
+            let bytes_max = buffer.capacity().max(HEADER_BYTES_MAX);
+            let read = |socket: &Socket| frame::receive(socket, buffer, bytes_max);
+            let link = self.socket.async_io(Interest::READABLE, read).await?;
+            // Something else may have come in before the filter stood.
+            let Some((from, to)) = frame::unwrap(buffer).filter(|(_, to)| *to == self.group) else {
+                continue;
+            };
+            return Ok(Datagram {
+                len: buffer.len(),
+                from: from.into(),
+                local: IpAddr::V4(*to.ip()),
+                interface: frame::interface_of(link.as_ref()),
+            });
         }
     }
-
-    /// Takes the headers off. `None` for what came in before the filter stood, or lies about its length.
-    fn unwrap(&self, buffer: &mut Vec<u8>, interface: u32) -> Option<Datagram> {
-        let ip = Ipv4Packet::new(buffer)?;
-        let ours = ip.get_next_level_protocol() == IpNextHeaderProtocols::Udp
-            && ip.get_destination() == *self.group.ip()
-            && ip.get_header_length() >= 5
-            && ip.get_fragment_offset() == 0;
-        let header_bytes = usize::from(ip.get_header_length()) * 4;
-        let udp = UdpPacket::new(ip.payload()).filter(|_| ours)?;
-        if udp.get_destination() != self.group.port() {
-            return None;
-        }
-        let len = usize::from(udp.get_length()).checked_sub(UdpPacket::minimum_packet_size())?;
-        let datagram = Datagram {
-            len,
-            from: SocketAddr::from((ip.get_source(), udp.get_source())),
-            local: IpAddr::V4(*self.group.ip()),
-            interface,
-        };
-        if udp.payload().len() < len {
-            return None;
-        }
-        buffer.drain(..header_bytes + UdpPacket::minimum_packet_size());
-        buffer.truncate(len);
-        Some(datagram)
-    }
-}
-
-/// Reads one packet into the whole of `buffer`'s capacity, and gives the interface it came in by.
-fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<u32> {
-    buffer.resize(buffer.capacity().max(HEADER_BYTES_MAX), 0);
-    let mut slices = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut slices, None, MsgFlags::empty())?;
-    let interface = message.address.map_or(0, |address| u32::try_from(address.ifindex()).unwrap_or(0));
-    let len = message.bytes;
-    buffer.truncate(len);
-    Ok(interface)
 }
 
 /// A buffer for datagrams of up to this many bytes, with room for their headers.
@@ -125,18 +84,10 @@ pub fn buffer(datagram_bytes: usize) -> Vec<u8> {
 /// The classic BPF program: unfragmented UDP to this group and port that is meant for this host. It runs on the IPv4
 /// header, because the socket is a datagram one.
 fn filter(group: SocketAddrV4) -> [SockFilter; 13] {
-    const LOAD_BYTE: u16 = 0x30;
-    const LOAD_HALF: u16 = 0x28;
-    const LOAD_WORD: u16 = 0x20;
-    const LOAD_HEADER_LENGTH: u16 = 0xb1;
-    const LOAD_HALF_BEHIND_HEADER: u16 = 0x48;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const JUMP_IF_ANY_BIT: u16 = 0x45;
-    const RETURN: u16 = 0x06;
-    /// Where the kernel shows what kind of packet it is (`SKF_AD_OFF + SKF_AD_PKTTYPE`).
-    const PACKET_KIND: u32 = 0xffff_f004;
-    /// A frame for somebody else, or of a VLAN that this host has no interface for.
-    const OTHER_HOST: u32 = 3;
+    use step::{
+        JUMP_IF_ANY_BIT, JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_HALF_BEHIND_HEADER, LOAD_HEADER_LENGTH,
+        LOAD_WORD, OTHER_HOST, PACKET_KIND, RETURN,
+    };
     let step = SockFilter::new;
     [
         step(LOAD_BYTE, 0, 0, 9),
@@ -158,6 +109,10 @@ fn filter(group: SocketAddrV4) -> [SockFilter; 13] {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use socket2::{Domain, Protocol, Type};
+
     use super::*;
 
     const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 0, 1, 75), 45_060);

@@ -2,28 +2,22 @@
 //! is bound: a server on the same host keeps its own, and hears and says everything as before. What this host itself
 //! sends is heard too, except by this socket.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::SocketAddrV4;
-use std::os::fd::AsRawFd;
 
 use nix::libc;
-use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg, setsockopt, sockopt};
-use pnet::packet::Packet;
 use pnet::packet::ethernet::EtherTypes;
 use pnet::packet::ip::IpNextHeaderProtocols;
-use pnet::packet::ipv4::{self, Ipv4Packet, MutableIpv4Packet};
+use pnet::packet::ipv4::{self, MutableIpv4Packet};
 use pnet::packet::udp::{self, MutableUdpPacket};
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{SockFilter, Socket};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::frame::{self, IP_BYTES, UDP_BYTES, step};
 use super::sys;
-use super::udp::RECEIVE_BUFFER_BYTES;
 use crate::device::Mac;
 
-/// An IPv4 header without options, and the UDP header: what is put before a payload.
-const IP_BYTES: usize = 20;
-const UDP_BYTES: usize = 8;
 /// One Ethernet frame's payload: nothing that is longer comes in one piece.
 const FRAME_BYTES_MAX: usize = 1_500;
 /// Hops of what is sent: the next router may be the client's relay.
@@ -63,14 +57,7 @@ pub enum Receiver {
 impl Wire {
     /// Listens to both ports on every interface. `PermissionDenied` without `CAP_NET_RAW`.
     pub fn open(ports: [u16; 2]) -> io::Result<Self> {
-        // Without a protocol it hears nothing until the filter stands.
-        let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
-        socket.set_nonblocking(true)?;
-        socket.attach_filter(&filter(ports))?;
-        if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
-            socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
-        }
-        let is_clamped = socket.recv_buffer_size()? / 2 < RECEIVE_BUFFER_BYTES;
+        let (socket, is_clamped) = frame::open(0, &filter(ports))?;
         // Only a socket for all protocols hears what this host itself sends.
         let everything = u16::try_from(libc::ETH_P_ALL).unwrap_or_default();
         socket.bind(&sys::on_link(0, everything, None))?;
@@ -87,9 +74,16 @@ impl Wire {
     /// Waits for the next datagram; its payload alone stays in `buffer`.
     pub async fn recv(&self, buffer: &mut Vec<u8>) -> io::Result<Frame> {
         loop {
-            let link = self.socket.async_io(Interest::READABLE, |socket| receive(socket, buffer)).await?;
-            if let Some(frame) = unwrap(buffer, link) {
-                return Ok(frame);
+            let read = |socket: &Socket| frame::receive(socket, buffer, FRAME_BYTES_MAX);
+            let link = self.socket.async_io(Interest::READABLE, read).await?;
+            if let Some((from, to)) = frame::unwrap(buffer) {
+                return Ok(Frame {
+                    interface: frame::interface_of(link.as_ref()),
+                    sender: link.and_then(|link| link.addr()).and_then(Mac::new),
+                    is_own_hosts: link.is_some_and(|link| link.pkttype() == libc::PACKET_OUTGOING),
+                    from,
+                    to,
+                });
             }
         }
     }
@@ -112,51 +106,6 @@ impl Wire {
         let link = sys::on_link(interface, EtherTypes::Ipv4.0, host);
         self.socket.get_ref().send_to(&frame, &link).map(|_| ())
     }
-}
-
-/// What the kernel says about a frame.
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    interface: u32,
-    sender: Option<Mac>,
-    is_own_hosts: bool,
-}
-
-fn receive(socket: &Socket, buffer: &mut Vec<u8>) -> io::Result<Link> {
-    buffer.resize(FRAME_BYTES_MAX, 0);
-    let mut slices = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut slices, None, MsgFlags::empty())?;
-    let len = message.bytes;
-    let link = message.address;
-    buffer.truncate(len);
-    Ok(Link {
-        interface: link.map_or(0, |link| u32::try_from(link.ifindex()).unwrap_or(0)),
-        sender: link.and_then(|link| link.addr()).and_then(Mac::new),
-        is_own_hosts: link.is_some_and(|link| link.pkttype() == libc::PACKET_OUTGOING),
-    })
-}
-
-/// Takes the headers off. `None` for what lies about its length. The checksum is not looked at: between hosts of one
-/// machine the network card that would have to calculate it does not exist.
-fn unwrap(buffer: &mut Vec<u8>, link: Link) -> Option<Frame> {
-    let ip = Ipv4Packet::new(buffer)?;
-    let header_bytes = usize::from(ip.get_header_length()) * 4;
-    let udp = udp::UdpPacket::new(buffer.get(header_bytes..)?)?;
-    let frame = Frame {
-        interface: link.interface,
-        sender: link.sender,
-        is_own_hosts: link.is_own_hosts,
-        from: SocketAddrV4::new(ip.get_source(), udp.get_source()),
-        to: SocketAddrV4::new(ip.get_destination(), udp.get_destination()),
-    };
-    let is_udp = ip.get_next_level_protocol() == IpNextHeaderProtocols::Udp && header_bytes >= IP_BYTES;
-    let len = usize::from(udp.get_length()).checked_sub(UDP_BYTES).filter(|_| is_udp)?;
-    if udp.payload().len() < len {
-        return None;
-    }
-    buffer.drain(..header_bytes + UDP_BYTES);
-    buffer.truncate(len);
-    Some(frame)
 }
 
 /// Puts the headers on. `None` for what does not fit into one frame.
@@ -191,23 +140,12 @@ pub(super) fn wrap(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Opti
 /// A socket for all protocols is shown the frames of every VLAN on the port that they come by as well, before they reach
 /// their own interface: that is another network, whose clients and servers are none of this one's.
 fn filter([question, answer]: [u16; 2]) -> [SockFilter; 16] {
-    const LOAD_BYTE: u16 = 0x30;
-    const LOAD_HALF: u16 = 0x28;
-    const LOAD_WORD: u16 = 0x20;
-    const LOAD_HEADER_LENGTH: u16 = 0xb1;
-    const LOAD_HALF_BEHIND_HEADER: u16 = 0x48;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const JUMP_IF_ANY_BIT: u16 = 0x45;
-    const RETURN: u16 = 0x06;
-    /// Where the kernel shows the Ethernet type, the kind of packet and the VLAN (`SKF_AD_OFF` + `SKF_AD_PROTOCOL`,
-    /// `_PKTTYPE`, `_VLAN_TAG`).
-    const ETHER_TYPE: u32 = 0xffff_f000;
-    const PACKET_KIND: u32 = 0xffff_f004;
-    const VLAN_TAG: u32 = 0xffff_f02c;
+    use step::{
+        ETHER_TYPE, JUMP_IF_ANY_BIT, JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_HALF_BEHIND_HEADER,
+        LOAD_HEADER_LENGTH, LOAD_WORD, OTHER_HOST, PACKET_KIND, RETURN, VLAN_TAG,
+    };
     /// The VLAN's number in its tag; none with a priority alone.
     const VLAN_NUMBER: u32 = 0x0fff;
-    /// A frame for somebody else, or of a VLAN that this host has no interface for.
-    const OTHER_HOST: u32 = 3;
     let step = SockFilter::new;
     [
         step(LOAD_WORD, 0, 0, ETHER_TYPE),
@@ -234,6 +172,9 @@ fn filter([question, answer]: [u16; 2]) -> [SockFilter; 16] {
 mod tests {
     use std::net::{Ipv4Addr, UdpSocket};
 
+    use pnet::packet::Packet;
+    use pnet::packet::ipv4::Ipv4Packet;
+
     use super::*;
 
     const FROM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 45_068);
@@ -246,9 +187,7 @@ mod tests {
         assert_eq!(ip.get_checksum(), ipv4::checksum(&ip));
         let udp = udp::UdpPacket::new(ip.payload()).unwrap();
         assert_eq!(udp.get_checksum(), udp::ipv4_checksum(&udp, FROM.ip(), to.ip()));
-        let link = Link { interface: 3, sender: None, is_own_hosts: false };
-        let unwrapped = unwrap(&mut frame, link).unwrap();
-        assert_eq!((unwrapped.from, unwrapped.to, unwrapped.interface), (FROM, to, 3));
+        assert_eq!(frame::unwrap(&mut frame), Some((FROM, to)));
         assert_eq!(frame, b"a question");
         assert_eq!(wrap(FROM, to, &[0; 1_473]), None);
     }
@@ -256,15 +195,14 @@ mod tests {
     #[test]
     fn no_frame_makes_it_read_beyond_its_end() {
         let whole = wrap(FROM, FROM, &[7; 300]).unwrap();
-        let link = Link { interface: 3, sender: None, is_own_hosts: false };
         for len in 0..whole.len() {
-            assert_eq!(unwrap(&mut whole[..len].to_vec(), link), None, "{len} octets");
+            assert_eq!(frame::unwrap(&mut whole[..len].to_vec()), None, "{len} octets");
         }
         for at in 0..whole.len() {
             for value in [0, 1, 0x45, 0x4f, 0xff] {
                 let mut frame = whole.clone();
                 frame[at] = value;
-                unwrap(&mut frame, link);
+                frame::unwrap(&mut frame);
             }
         }
     }

@@ -32,6 +32,7 @@ pub(crate) struct Release {
     /// The rules for this device.
     pub(crate) policies: Policies,
     profile: Option<Arc<Profile>>,
+    model: Option<String>,
     approval: Approval,
     /// The name of each grant, in their order.
     names: Vec<String>,
@@ -128,6 +129,7 @@ impl<'a> Releases<'a> {
             approval: device.approval,
             grants,
             profile,
+            model: device.model.clone(),
             now,
         }
     }
@@ -148,7 +150,8 @@ impl Release {
 
     /// Whether the phone loses what is not in its file.
     pub(crate) fn replaces(&self) -> bool {
-        self.profile.as_ref().is_some_and(|profile| profile.retention() == Retention::Replace)
+        let retention = |profile: &Arc<Profile>| profile.retention(self.model.as_deref());
+        self.profile.as_ref().map(retention) == Some(Retention::Replace)
     }
 
     /// The grants whose passwords have a parameter of their own.

@@ -9,6 +9,7 @@ use toml::Spanned;
 
 use super::dhcp::Dhcp;
 use super::error::{ProfileError, line_of};
+use super::escape::Writing;
 use super::model::{ANY, Models};
 use super::origin::VendorFiles;
 use super::path::PathPattern;
@@ -17,7 +18,7 @@ use super::range::MacRange;
 use super::raw::RawForm;
 use super::recogniser::{self, Example, Recogniser};
 use super::release::Release;
-use super::rendered::SecretForm;
+use super::rendered::{ESCAPE_BYTES_MAX, SecretForm};
 use super::schema::{FileToml, MatchToml, ModelToml, ProfileToml, SCHEMA, Scope, Text};
 use super::template::{Maps, Templates};
 use super::{Manual, PnpUrl, Profile, ProfileFile};
@@ -121,6 +122,11 @@ impl<'f> Draft<'f> {
             Some(dhcp) => Some(Dhcp::read(dhcp, &recognisers, &mut findings)),
             None => parent.and_then(|parent| parent.dhcp.clone()),
         };
+        let families: Vec<&str> = parts.models.values().filter_map(|model| model.family.as_deref()).collect();
+        let names: Vec<&str> = parts.models.keys().map(String::as_str).collect();
+        let above = parent.and_then(Profile::simulate);
+        let simulate = findings.simulate(toml.simulate.as_ref(), above, &families, &names);
+        let simulate = simulate.or_else(|| above.cloned());
         let templates = findings.templates(&parts, &files);
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
             return Err(findings.errors);
@@ -138,7 +144,7 @@ impl<'f> Draft<'f> {
             vendor: Vendor::new(&self.files.vendor),
             display_name: toml.display_name.clone(),
             release,
-            retention: toml.retention.or(parent.map(Profile::retention)).unwrap_or_default(),
+            retention: toml.retention.or(parent.map(|parent| parent.retention)).unwrap_or_default(),
             reach: toml.reach.clone().or(parent.map(|parent| parent.reach.clone())).unwrap_or_default(),
             pnp,
             pnp_content_type,
@@ -149,6 +155,7 @@ impl<'f> Draft<'f> {
             files,
             models,
             templates,
+            simulate,
             parts,
         })
     }
@@ -309,7 +316,7 @@ impl Findings<'_> {
         Some(ProfileFile {
             path,
             template: template.clone(),
-            format: table.format,
+            writing: Arc::new(self.writing(table, &key)),
             content_type: table
                 .content_type
                 .clone()
@@ -336,6 +343,26 @@ impl Findings<'_> {
         let span = table.raw_form.as_ref().or(given).map(Spanned::span);
         let read = RawForm::parse(text, index);
         read.map_err(|reason| self.push(key, span, reason, "write it like {name} = {value}")).ok()
+    }
+
+    /// How values stand in it. What the format itself escapes stays as the format has it: it would break out else.
+    fn writing(&mut self, table: &FileToml, key: &impl Fn(&str) -> String) -> Writing {
+        let mut writing = Writing::from(table.format);
+        for (from, to) in &table.escapes {
+            let fits = to.get_ref().len() <= ESCAPE_BYTES_MAX && !to.get_ref().contains(char::is_control);
+            let one = from.parse::<char>().ok().filter(|from| fits && !table.format.escapes(*from));
+            match one {
+                Some(one) => drop(writing.escapes.insert(one, to.get_ref().clone())),
+                None => self.push(
+                    &key("escapes"),
+                    Some(to.span()),
+                    format!("cannot write '{from}' as '{}'", to.get_ref()),
+                    "name one character that the format does not escape itself, and six octets at most to stand for it",
+                ),
+            }
+        }
+        writing.refuses = table.refuses.chars().collect();
+        writing
     }
 
     fn scope(&mut self, path: &PathPattern, table: &FileToml, key: &str) -> Scope {
@@ -366,9 +393,9 @@ impl Findings<'_> {
     }
 
     fn templates(&mut self, parts: &Parts, files: &[ProfileFile]) -> Option<Templates> {
-        let formats: BTreeSet<_> = files.iter().map(|file| file.format).collect();
+        let writings: BTreeSet<_> = files.iter().map(|file| Writing::clone(&file.writing)).collect();
         let maps = Arc::new(parts.maps.clone());
-        Templates::compile(&parts.sources, &formats, &maps)
+        Templates::compile(&parts.sources, &writings, &maps)
             .map_err(|errors| {
                 for error in errors {
                     let file = format!("{}/templates/{}", self.file, error.template);
@@ -472,7 +499,7 @@ mod tests {
         assert!(errors[0].to_string().contains("names a profile that extends another"), "{errors:?}");
         let profile = catalog.get(&Vendor::new("tiptel")).unwrap();
         assert_eq!(profile.files().count(), 2);
-        assert_eq!(profile.retention(), crate::profile::Retention::Keep);
+        assert_eq!(profile.retention(None), crate::profile::Retention::Keep);
         assert!(profile.model("T46U").is_some() && profile.model("286").is_some());
         let own = "schema = 1\ndisplay_name = 'Yealink'\nextends = 'yealink'\n[defaults]\nvolume = 3\n";
         let builtin = catalog.get(&Vendor::new("yealink")).unwrap();

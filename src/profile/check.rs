@@ -11,7 +11,7 @@ use super::origin::Origin;
 use super::recogniser::{Example, Recogniser};
 use super::schema::{Retention, Scope};
 use super::subject::{Site, Subject};
-use super::{FileId, Profile, proof};
+use super::{FileId, Model, Profile, proof};
 use crate::device::{Account, Commons, Device, Key, KeyKind, Line, Mac};
 use crate::secret::SecretKind;
 
@@ -67,8 +67,9 @@ pub(super) fn check_catalog(catalog: &Catalog, errors: Vec<ProfileError>) -> Rep
 
 /// Whoever serves phones that lose their passwords should know that these travel every time.
 fn retention_note(profile: &Profile) -> Option<String> {
-    let replace = profile.retention() == Retention::Replace && profile.files().next().is_some();
-    replace.then(|| {
+    let keeps = |model: &Model| profile.retention(Some(&model.name)) == Retention::Keep;
+    let replace = profile.retention(None) == Retention::Replace && profile.files().next().is_some();
+    (replace && !profile.models().any(keeps)).then(|| {
         format!(
             "{}: REPLACE: a phone loses what its file does not name, so its passwords go with every configuration, \
              behind the check of who asks",

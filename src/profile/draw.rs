@@ -34,10 +34,10 @@ impl Profile {
             return Ok(plain);
         }
         let file = self.file(id);
-        let lines = RawLines::new(&file.raw, file.format, &raw, &self.secret_names(subject, &settled));
+        let lines = RawLines::new(&file.raw, &file.writing, &raw, &self.secret_names(subject, &settled));
         let with = self.draw_and_cut(id, subject, &settled, &lines)?;
-        let breaks = malformed(file.format, &plain.plain()).is_none()
-            && malformed(file.format, &with.plain()).is_some();
+        let breaks = malformed(file.format(), &plain.plain()).is_none()
+            && malformed(file.format(), &with.plain()).is_some();
         if breaks {
             return self.draw_and_cut(id, subject, &settled, &RawLines::refused(&raw));
         }
@@ -110,7 +110,7 @@ impl Profile {
         drawing.trace.notes.extend(notes);
         let rules = SlotRules {
             file: &name,
-            format: file.format,
+            writing: &file.writing,
             content_type: &file.content_type,
             kinds: &file.secrets,
             form: &file.form,
@@ -141,8 +141,10 @@ impl Profile {
             keys: &settled.keys,
         };
         let context = subject::context(subject, &ground)?;
-        let drawing =
-            self.templates.draw(&file.template, file.format, context).map_err(|error| self.failed(error))?;
+        let drawing = self
+            .templates
+            .draw(&file.template, &file.writing, context)
+            .map_err(|error| self.failed(error))?;
         let mut notes = subject::notes(subject);
         notes.extend(refused);
         if file.scope == Scope::Device {

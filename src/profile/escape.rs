@@ -1,16 +1,67 @@
 //! Writing a value into a file so that it stays a value: a display name can never become a setting, an element or a
 //! second line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 use super::schema::Format;
 
-/// A value holds a character that no file can hold safely.
+/// A value holds a character that the file cannot hold safely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("holds a control character (U+{:04X}); remove it where the value comes from", u32::from(*.0))]
-pub struct ControlCharacter(pub char);
+pub enum Unwritable {
+    /// No file can.
+    #[error("holds a control character (U+{:04X}); remove it where the value comes from", u32::from(*.0))]
+    Control(char),
+    /// The phones know no way to write it there.
+    #[error("holds {0:?}, for which this file has no escape; remove it where the value comes from")]
+    Refused(char),
+}
+
+/// How values stand in a file: by its format, and by what the profile says beyond that.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Writing {
+    pub(super) format: Format,
+    /// Characters that stand as something else, over the format's own.
+    pub(super) escapes: BTreeMap<char, String>,
+    /// Characters that cannot stand there at all.
+    pub(super) refuses: BTreeSet<char>,
+}
+
+impl From<Format> for Writing {
+    fn from(format: Format) -> Self {
+        Self { format, escapes: BTreeMap::new(), refuses: BTreeSet::new() }
+    }
+}
+
+impl Writing {
+    /// Writes `value` so that it stays a value.
+    pub(super) fn escape(&self, value: &str, out: &mut impl Write) -> Result<(), EscapeError> {
+        if let Some(control) = value.chars().find(|c| is_unsafe(*c)) {
+            return Err(EscapeError::Unwritable(Unwritable::Control(control)));
+        }
+        if let Some(refused) = value.chars().find(|c| self.refuses.contains(c)) {
+            return Err(EscapeError::Unwritable(Unwritable::Refused(refused)));
+        }
+        let by_format: fn(char) -> Option<&'static str> = match self.format {
+            Format::Line | Format::Plain => |_| None,
+            Format::Xml => xml_entity,
+            Format::Json => json_escape,
+        };
+        let by_profile = |c: char| self.escapes.get(&c).map(String::as_str);
+        Ok(escape_by(value, out, |c| by_profile(c).or_else(|| by_format(c)))?)
+    }
+}
 
 impl Format {
+    /// Whether it has an escape of its own for this character.
+    pub(super) fn escapes(self, c: char) -> bool {
+        match self {
+            Self::Line | Self::Plain => false,
+            Self::Xml => xml_entity(c).is_some(),
+            Self::Json => json_escape(c).is_some(),
+        }
+    }
+
     /// The media type that phones expect for this format.
     pub fn content_type(self) -> &'static str {
         match self {
@@ -37,26 +88,13 @@ impl Format {
             Self::Json => ("\"{name}\": \"{value}\",\n", None),
         }
     }
-
-    /// Writes `value` escaped for this format.
-    pub(super) fn escape(self, value: &str, out: &mut impl Write) -> Result<(), EscapeError> {
-        if let Some(control) = value.chars().find(|c| is_unsafe(*c)) {
-            return Err(EscapeError::Control(ControlCharacter(control)));
-        }
-        match self {
-            Self::Line | Self::Plain => out.write_str(value)?,
-            Self::Xml => escape_by(value, out, xml_entity)?,
-            Self::Json => escape_by(value, out, json_escape)?,
-        }
-        Ok(())
-    }
 }
 
 /// Why a value was not written.
 #[derive(Debug)]
 pub(super) enum EscapeError {
     /// It must not be written.
-    Control(ControlCharacter),
+    Unwritable(Unwritable),
     /// The output is full.
     Full,
 }
@@ -72,10 +110,10 @@ fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
 }
 
-fn escape_by(
+fn escape_by<'r>(
     value: &str,
     out: &mut impl Write,
-    replacement: impl Fn(char) -> Option<&'static str>,
+    replacement: impl Fn(char) -> Option<&'r str>,
 ) -> fmt::Result {
     let mut written = 0;
     for (at, c) in value.char_indices() {
@@ -115,7 +153,7 @@ mod tests {
 
     fn escaped(format: Format, value: &str) -> Option<String> {
         let mut out = String::new();
-        format.escape(value, &mut out).ok().map(|()| out)
+        Writing::from(format).escape(value, &mut out).ok().map(|()| out)
     }
 
     #[test]
@@ -126,6 +164,18 @@ mod tests {
         check(Format::Line, "a&<>\"'\\ü");
         check(Format::Xml, "a&amp;&lt;&gt;&quot;&#39;\\ü");
         check(Format::Json, "a&<>\\\"'\\\\ü");
+    }
+
+    #[test]
+    fn a_profile_adds_escapes_and_refuses_what_it_cannot_write() {
+        let mut writing = Writing::from(Format::Line);
+        writing.escapes.insert('"', "\\\"".to_owned());
+        writing.refuses.insert(';');
+        let mut out = String::new();
+        writing.escape("a\"b'", &mut out).unwrap();
+        assert_eq!(out, "a\\\"b'");
+        let refused = writing.escape("a;b", &mut out).unwrap_err();
+        assert!(matches!(refused, EscapeError::Unwritable(Unwritable::Refused(';'))), "{refused:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use minijinja::Value;
 use minijinja::value::Serde;
 
-use super::schema::{ModelToml, Text};
+use super::schema::{ModelToml, Retention, Text};
 
 /// The table that holds for every model, also for unknown ones.
 pub(super) const ANY: &str = "*";
@@ -27,6 +27,8 @@ pub struct Model {
     pub firmware: Option<String>,
     /// The family whose files it shares.
     pub family: Option<String>,
+    /// What it does with a setting that its file does not name, where it differs from the vendor's others.
+    pub retention: Option<Retention>,
     /// Other names it prints.
     pub aliases: Vec<String>,
     /// Languages its display knows.
@@ -39,6 +41,12 @@ impl Model {
     /// A further fact that is a number, such as `module_keys`.
     pub(super) fn number(&self, fact: &str) -> Option<u16> {
         u16::try_from(self.facts.get_attr(fact).ok()?).ok()
+    }
+
+    /// A further fact of its table, as a text.
+    pub fn fact(&self, name: &str) -> Option<String> {
+        let value = self.facts.get_attr(name).ok()?;
+        (!value.is_undefined()).then(|| value.to_string())
     }
 
     /// Its table as templates see it.
@@ -123,6 +131,7 @@ fn model(name: &str, own: &ModelToml, any: &ModelToml, defaults: &BTreeMap<Strin
         common: own.common.clone().or_else(|| any.common.clone()),
         firmware: own.firmware.clone().or_else(|| any.firmware.clone()),
         family: own.family.clone().or_else(|| any.family.clone()),
+        retention: own.retention.or(any.retention),
         aliases: own.aliases.clone(),
         screen_languages: list(&own.screen_languages, &any.screen_languages),
         facts: Value::UNDEFINED,

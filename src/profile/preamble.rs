@@ -106,6 +106,7 @@ fn head_bytes(format: Format, text: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::part::Part;
     use super::super::raw::RawLines;
     use super::super::rendered::{SecretForm, SlotRules};
     use super::super::template::{Drawing, SlotCall, Trace};
@@ -119,12 +120,18 @@ mod tests {
         let text = text.replace("[]", "\u{1}0\u{2}");
         let form = SecretForm::parse(format.secret_form()).unwrap();
         let comment = format.comment_form().map(|form| CommentForm::parse(form).unwrap());
-        let slot =
-            SlotCall { kind: SecretKind::Webui, line: None, name: "p".to_owned(), attributes: String::new() };
+        let slot = SlotCall {
+            kind: SecretKind::Webui,
+            line: None,
+            name: "p".to_owned(),
+            attributes: String::new(),
+            part: Part::Whole,
+            form: None,
+        };
         let rules = SlotRules {
             raw: &RawLines::default(),
             file: "x",
-            format,
+            writing: &std::sync::Arc::new(format.into()),
             content_type: "t",
             kinds: &[SecretKind::Webui],
             form: &form,

@@ -123,13 +123,18 @@ fn canary(slot: Slot) -> String {
     format!("CANARY-{}-{}.", slot.kind, slot.line.unwrap_or_default())
 }
 
-/// With characters that every format must escape or may not mind.
-fn canary_secret(slot: Slot) -> Secret {
-    Secret::new(format!("{}&<\"'>", canary(slot)))
+/// With characters that every format must escape or may not mind; a URL, where it is one.
+fn canary_secret(rendered: &Rendered, slot: Slot) -> Secret {
+    let refuses = &rendered.writing().refuses;
+    let word = canary(slot) + &"&<\"'>".replace(|c| refuses.contains(&c), "");
+    Secret::new(match slot.kind {
+        SecretKind::Prov => format!("http://{word}/{word}/"),
+        SecretKind::Sip | SecretKind::Menu | SecretKind::Webui => word,
+    })
 }
 
 fn filled(rendered: &Rendered, choice: &BTreeSet<Slot>) -> String {
-    let open = |slot: Slot| choice.contains(&slot).then(|| canary_secret(slot));
+    let open = |slot: Slot| choice.contains(&slot).then(|| canary_secret(rendered, slot));
     rendered.fill(open).map(|text| text.to_string()).unwrap_or_default()
 }
 
@@ -142,7 +147,10 @@ fn misplaced(
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     for slot in slots {
-        let places = rendered.slots().filter(|other| other == slot).count();
+        let secret = canary_secret(rendered, *slot);
+        let pieces = rendered.slot_pieces().filter(|piece| piece.slot == *slot);
+        let places: usize =
+            pieces.map(|piece| piece.part.of(secret.expose()).matches(&canary(*slot)).count()).sum();
         let found = text.matches(&canary(*slot)).count();
         match (choice.contains(slot), found) {
             (false, 0) => {}
@@ -174,7 +182,8 @@ fn unchanged_rest(rendered: &Rendered, choice: &BTreeSet<Slot>, text: &str) -> O
 /// A slot's line or element with its canary in it.
 fn shown(rendered: &Rendered, piece: &SlotPiece) -> Option<String> {
     let mut shown = piece.before.clone();
-    rendered.format().escape(canary_secret(piece.slot).expose(), &mut shown).ok()?;
+    let secret = canary_secret(rendered, piece.slot);
+    rendered.writing().escape(piece.part.of(secret.expose()), &mut shown).ok()?;
     shown.push_str(&piece.after);
     Some(shown)
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::escape::EscapeError;
+use super::escape::{EscapeError, Writing};
 use super::rendered::SlotPiece;
 use super::schema::Format;
 use super::template::MARK_OPEN;
@@ -73,8 +73,8 @@ impl RawForm {
     }
 
     /// The parameter's line or element without the line's end, and what a line that it replaces begins with.
-    fn write(&self, format: Format, name: RawName<'_>, value: &str) -> Result<(String, String), String> {
-        if format == Format::Xml && self.text.contains("<{name}") && !is_xml_name(name.name) {
+    fn write(&self, writing: &Writing, name: RawName<'_>, value: &str) -> Result<(String, String), String> {
+        if writing.format == Format::Xml && self.text.contains("<{name}") && !is_xml_name(name.name) {
             return Err("it is no name of an element".to_owned());
         }
         let index = match (name.index, &self.index) {
@@ -87,8 +87,8 @@ impl RawForm {
         let head_end = ["{name}", "{index}"].iter().filter_map(|mark| Some(before.rfind(mark)? + mark.len()));
         let head = around(before.get(..head_end.max().unwrap_or_default()).unwrap_or_default());
         let mut line = around(before);
-        format.escape(value, &mut line).map_err(|error| match error {
-            EscapeError::Control(control) => format!("its value {control}"),
+        writing.escape(value, &mut line).map_err(|error| match error {
+            EscapeError::Unwritable(why) => format!("its value {why}"),
             EscapeError::Full => "its value is too long".to_owned(),
         })?;
         line.push_str(around(after).trim_end_matches(['\r', '\n']));
@@ -110,7 +110,7 @@ impl RawLines {
     /// Writes these parameters; none of those whose names are in `secret`.
     pub(super) fn new(
         form: &RawForm,
-        format: Format,
+        writing: &Writing,
         parameters: &[(&str, &str)],
         secret: &SecretNames,
     ) -> Self {
@@ -120,7 +120,7 @@ impl RawLines {
                 if secret.covers(name.name) {
                     return Err("it is one of those that hold passwords".to_owned());
                 }
-                form.write(format, name, value)
+                form.write(writing, name, value)
             });
             match written {
                 Ok((line, head)) => {
@@ -221,6 +221,7 @@ mod tests {
         let piece = SlotPiece {
             slot,
             name: "static.security.user_password = admin:".to_owned(),
+            part: super::super::part::Part::Whole,
             before: before.to_owned(),
             after: String::new(),
         };
@@ -231,7 +232,7 @@ mod tests {
 
     fn written(form: &RawForm, format: Format, name: &str, value: &str) -> Result<String, String> {
         let secret = secret("account.1.password = ");
-        let lines = RawLines::new(form, format, &[(name, value)], &secret);
+        let lines = RawLines::new(form, &format.into(), &[(name, value)], &secret);
         match lines.notes.first() {
             Some(note) => Err(note.clone()),
             None => Ok(lines.indented("  ")),
@@ -276,11 +277,12 @@ mod tests {
     #[test]
     fn what_the_template_wrote_under_the_name_is_replaced() {
         let line = RawForm::parse("{name} = {value}\n", None).unwrap();
-        let lines = RawLines::new(&line, Format::Line, &[("a.b", "2")], &SecretNames::default());
+        let lines = RawLines::new(&line, &Format::Line.into(), &[("a.b", "2")], &SecretNames::default());
         assert_eq!(lines.without_replaced("a.b = 1\na.bc = 1\na.b=3\nx a.b = 1\n"), "a.bc = 1\nx a.b = 1\n");
         let form = "<{name}{index}>{value}</{name}>\n";
         let xml = RawForm::parse(form, Some(" idx=\"{index}\"")).unwrap();
-        let lines = RawLines::new(&xml, Format::Xml, &[("a[2]", "x"), ("b", "y")], &SecretNames::default());
+        let lines =
+            RawLines::new(&xml, &Format::Xml.into(), &[("a[2]", "x"), ("b", "y")], &SecretNames::default());
         let text = "<a idx=\"1\">1</a>\n <a idx=\"2\" perm=\"R\">2</a>\n<b perm=\"R\">1</b>\n<b idx=\"1\">1</b>\n<b>\n</b>\n";
         assert_eq!(lines.without_replaced(text), "<a idx=\"1\">1</a>\n<b idx=\"1\">1</b>\n<b>\n</b>\n");
     }

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use regex::Regex;
 use zeroize::Zeroizing;
 
-use super::escape::{ControlCharacter, EscapeError};
+use super::escape::{EscapeError, Unwritable, Writing};
+use super::part::Part;
 use super::preamble::CommentForm;
 use super::raw::RawLines;
 use super::schema::Format;
@@ -17,13 +19,16 @@ use crate::secret::{Secret, SecretKind};
 /// What stands in place of a secret that is shown to people. Of constant length: it tells nothing.
 const MASK: &str = "********";
 
+/// The longest escape of one character, `&quot;`; a profile's own are no longer.
+pub(super) const ESCAPE_BYTES_MAX: usize = 6;
+
 /// A rendered file whose secrets are still slots: cacheable, never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     pieces: Vec<Piece>,
     takes_raw: bool,
     notes: Vec<String>,
-    format: Format,
+    writing: Arc<Writing>,
     comment: Option<CommentForm>,
     /// The media type to send it as.
     pub content_type: String,
@@ -91,7 +96,7 @@ pub enum RenderError {
         /// The kind; the secret itself is never told.
         kind: SecretKind,
         /// Which character.
-        reason: ControlCharacter,
+        reason: Unwritable,
     },
     /// The site's time zone is unknown.
     #[error("site.timezone: {0}")]
@@ -115,6 +120,7 @@ pub(super) enum Piece {
 pub(super) struct SlotPiece {
     pub(super) slot: Slot,
     pub(super) name: String,
+    pub(super) part: Part,
     pub(super) before: String,
     pub(super) after: String,
 }
@@ -123,7 +129,7 @@ pub(super) struct SlotPiece {
 #[derive(Debug, Clone)]
 pub(super) struct SlotRules<'a> {
     pub(super) file: &'a str,
-    pub(super) format: Format,
+    pub(super) writing: &'a Arc<Writing>,
     pub(super) content_type: &'a str,
     pub(super) kinds: &'a [SecretKind],
     pub(super) form: &'a SecretForm,
@@ -142,6 +148,11 @@ pub(super) struct SecretForm {
 }
 
 impl SecretForm {
+    /// Reads a form that a template gives.
+    pub(super) fn checked(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| format!("'{text}' must have {{value}} in it, once"))
+    }
+
     /// Reads a form such as `{name} = {value}\n`; `None` when `{value}` is missing or there twice.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (before, after) = text.split_once("{value}")?;
@@ -177,7 +188,7 @@ impl Rendered {
             pieces: cutter.pieces,
             takes_raw: drawing.trace.raw,
             notes: drawing.trace.notes,
-            format: rules.format,
+            writing: Arc::clone(rules.writing),
             comment: rules.comment.cloned(),
             content_type: rules.content_type.to_owned(),
         })
@@ -219,7 +230,7 @@ impl Rendered {
             secrets.entry(slot).or_insert_with(|| open(slot).filter(|secret| !secret.is_empty()));
         }
         let secret = |slot: Slot| secrets.get(&slot).and_then(Option::as_ref);
-        let longest = |slot: Slot| secret(slot).map_or(0, |secret| secret.expose().len() * 6);
+        let longest = |slot: Slot| secret(slot).map_or(0, |secret| secret.expose().len() * ESCAPE_BYTES_MAX);
         // Room for everything from the start: a growing buffer would leave copies of secrets behind unwiped.
         let room = self.shape_bytes() + self.slots().map(longest).sum::<usize>();
         let mut filled = Zeroizing::new(String::with_capacity(room));
@@ -229,7 +240,7 @@ impl Rendered {
                 Piece::Slot(piece) => {
                     let Some(secret) = secret(piece.slot) else { continue };
                     filled.push_str(&piece.before);
-                    write_secret(self.format, piece.slot.kind, secret, &mut filled)?;
+                    write_secret(&self.writing, piece, secret, &mut filled)?;
                     filled.push_str(&piece.after);
                 }
             }
@@ -268,7 +279,11 @@ impl Rendered {
     }
 
     pub(super) fn format(&self) -> Format {
-        self.format
+        self.writing.format
+    }
+
+    pub(super) fn writing(&self) -> &Writing {
+        &self.writing
     }
 
     pub(super) fn comment(&self) -> Option<&CommentForm> {
@@ -292,15 +307,16 @@ impl Rendered {
 }
 
 fn write_secret(
-    format: Format,
-    kind: SecretKind,
+    writing: &Writing,
+    piece: &SlotPiece,
     secret: &Secret,
     out: &mut Zeroizing<String>,
 ) -> Result<(), RenderError> {
-    format.escape(secret.expose(), &mut **out).map_err(|error| match error {
-        EscapeError::Control(reason) => RenderError::Secret { kind, reason },
+    let kind = piece.slot.kind;
+    writing.escape(piece.part.of(secret.expose()), &mut **out).map_err(|error| match error {
+        EscapeError::Unwritable(reason) => RenderError::Secret { kind, reason },
         // A String is never full.
-        EscapeError::Full => RenderError::Secret { kind, reason: ControlCharacter('\u{fffd}') },
+        EscapeError::Full => RenderError::Secret { kind, reason: Unwritable::Control('\u{fffd}') },
     })
 }
 
@@ -334,8 +350,9 @@ impl Cutter {
         }
         let attributes = checked_name(call, rules)?;
         let around = |form: &str| form.replace("{name}", &call.name).replace("{attributes}", &attributes);
-        let mut before = around(&rules.form.before);
-        let mut tail = around(&rules.form.after);
+        let form = call.form.as_ref().unwrap_or(rules.form);
+        let mut before = around(&form.before);
+        let mut tail = around(&form.after);
         let mut rest = after;
         let line_end = ["\r\n", "\n"].into_iter().find(|end| after.starts_with(end));
         // A line that holds only the slot is the slot's: its indentation and its end come and go with the secret.
@@ -359,7 +376,13 @@ impl Cutter {
             return Err(RenderError::Rejected { file, shown, pattern: pattern.to_string() });
         }
         let slot = Slot { kind: call.kind, line: call.line };
-        self.pieces.push(Piece::Slot(SlotPiece { slot, name: call.name.clone(), before, after: tail }));
+        self.pieces.push(Piece::Slot(SlotPiece {
+            slot,
+            name: call.name.clone(),
+            part: call.part,
+            before,
+            after: tail,
+        }));
         Ok(rest)
     }
 
@@ -389,7 +412,7 @@ impl Cutter {
 fn checked_name(call: &SlotCall, rules: &SlotRules<'_>) -> Result<String, RenderError> {
     let refused = |name: &str| RenderError::SlotName { file: rules.file.to_owned(), name: name.to_owned() };
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
-    let fits = match rules.format {
+    let fits = match rules.writing.format {
         Format::Xml => call.name.chars().all(is_word),
         Format::Line | Format::Json | Format::Plain => {
             !call.name.contains(['"', '\\']) && !call.name.chars().any(char::is_control)
@@ -414,7 +437,14 @@ mod tests {
     const KINDS: [SecretKind; 2] = [SecretKind::Sip, SecretKind::Webui];
 
     fn slot(kind: SecretKind, line: Option<u16>, name: &str) -> SlotCall {
-        SlotCall { kind, line, name: name.to_owned(), attributes: String::new() }
+        SlotCall {
+            kind,
+            line,
+            name: name.to_owned(),
+            attributes: String::new(),
+            part: Part::Whole,
+            form: None,
+        }
     }
 
     fn cut(format: Format, text: &str) -> Result<Rendered, RenderError> {
@@ -430,7 +460,7 @@ mod tests {
         let rules = SlotRules {
             raw: &RawLines::default(),
             file: "x",
-            format,
+            writing: &Arc::new(format.into()),
             content_type: "t",
             kinds: &KINDS,
             form: &form,

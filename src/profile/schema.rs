@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::simulate::Simulate;
 use crate::device::Source;
 use crate::release::CloseOn;
 use crate::secret::SecretKind;
@@ -37,9 +38,7 @@ pub(super) struct ProfileToml {
     pub(super) defaults: BTreeMap<String, Text>,
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelToml>,
-    /// Read by the simulator, with its own parser.
-    #[serde(default, rename = "simulate")]
-    pub(super) _simulate: Option<toml::Value>,
+    pub(super) simulate: Option<Simulate>,
 }
 
 /// `pnp = { url = "directory", content_type = "application/url" }`
@@ -246,6 +245,10 @@ pub(super) struct FileToml {
     #[serde(default)]
     pub(super) secrets: Vec<SecretKind>,
     pub(super) secret_form: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) escapes: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    pub(super) refuses: String,
     pub(super) comment: Option<Spanned<String>>,
     pub(super) raw_form: Option<Spanned<String>>,
     pub(super) raw_index: Option<Spanned<String>>,
@@ -294,6 +297,7 @@ pub(super) struct ModelToml {
     pub(super) common: Option<String>,
     pub(super) firmware: Option<String>,
     pub(super) family: Option<String>,
+    pub(super) retention: Option<Retention>,
     pub(super) aliases: Vec<String>,
     pub(super) screen_languages: Vec<String>,
     pub(super) settings: BTreeMap<String, Text>,

@@ -75,7 +75,7 @@ pub struct Site {
     pub settings: BTreeMap<String, String>,
     /// The facts above that the configuration writes, other than they are anyway.
     #[serde(skip)]
-    pub(super) written: BTreeSet<&'static str>,
+    pub(crate) written: BTreeSet<&'static str>,
 }
 
 impl Default for Site {

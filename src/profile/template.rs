@@ -9,8 +9,9 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 
-use super::escape::EscapeError;
-use super::schema::Format;
+use super::escape::{EscapeError, Writing};
+use super::part::Part;
+use super::rendered::SecretForm;
 use crate::secret::SecretKind;
 
 /// Steps of one rendering; the longest real file (three expansion modules) takes a tenth of it, about two milliseconds.
@@ -29,10 +30,10 @@ pub(super) const RAW_MARK: &str = "raw";
 /// `[map.NAME]` tables.
 pub(super) type Maps = BTreeMap<String, BTreeMap<String, String>>;
 
-/// A vendor's templates, compiled for each format that its files have.
+/// A vendor's templates, compiled for each way of writing that its files have.
 #[derive(Debug)]
 pub(super) struct Templates {
-    engines: BTreeMap<Format, Environment<'static>>,
+    engines: BTreeMap<Writing, Environment<'static>>,
 }
 
 /// What a template drew: text with marks, and what each mark stands for.
@@ -58,6 +59,9 @@ pub(super) struct SlotCall {
     pub(super) line: Option<u16>,
     pub(super) name: String,
     pub(super) attributes: String,
+    pub(super) part: Part,
+    /// Instead of the file's own form.
+    pub(super) form: Option<SecretForm>,
 }
 
 /// A template that failed: which, where, why.
@@ -69,19 +73,19 @@ pub(super) struct TemplateError {
 }
 
 impl Templates {
-    /// Compiles `sources` (by file name) for each of `formats`.
+    /// Compiles `sources` (by file name) for each of `writings`.
     pub(super) fn compile(
         sources: &BTreeMap<String, String>,
-        formats: &BTreeSet<Format>,
+        writings: &BTreeSet<Writing>,
         maps: &Arc<Maps>,
     ) -> Result<Self, Vec<TemplateError>> {
         let mut errors: Vec<TemplateError> =
             sources.iter().filter_map(|(name, text)| control_character(name, text)).collect();
         let mut engines = BTreeMap::new();
-        for format in formats {
-            match engine(*format, sources, maps) {
+        for writing in writings {
+            match engine(writing, sources, maps) {
                 Ok(engine) => {
-                    engines.insert(*format, engine);
+                    engines.insert(writing.clone(), engine);
                 }
                 Err(error) if errors.contains(&error) => {}
                 Err(error) => errors.push(error),
@@ -101,11 +105,11 @@ impl Templates {
     pub(super) fn draw(
         &self,
         template: &str,
-        format: Format,
+        writing: &Writing,
         context: Value,
     ) -> Result<Drawing, TemplateError> {
-        let fail = |error: &Error| self.error(template, format, error);
-        let engine = self.engines.get(&format).ok_or_else(|| TemplateError {
+        let fail = |error: &Error| self.error(template, writing, error);
+        let engine = self.engines.get(writing).ok_or_else(|| TemplateError {
             template: template.to_owned(),
             line: None,
             message: "was not compiled for this format".to_owned(),
@@ -125,9 +129,9 @@ impl Templates {
     }
 
     /// An error in words, with the line of the template that it happened in.
-    fn error(&self, template: &str, format: Format, error: &Error) -> TemplateError {
+    fn error(&self, template: &str, writing: &Writing, error: &Error) -> TemplateError {
         let name = error.name().unwrap_or(template);
-        let source = self.engines.get(&format).and_then(|engine| engine.get_template(name).ok());
+        let source = self.engines.get(writing).and_then(|engine| engine.get_template(name).ok());
         let quoted = error.line().zip(source.as_ref()).and_then(|(line, source)| {
             source.source().lines().nth(line.saturating_sub(1)).map(|text| format!(" in `{}`", text.trim()))
         });
@@ -167,7 +171,7 @@ fn control_character(name: &str, text: &str) -> Option<TemplateError> {
 }
 
 fn engine(
-    format: Format,
+    writing: &Writing,
     sources: &BTreeMap<String, String>,
     maps: &Arc<Maps>,
 ) -> Result<Environment<'static>, TemplateError> {
@@ -185,7 +189,8 @@ fn engine(
     engine.set_recursion_limit(TEMPLATE_DEPTH_MAX);
     // Any escaping but "none" makes what macros and blocks captured count as written: escaped once, by our formatter.
     engine.set_auto_escape_callback(|_| AutoEscape::Custom("offhook".into()));
-    engine.set_formatter(move |out, _state, value| write_value(format, out, value));
+    let writing = writing.clone();
+    engine.set_formatter(move |out, _state, value| write_value(&writing, out, value));
     engine.remove_filter("safe");
     engine.add_function("secret_param", secret_param);
     engine.add_function("raw", raw);
@@ -203,19 +208,19 @@ fn engine(
 
 /// Prints a value: text escaped, numbers and bools as they are, everything else refused, because a phone's file with
 /// "none" or "[1, 2]" in it is always a mistake.
-fn write_value(format: Format, out: &mut Output<'_>, value: &Value) -> Result<(), Error> {
+fn write_value(writing: &Writing, out: &mut Output<'_>, value: &Value) -> Result<(), Error> {
     let written = match (value.kind(), value.as_str()) {
         (ValueKind::String, Some(text)) if value.is_safe() => out.write_str(text).map_err(EscapeError::from),
-        (ValueKind::String, Some(text)) => format.escape(text, out),
+        (ValueKind::String, Some(text)) => writing.escape(text, out),
         (ValueKind::Bool, _) => {
             out.write_str(if value.is_true() { "true" } else { "false" }).map_err(EscapeError::from)
         }
-        (ValueKind::Number, _) => format.escape(&value.to_string(), out),
+        (ValueKind::Number, _) => writing.escape(&value.to_string(), out),
         (ValueKind::None, _) => return Err(refuse("prints none; test it with `if`, or give it a `default`")),
         (kind, _) => return Err(refuse(format!("prints a {kind}; print its parts"))),
     };
     written.map_err(|error| match error {
-        EscapeError::Control(control) => refuse(format!("a value {control}")),
+        EscapeError::Unwritable(reason) => refuse(format!("a value {reason}")),
         EscapeError::Full => Error::from(ErrorKind::WriteFailure),
     })
 }
@@ -224,7 +229,7 @@ fn refuse(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message.into())
 }
 
-/// `secret_param(kind, line, name, attributes="")`: a place for a secret.
+/// `secret_param(kind, line, name, attributes="", part="whole", form=…)`: a place for a secret.
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands arguments over by value")]
 fn secret_param(
     state: &mut State<'_, '_>,
@@ -241,10 +246,15 @@ fn secret_param(
         SecretKind::Menu | SecretKind::Webui | SecretKind::Prov => None,
     };
     let attributes = options.get::<Option<String>>("attributes")?.unwrap_or_default();
+    let part: Part = options.get::<Option<&str>>("part")?.unwrap_or("whole").parse().map_err(refuse)?;
+    if part != Part::Whole && kind != SecretKind::Prov {
+        return Err(refuse("only the prov secret, a URL, has parts"));
+    }
+    let form = options.get::<Option<&str>>("form")?.map(SecretForm::checked).transpose().map_err(refuse)?;
     options.assert_all_used()?;
     let trace = state.get_or_insert_extension(Trace::default());
     let number = trace.slots.len();
-    trace.slots.push(SlotCall { kind, line, name, attributes });
+    trace.slots.push(SlotCall { kind, line, name, attributes, part, form });
     Ok(Value::from_safe_string(format!("{MARK_OPEN}{number}{MARK_CLOSE}")))
 }
 
@@ -310,6 +320,7 @@ impl io::Write for Paper {
 mod tests {
     use minijinja::context;
 
+    use super::super::schema::Format;
     use super::*;
 
     fn templates(format: Format, files: &[(&str, &str)]) -> Result<Templates, Vec<TemplateError>> {
@@ -317,7 +328,7 @@ mod tests {
         let transport =
             BTreeMap::from([("tls".to_owned(), "2".to_owned()), ("true".to_owned(), "1".to_owned())]);
         let maps = Arc::new(Maps::from([("transport".to_owned(), transport)]));
-        Templates::compile(&sources, &BTreeSet::from([format]), &maps)
+        Templates::compile(&sources, &BTreeSet::from([format.into()]), &maps)
     }
 
     fn drawn(format: Format, text: &str) -> Result<String, String> {
@@ -325,7 +336,10 @@ mod tests {
             name => "a<b>&\"c\"", evil => "x\nadmin = 1", none => (), list => vec![1, 2], flag => true, number => 7,
         };
         let templates = templates(format, &[("t", text)]).map_err(|errors| errors[0].message.clone())?;
-        templates.draw("t", format, context).map(|drawing| drawing.text).map_err(|error| error.message)
+        templates
+            .draw("t", &format.into(), context)
+            .map(|drawing| drawing.text)
+            .map_err(|error| error.message)
     }
 
     fn check(text: &str, expected: &str) {
@@ -368,6 +382,9 @@ mod tests {
         check_error("\u{1}0\u{2}", "control character");
         check_error("{{ secret_param('sip', 0, 'a') }}", "needs a line");
         check_error("{{ secret_param('wifi', 1, 'a') }}", "not a kind of secret");
+        check_error("{{ secret_param('sip', 1, 'a', part='host') }}", "has parts");
+        check_error("{{ secret_param('prov', 0, 'a', part='query') }}", "no part of a URL");
+        check_error("{{ secret_param('prov', 0, 'a', form='{name}') }}", "{value}");
     }
 
     #[test]
@@ -396,7 +413,7 @@ mod tests {
             ],
         )
         .unwrap();
-        let drawing = templates.draw("t", Format::Xml, context! {}).unwrap();
+        let drawing = templates.draw("t", &Format::Xml.into(), context! {}).unwrap();
         assert_eq!(drawing.text, "\u{1}0\u{2}|\u{1}1\u{2}");
         assert_eq!(drawing.trace.notes, ["old model"]);
         let slots: Vec<_> =

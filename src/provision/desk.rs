@@ -273,8 +273,12 @@ impl Inner {
 
     fn serve(&self, case: &Case<'_>, device: &Arc<Device>, fitting: &[Requested]) -> Step {
         let vendor = device.vendor.as_ref().or(case.identity.vendor.as_ref());
-        let Some(requested) = fitting.iter().find(|requested| Some(requested.profile.vendor()) == vendor)
-        else {
+        // Two families may ask for files of one name, each with a content of its own.
+        let own = || fitting.iter().filter(|requested| Some(requested.profile.vendor()) == vendor);
+        let is_the_models = |requested: &&Requested| {
+            requested.profile.is_for(requested.file, model_of(case, device, requested))
+        };
+        let Some(requested) = own().find(is_the_models).or_else(|| own().next()) else {
             let outcome = format!("asked for {}, a file of another vendor", case.name);
             self.heard(case, Life::UnknownFile, &outcome);
             return Step::Now(Answer::NotFound);
@@ -339,8 +343,7 @@ impl Inner {
         requested: &Requested,
     ) -> Result<Arc<Kept>, String> {
         let own = requested.profile.file(requested.file).scope() == Scope::Device;
-        let model =
-            device.model.clone().or_else(|| requested.model.clone()).or_else(|| case.identity.model.clone());
+        let model = model_of(case, device, requested).map(str::to_owned);
         // What the phone itself says counts until it is written down, half a second later: its first file is to be the
         // one that it would get then.
         let firmware = case.identity.firmware.clone().filter(|_| own && device.firmware.is_none());
@@ -473,6 +476,15 @@ impl Inner {
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         news.allows((peer, mac), self.parts.clock.instant())
     }
+}
+
+/// The model of the phone that asks, by what is known, by the file's name, or by what it says of itself.
+pub(super) fn model_of<'a>(
+    case: &'a Case<'_>,
+    device: &'a Device,
+    requested: &'a Requested,
+) -> Option<&'a str> {
+    device.model.as_deref().or(requested.model.as_deref()).or(case.identity.model.as_deref())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
 use super::cache::Kept;
-use super::desk::{Case, Inner};
+use super::desk::{Case, Inner, model_of};
 use super::notice::{clone_alarm, raise_changes};
 use super::pinned::{PinnedKey, Shape};
 use super::running::Underway;
@@ -89,7 +89,8 @@ impl Inner {
         kept: &Arc<Kept>,
         asker: Asker,
     ) -> Step {
-        let replaces = requested.profile.retention() == Retention::Replace;
+        let model = model_of(case, device, requested);
+        let replaces = requested.profile.retention(model) == Retention::Replace;
         let wanted = wanted(kept, device);
         let policies =
             terms::policies(&self.parts.release, Some(requested.profile.release()), &device.settings);

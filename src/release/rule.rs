@@ -1,5 +1,4 @@
-//! The rules that make a release safe, by name, so that a test can switch one off and see that something notices.
-//! Outside tests every rule holds, and the question costs nothing.
+//! The rules that make a release safe, by name (see [`crate::rule`]).
 
 /// A rule that is worth a test of its own. Each names where it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,35 +23,4 @@ pub(crate) enum Rule {
     BootEndsWindow,
     /// Store: a window that is read back keeps the moment at which it opened.
     MomentIsKept,
-}
-
-/// Whether the rule holds.
-#[cfg(not(test))]
-pub(crate) const fn holds(_: Rule) -> bool {
-    true
-}
-
-#[cfg(test)]
-thread_local! {
-    static BROKEN: std::cell::Cell<Option<Rule>> = const { std::cell::Cell::new(None) };
-}
-
-/// Whether the rule holds on this thread.
-#[cfg(test)]
-pub(crate) fn holds(rule: Rule) -> bool {
-    BROKEN.get() != Some(rule)
-}
-
-/// Breaks a rule on this thread, for as long as the guard lives.
-#[cfg(test)]
-#[must_use]
-pub(crate) fn without(rule: Rule) -> impl Drop {
-    struct Guard;
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            BROKEN.set(None);
-        }
-    }
-    BROKEN.set(Some(rule));
-    Guard
 }

@@ -11,7 +11,7 @@ use super::habits::Habits;
 use super::notify::{self, judge_success};
 use super::report::{Diary, Failure, StepKind};
 use super::sip::{DATAGRAM_BYTES_MAX, Message, Start, respond};
-use super::spec::{Brand, PhoneSpec};
+use super::spec::PhoneSpec;
 use super::subscribe::{Draws, Subscription};
 use super::url::Url;
 
@@ -30,7 +30,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    /// Opens the socket on this address, on the port that phones of this vendor use if it is free.
+    /// Opens the socket on this address, on the port that these phones use if it is free.
     pub(super) fn open(
         spec: &PhoneSpec,
         habits: &Habits,
@@ -40,11 +40,7 @@ impl Discovery {
         let cannot = |error: String| {
             Failure::new(StepKind::Start, format!("cannot open a SIP socket on {address}: {error}"))
         };
-        let usual_port = match spec.vendor {
-            Brand::Snom => 5060,
-            Brand::Yealink => 5059,
-        };
-        let socket = match open_socket(SocketAddrV4::new(address, usual_port)) {
+        let socket = match open_socket(SocketAddrV4::new(address, habits.sip_port)) {
             Ok(socket) => socket,
             Err(_) => {
                 open_socket(SocketAddrV4::new(address, 0)).map_err(|error| cannot(error.to_string()))?
@@ -56,7 +52,12 @@ impl Discovery {
         };
         let draw = || spec.entropy.bytes().map(u32::from_be_bytes).map_err(|error| cannot(error.to_string()));
         let draws = Draws { tag: draw()?, call: draw()? };
-        let subscription = Subscription::new(spec.vendor, habits, local, draws);
+        let Some(subscription) = Subscription::new(habits, local, draws) else {
+            return Err(Failure::new(
+                StepKind::Subscribe,
+                "these phones do not ask by multicast: give them a URL",
+            ));
+        };
         let patience = spec.patience.subscribe;
         Ok(Self { socket, subscription, to, patience, buffer: vec![0; DATAGRAM_BYTES_MAX], accepted: None })
     }

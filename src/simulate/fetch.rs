@@ -38,21 +38,6 @@ impl<'a> Fetcher<'a> {
         Self { spec, habits, address, asked: 0 }
     }
 
-    /// The names that the phone asks for in a folder, in its order.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.habits.fetch.clone()
-    }
-
-    /// Whether a path carries this phone's MAC.
-    pub(super) fn names_me(&self, path: &str) -> bool {
-        self.habits.names_me(path)
-    }
-
-    /// The phone's MAC as it stands in its file names.
-    pub(super) fn mac_in_names(&self) -> String {
-        self.habits.mac_in_names()
-    }
-
     /// The URL that a link in this file means, its macros filled in.
     pub(super) fn beside(&self, file: &Url, link: &str) -> Result<Url, String> {
         file.join(&self.habits.expand(link))

@@ -2,14 +2,17 @@
 //! seed. `OFFHOOK_FUZZ=1000000` says how many for each reader; the usual run takes fewer.
 
 use super::digest::Challenge;
+use super::habits::Habits;
 use super::http::Head;
+use super::meaning;
 use super::notify;
+use super::read::Contents;
+use super::scripted::{phone, sheet};
+use super::settings::Settings;
 use super::sip::Message;
-use super::spec::{Brand, PhoneSpec};
 use super::subscribe::{Draws, Subscription};
 use super::tftp::Transfer;
 use super::url::Url;
-use super::{habits::Habits, snom, yealink};
 
 const USUAL_ROUNDS: usize = 20_000;
 
@@ -62,9 +65,10 @@ fn check(seeds: &[&[u8]], seed: u64, read: impl Fn(&[u8])) {
 
 #[test]
 fn no_sip_message_panics_a_phone() {
-    let habits = Habits::of(&PhoneSpec::new(Brand::Snom, "00135E874B49".parse().unwrap()));
+    let habits = Habits::of(&phone("snom", "00135E874B49"));
     let local = "172.16.18.90:5060".parse().unwrap();
-    let subscription = Subscription::new(Brand::Snom, &habits, local, Draws { tag: 658_512_961, call: 1 });
+    let subscription = Subscription::new(&habits, local, Draws { tag: 658_512_961, call: 1 });
+    let subscription = subscription.unwrap();
     let notify_bytes: &[u8] = include_bytes!("../../tests/captures/snom720-snompnpd-notify.sip");
     let success = b"SIP/2.0 200 OK\r\nv: SIP/2.0/UDP 172.16.18.90:5060;rport\r\nFrom: <sip:a@b>;tag=1\r\nTo: \"x\" <sip:a@b>;tag=2\r\n\
         Call-ID: 1@172.16.18.90\r\nCSeq: 1 SUBSCRIBE\r\nContent-Length: 0\r\n\r\n";
@@ -83,13 +87,18 @@ fn no_file_panics_a_phone() {
     let xml = br#"<?xml version="1.0"?><settings><phone-settings><user_name idx="1" perm="R">1&amp;</user_name><user_host idx="1">h:5060;transport=tcp</user_host>
         </phone-settings><functionKeys><fkey idx="0">line</fkey></functionKeys></settings>"#;
     let list = br#"<setting-files><file url="http://h/{mac}.xml"/></setting-files>"#;
-    check(&[xml, list], 2, |bytes| {
-        let _ = snom::read_xml(bytes);
-    });
+    let read = |vendor: &str, bytes: &[u8]| {
+        let sheet = sheet(vendor, "desk");
+        let reading = sheet.read.as_ref().unwrap();
+        if let Ok(contents) = Contents::read(bytes, reading) {
+            let mut settings = Settings::default();
+            contents.apply(reading, &mut settings);
+            let _ = (meaning::accounts(&sheet, &settings), meaning::keys(&sheet, &settings));
+        }
+    };
+    check(&[xml, list], 2, |bytes| read("snom", bytes));
     let lines = b"#!version:1.0.0.1\ninclude:config <a.cfg>\naccount.1.user_name = 1\nstatic.security.user_password = admin:x\noverwrite_mode = 1\n";
-    check(&[lines], 3, |bytes| {
-        let _ = yealink::read_lines(bytes);
-    });
+    check(&[lines], 3, |bytes| read("yealink", bytes));
 }
 
 #[test]

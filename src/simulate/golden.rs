@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::habits::Habits;
+use super::meaning;
+use super::read::Contents;
+use super::scripted::phone;
 use super::settings::{Account, Settings};
-use super::spec::{Brand, PhoneSpec};
-use super::{habits::Habits, snom, yealink};
+use super::spec::PhoneSpec;
 use crate::device::Mac;
+use crate::secret::Secret;
 
 #[derive(Deserialize)]
 struct Case {
@@ -30,36 +34,37 @@ struct Line {
 }
 
 /// The files of a case in the order in which the phone asks for them.
-fn files(brand: Brand, case: &Case, folder: &Path) -> Vec<PathBuf> {
-    let habits = Habits::of(&PhoneSpec {
-        model: case.model.clone(),
-        firmware: case.firmware.clone(),
-        ..PhoneSpec::new(brand, case.mac)
-    });
-    let own = format!("{}.xml", case.mac.bare().to_ascii_uppercase());
-    let names = habits.fetch.iter().filter(|name| !name.contains(".boot")).chain([&own]);
-    names.map(|name| folder.join(name)).filter(|path| path.exists()).collect()
+fn files(spec: &PhoneSpec, habits: &Habits, folder: &Path) -> Vec<PathBuf> {
+    let told = spec.profile.provisioning_url("", spec.mac, Some(&spec.model)).unwrap_or_default();
+    let names = habits.fetch.iter().map(|(name, _)| name.clone()).chain([told.trim_matches('/').to_owned()]);
+    names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect()
 }
 
-fn check(brand: Brand, path: &Path) {
+fn check(vendor: &str, path: &Path) {
     let case: Case = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let (model, firmware) = (case.model.clone(), case.firmware.clone());
+    let spec = PhoneSpec { model, firmware, ..phone(vendor, &case.mac.bare()) };
+    let habits = Habits::of(&spec);
+    let sheet = &habits.sheet;
+    let reading = sheet.read.as_ref().unwrap();
     let mut settings = Settings::default();
-    let files = files(brand, &case, &path.with_extension(""));
+    let files = files(&spec, &habits, &path.with_extension(""));
     assert!(!files.is_empty(), "{}: no file that the phone asks for", path.display());
     for file in files {
-        let body = std::fs::read(&file).unwrap();
-        let remarks = match brand {
-            Brand::Snom => snom::read_xml(&body).map(|xml| xml.taken_into(&mut settings)),
-            Brand::Yealink => Ok(yealink::read_lines(&body).taken_into(&mut settings)),
-        };
-        assert_eq!(remarks, Ok(Vec::new()), "{}", file.display());
+        let contents = Contents::read(&std::fs::read(&file).unwrap(), reading);
+        let contents = contents.unwrap_or_else(|reason| panic!("{}: {reason}", file.display()));
+        assert_eq!(contents.remarks, Vec::<String>::new(), "{}", file.display());
+        contents.apply(reading, &mut settings);
     }
-    let (accounts, given) = match brand {
-        Brand::Snom => (snom::accounts(&settings), snom::given(&settings)),
-        Brand::Yealink => (yealink::accounts(&settings), yealink::given(&settings)),
-    };
-    check_accounts(&case, &accounts, path);
-    assert_eq!(given.web_password, case.secrets.contains_key("webui"), "{}", path.display());
+    check_accounts(&case, &meaning::accounts(sheet, &settings), path);
+    let has = |kind: &str| case.secrets.contains_key(kind);
+    assert!(!meaning::has(&sheet.webui, &settings) || has("webui"), "{}", path.display());
+    assert_eq!(
+        meaning::has(&sheet.prov, &settings),
+        has("prov") && !sheet.prov.is_empty(),
+        "{}",
+        path.display()
+    );
 }
 
 fn check_accounts(case: &Case, accounts: &[Account], path: &Path) {
@@ -76,28 +81,20 @@ fn check_accounts(case: &Case, accounts: &[Account], path: &Path) {
     assert_eq!(read, expected, "{}", path.display());
     for account in accounts {
         let secret = case.secrets.get("sip").and_then(|sip| sip.get(account.line.to_string()));
-        let password = account.password.as_ref().map(crate::secret::Secret::expose);
-        assert_eq!(
-            password,
-            secret.and_then(toml::Value::as_str),
-            "{} line {}",
-            path.display(),
-            account.line
-        );
+        let password = account.password.as_ref().map(Secret::expose);
+        let expected = secret.and_then(toml::Value::as_str);
+        assert_eq!(password, expected, "{} line {}", path.display(), account.line);
     }
 }
 
 #[test]
 fn the_profiles_files_mean_to_a_phone_what_their_cases_say() {
-    for brand in [Brand::Snom, Brand::Yealink] {
-        let folder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor-profiles").join(brand.as_str()).join("tests");
-        let cases = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let cases: Vec<PathBuf> =
-            cases.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
-        assert!(cases.len() > 3, "{brand:?}");
-        for case in cases {
-            check(brand, &case);
-        }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor-profiles");
+    for vendor in super::scripted::vendors() {
+        let cases = std::fs::read_dir(root.join(&vendor).join("tests")).unwrap();
+        let cases: Vec<PathBuf> = cases.map(|entry| entry.unwrap().path()).collect();
+        let cases = cases.into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml"));
+        let checked = cases.inspect(|case| check(&vendor, case)).count();
+        assert!(checked > 0, "{vendor} has no case");
     }
 }

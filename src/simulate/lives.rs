@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use super::registrar::Registrar;
-use super::scripted::{registrar, snom_settings, spec, udp, web_server, yealink_settings};
+use super::scripted::{SNOM, YEALINK, registrar, snom_settings, spec, udp, web_server, yealink_settings};
 use super::*;
 use crate::secret::Secret;
 
-const SNOM: &str = "/p/00041396D9B4.xml";
-const YEALINK: &str = "/p/805ec0aabbcc.cfg";
+const SNOM_FILE: &str = "/p/00041396D9B4.xml";
+const YEALINK_FILE: &str = "/p/805ec0aabbcc.cfg";
 
 async fn live_on(memory: &mut Memory, spec: PhoneSpec) -> (Report, Vec<Step>) {
     let mut steps = Vec::new();
@@ -17,7 +17,7 @@ async fn live_on(memory: &mut Memory, spec: PhoneSpec) -> (Report, Vec<Step>) {
 }
 
 /// A life against a server with this one file.
-async fn life(memory: &mut Memory, vendor: Brand, last: u8, path: &str, body: String) -> (Report, Vec<Step>) {
+async fn life(memory: &mut Memory, vendor: &str, last: u8, path: &str, body: String) -> (Report, Vec<Step>) {
     let web = web_server(&[(path, body)]).await;
     live_on(memory, spec(vendor, last, Target::Url(format!("http://{}{path}", web.0)))).await
 }
@@ -42,11 +42,11 @@ fn told(steps: &[Step]) -> Vec<&str> {
 async fn a_snom_of_the_second_life_keeps_what_its_file_no_longer_names() {
     let registrar = registrar("right").await;
     let mut memory = Memory::default();
-    let (first, steps) = life(&mut memory, Brand::Snom, 31, SNOM, with_passwords(&registrar)).await;
+    let (first, steps) = life(&mut memory, SNOM, 31, SNOM_FILE, with_passwords(&registrar)).await;
     assert_eq!((first.failure, first.life, first.registered), (None, 1, true));
     assert_eq!((first.absent, told(&steps)), (Vec::<String>::new(), Vec::<&str>::new()));
     let plain = snom_settings(registrar.address(), "");
-    let (second, steps) = life(&mut memory, Brand::Snom, 31, SNOM, plain).await;
+    let (second, steps) = life(&mut memory, SNOM, 31, SNOM_FILE, plain).await;
     assert_eq!((second.failure.clone(), second.life, second.registered), (None, 2, true), "{steps:#?}");
     let absent = ["admin_mode_password", "http_pass", "user_pass1"];
     assert_eq!(
@@ -72,9 +72,9 @@ async fn a_yealink_of_the_second_life_keeps_what_its_file_no_longer_names() {
     let registrar = registrar("right").await;
     let full = yealink_settings(registrar.address(), 0);
     let mut memory = Memory::default();
-    let (first, _) = life(&mut memory, Brand::Yealink, 32, YEALINK, full.clone()).await;
+    let (first, _) = life(&mut memory, YEALINK, 32, YEALINK_FILE, full.clone()).await;
     assert!(first.registered && !first.accounts[0].password_kept);
-    let (second, steps) = life(&mut memory, Brand::Yealink, 32, YEALINK, without_passwords(&full)).await;
+    let (second, steps) = life(&mut memory, YEALINK, 32, YEALINK_FILE, without_passwords(&full)).await;
     assert!(second.is_up() && second.registered, "{steps:#?}");
     assert_eq!(second.absent, ["account.1.password", "static.security.user_password"]);
     assert!(second.accounts[0].password_kept && second.web_password);
@@ -85,12 +85,12 @@ async fn after_a_factory_reset_a_file_without_passwords_strands_the_phone_and_it
     let registrar = registrar("right").await;
     let full = yealink_settings(registrar.address(), 0);
     let plain = without_passwords(&full);
-    let (report, steps) = life(&mut Memory::default(), Brand::Yealink, 33, YEALINK, plain).await;
+    let (report, steps) = life(&mut Memory::default(), YEALINK, 33, YEALINK_FILE, plain).await;
     assert_eq!((report.life, report.missing.as_slice()), (1, &["account.1.password".to_owned()][..]));
     assert_eq!(report.failure.map(|failure| failure.step), Some(StepKind::Register));
     assert!(told(&steps)[0].ends_with("(offhook device rearm 80:5e:c0:aa:bb:cc)"), "{steps:#?}");
     let (report, steps) =
-        life(&mut Memory::default(), Brand::Snom, 34, SNOM, snom_settings(registrar.address(), "")).await;
+        life(&mut Memory::default(), SNOM, 34, SNOM_FILE, snom_settings(registrar.address(), "")).await;
     assert_eq!(report.missing, ["user_pass1"]);
     assert!(
         told(&steps)[0].starts_with("missing: user_pass1; neither the files nor the phone have it"),
@@ -102,7 +102,12 @@ async fn after_a_factory_reset_a_file_without_passwords_strands_the_phone_and_it
 async fn a_phone_that_replaces_loses_what_its_file_does_not_name() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("snom")).unwrap();
-    std::fs::write(folder.path().join("snom/profile.toml"), "[simulate]\nretention = \"replace\"\n").unwrap();
+    let own =
+        "schema = 1\ndisplay_name = \"Snom\"\nextends = \"snom\"\n[simulate]\nretention = \"replace\"\n";
+    std::fs::write(folder.path().join("snom/profile.toml"), own).unwrap();
+    let (catalog, errors) = crate::profile::Catalog::load(Some(folder.path()));
+    assert_eq!(errors, []);
+    let profile = catalog.get(&crate::device::Vendor::new(SNOM)).unwrap();
     let registrar = registrar("right").await;
     let web = web_server(&[
         ("/a.xml", with_passwords(&registrar)),
@@ -110,8 +115,8 @@ async fn a_phone_that_replaces_loses_what_its_file_does_not_name() {
     ])
     .await;
     let of = |name: &str| PhoneSpec {
-        profiles: Some(folder.path().to_owned()),
-        ..spec(Brand::Snom, 35, Target::Url(format!("http://{}/{name}", web.0)))
+        profile: profile.clone(),
+        ..spec(SNOM, 35, Target::Url(format!("http://{}/{name}", web.0)))
     };
     let mut memory = Memory::default();
     assert!(live_on(&mut memory, of("a.xml")).await.0.registered);
@@ -129,11 +134,11 @@ async fn a_boot_file_that_overwrites_takes_the_password_away() {
     let registrar = registrar("right").await;
     let full = yealink_settings(registrar.address(), 0);
     let mut memory = Memory::default();
-    assert!(life(&mut memory, Brand::Yealink, 36, YEALINK, full.clone()).await.0.registered);
+    assert!(life(&mut memory, YEALINK, 36, YEALINK_FILE, full.clone()).await.0.registered);
     let boot = "#!version:1.0.0.1\ninclude:config <own.cfg>\noverwrite_mode = 1\n".to_owned();
     let web = web_server(&[("/805ec0aabbcc.boot", boot), ("/own.cfg", without_passwords(&full))]).await;
     let (second, _) =
-        live_on(&mut memory, spec(Brand::Yealink, 36, Target::Url(format!("http://{}/", web.0)))).await;
+        live_on(&mut memory, spec(YEALINK, 36, Target::Url(format!("http://{}/", web.0)))).await;
     assert_eq!(second.lost, ["account.1.password", "static.security.user_password"]);
     assert!(!second.registered);
 }
@@ -142,10 +147,10 @@ async fn a_boot_file_that_overwrites_takes_the_password_away() {
 async fn a_phone_that_gets_no_configuration_registers_with_what_it_knows() {
     let registrar = registrar("right").await;
     let mut memory = Memory::default();
-    assert!(life(&mut memory, Brand::Snom, 37, SNOM, with_passwords(&registrar)).await.0.registered);
+    assert!(life(&mut memory, SNOM, 37, SNOM_FILE, with_passwords(&registrar)).await.0.registered);
     let empty = web_server(&[]).await;
     let target = Target::Url(format!("http://{}/x.xml", empty.0));
-    let (report, steps) = live_on(&mut memory, spec(Brand::Snom, 37, target)).await;
+    let (report, steps) = live_on(&mut memory, spec(SNOM, 37, target)).await;
     assert_eq!(report.failure.map(|failure| failure.step), Some(StepKind::Fetch));
     assert!(report.registered && report.accounts[0].has_password, "{steps:#?}");
 }
@@ -154,16 +159,16 @@ async fn a_phone_that_gets_no_configuration_registers_with_what_it_knows() {
 async fn a_phone_that_nobody_answers_looks_at_its_own_url() {
     let registrar = registrar("right").await;
     let (first, plain) = (with_passwords(&registrar), snom_settings(registrar.address(), ""));
-    let web = web_server(&[(SNOM, first), ("/own/x.xml", plain)]).await;
+    let web = web_server(&[(SNOM_FILE, first), ("/own/x.xml", plain)]).await;
     let mut memory = Memory::default();
-    let url = Target::Url(format!("http://{}{SNOM}", web.0));
-    assert!(live_on(&mut memory, spec(Brand::Snom, 38, url)).await.0.registered);
+    let url = Target::Url(format!("http://{}{SNOM_FILE}", web.0));
+    assert!(live_on(&mut memory, spec(SNOM, 38, url)).await.0.registered);
     let silent = udp().await;
     let address: SocketAddr = silent.local_addr().unwrap();
     let patience = Patience { subscribe: std::time::Duration::from_millis(300), ..Patience::default() };
-    let second = PhoneSpec { patience, ..spec(Brand::Snom, 38, Target::Server(address)) };
+    let second = PhoneSpec { patience, ..spec(SNOM, 38, Target::Server(address)) };
     let (report, steps) = live_on(&mut memory, second).await;
     assert!(report.is_up() && report.registered && !report.subscribed, "{steps:#?}");
     assert_eq!(report.kept, ["admin_mode_password", "http_pass", "user_pass1"]);
-    assert!(memory.settings.secret("setting_server", 0).is_some_and(|url: &Secret| !url.is_empty()));
+    assert!(memory.settings.secret("setting_server").is_some_and(|url: &Secret| !url.is_empty()));
 }

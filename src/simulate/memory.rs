@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::settings::Settings;
-use super::spec::{Brand, PhoneSpec};
-use crate::device::Mac;
+use super::spec::PhoneSpec;
+use crate::device::{Mac, Vendor};
 use crate::secret::Secret;
 
 /// The form of the file.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// More than any phone's settings; a file beyond it is not one of ours.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -73,7 +73,7 @@ pub struct Keep {
 /// What a file says of whose memory it is, and the memory.
 #[derive(Debug)]
 struct Kept {
-    vendor: Brand,
+    vendor: Vendor,
     model: String,
     mac: Mac,
     memory: Memory,
@@ -83,21 +83,21 @@ struct Kept {
 #[derive(Deserialize)]
 struct Written {
     version: u32,
-    vendor: Brand,
+    vendor: Vendor,
     model: String,
     mac: Mac,
     lives: u32,
-    settings: Vec<(String, u16, Secret)>,
+    settings: Vec<(String, Secret)>,
 }
 
 #[derive(Serialize)]
 struct Writing<'a> {
     version: u32,
-    vendor: Brand,
+    vendor: &'a Vendor,
     model: &'a str,
     mac: Mac,
     lives: u32,
-    settings: Vec<(&'a str, u16, &'a str)>,
+    settings: Vec<(&'a str, &'a str)>,
 }
 
 impl Keep {
@@ -139,8 +139,8 @@ impl Keep {
     }
 
     /// Whose memory is in it.
-    pub fn phone(&self) -> Option<(Brand, &str, Mac)> {
-        self.kept.as_ref().map(|kept| (kept.vendor, kept.model.as_str(), kept.mac))
+    pub fn phone(&self) -> Option<(&Vendor, &str, Mac)> {
+        self.kept.as_ref().map(|kept| (&kept.vendor, kept.model.as_str(), kept.mac))
     }
 
     /// What this phone remembers; another phone's memory is not its own.
@@ -154,13 +154,11 @@ impl Keep {
         let settings = memory.settings.values();
         let writing = Writing {
             version: VERSION,
-            vendor: spec.vendor,
+            vendor: spec.vendor(),
             model: &spec.model,
             mac: spec.mac,
             lives: memory.lives,
-            settings: settings
-                .map(|((name, index), value)| (name.as_str(), *index, value.expose()))
-                .collect(),
+            settings: settings.map(|(name, value)| (name, value.expose())).collect(),
         };
         let text = serde_json::to_string(&writing).map(Zeroizing::new).map_err(io::Error::other);
         let written = text.and_then(|text| {
@@ -181,27 +179,27 @@ impl Kept {
         if written.version != VERSION {
             return Err(format!("its version is {}, and this program reads {VERSION}", written.version));
         }
-        let settings = written.settings.into_iter().map(|(name, index, value)| ((name, index), value));
-        let memory = Memory { settings: Settings::remembered(settings), lives: written.lives };
+        let memory = Memory { settings: Settings::remembered(written.settings), lives: written.lives };
         Ok(Self { vendor: written.vendor, model: written.model, mac: written.mac, memory })
     }
 
     fn is_of(&self, spec: &PhoneSpec) -> bool {
-        (self.vendor, self.mac) == (spec.vendor, spec.mac) && self.model.eq_ignore_ascii_case(&spec.model)
+        (&self.vendor, self.mac) == (spec.vendor(), spec.mac) && self.model.eq_ignore_ascii_case(&spec.model)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulate::scripted::phone;
 
     fn spec() -> PhoneSpec {
-        PhoneSpec::new(Brand::Snom, "00041396d9b4".parse().unwrap())
+        phone("snom", "00041396d9b4")
     }
 
     fn memory() -> Memory {
         let mut memory = Memory { lives: 3, ..Memory::default() };
-        memory.settings.set("user_pass", 1, "hunter2\"\u{e9}");
+        memory.settings.set("user_pass1", "hunter2\"\u{e9}");
         memory
     }
 
@@ -226,10 +224,10 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let keep = Keep::open(&path).unwrap();
         assert_eq!(mode(&path), 0o600);
-        assert_eq!(keep.phone(), Some((Brand::Snom, "D785", spec().mac)));
+        assert_eq!(keep.phone(), Some((spec().vendor(), "D785", spec().mac)));
         let remembered = keep.memory(&spec());
         assert_eq!(remembered.lives(), 3);
-        assert_eq!(remembered.settings.secret("user_pass", 1).unwrap().expose(), "hunter2\"\u{e9}");
+        assert_eq!(remembered.settings.secret("user_pass1").unwrap().expose(), "hunter2\"\u{e9}");
         assert!(!format!("{keep:?}").contains("hunter2"));
         let other = PhoneSpec { model: "D865".to_owned(), ..spec() };
         assert_eq!(keep.memory(&other).lives(), 0);
@@ -240,15 +238,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.json");
         for text in
-            ["hunter2", "{}", "[\"hunter2\"]", r#"{"version":1,"vendor":"snom","settings":["hunter2"]}"#]
+            ["hunter2", "{}", "[\"hunter2\"]", r#"{"version":2,"vendor":"snom","settings":["hunter2"]}"#]
         {
             std::fs::write(&path, text).unwrap();
             let error = Keep::open(&path).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
-        let later = r#"{"version":2,"vendor":"snom","model":"D785","mac":"00:04:13:96:d9:b4","lives":1,"settings":[]}"#;
+        let later = r#"{"version":3,"vendor":"snom","model":"D785","mac":"00:04:13:96:d9:b4","lives":1,"settings":[]}"#;
         std::fs::write(&path, later).unwrap();
-        assert!(Keep::open(&path).unwrap_err().to_string().contains("its version is 2"));
+        assert!(Keep::open(&path).unwrap_err().to_string().contains("its version is 3"));
     }
 }

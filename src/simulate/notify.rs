@@ -42,7 +42,7 @@ pub(super) fn judge_success(answer: &Message, subscription: &Subscription) -> Ve
     let to = answer.header("to").unwrap_or_default();
     expect(uri_of(to) == uri_of(&subscription.to), "with another To than ours");
     expect(parameter(to, "tag").is_some_and(|tag| !tag.is_empty()), "without a tag in To");
-    expect(answer.cseq() == Some((1, "SUBSCRIBE")), "with another CSeq than ours");
+    expect(answer.cseq() == Some((subscription.cseq, "SUBSCRIBE")), "with another CSeq than ours");
     expect(answer.header("expires").is_some_and(|expires| expires.trim() == "0"), "without Expires: 0");
     expect(
         answer.header("contact").is_some_and(|contact| uri_of(contact).starts_with("sip:")),
@@ -147,17 +147,13 @@ fn same_uri(one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
     use crate::simulate::habits::Habits;
-    use crate::simulate::spec::{Brand, PhoneSpec};
+    use crate::simulate::scripted::phone;
     use crate::simulate::subscribe::Draws;
 
     fn subscription() -> Subscription {
-        let habits = Habits::of(&PhoneSpec::new(Brand::Yealink, "805ec0aabbcc".parse().unwrap()));
-        Subscription::new(
-            Brand::Yealink,
-            &habits,
-            "10.0.0.7:5059".parse().unwrap(),
-            Draws { tag: 42, call: 77 },
-        )
+        let habits = Habits::of(&phone("yealink", "805ec0aabbcc"));
+        let local = "10.0.0.7:5059".parse().unwrap();
+        Subscription::new(&habits, local, Draws { tag: 42, call: 77 }).unwrap()
     }
 
     const SUCCESS: &str = "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.7:5059;branch=z9hG4bK44\r\n\
@@ -240,13 +236,13 @@ mod tests {
     /// A NOTIFY that snomPnPd's author shows, to a snom 720: it copies the SUBSCRIBE's headers unswapped.
     #[test]
     fn an_old_server_is_understood_and_remarked() {
-        let habits = Habits::of(&PhoneSpec::new(Brand::Snom, "00135E874B49".parse().unwrap()));
+        let habits = Habits::of(&phone("snom", "00135E874B49"));
         let subscription = Subscription::new(
-            Brand::Snom,
             &habits,
             "172.16.18.90:5060".parse().unwrap(),
             Draws { tag: 658_512_961, call: 1 },
-        );
+        )
+        .unwrap();
         let bytes = include_bytes!("../../tests/captures/snom720-snompnpd-notify.sip");
         let notified = judge(&Message::read(bytes).unwrap(), &subscription, None);
         assert_eq!(notified.url.as_deref(), Ok("http://172.16.18.5"));

@@ -386,6 +386,8 @@ mod tests {
             transport: Transport::Udp,
             username: "101".to_owned(),
             auth_id: "101".to_owned(),
+            display_name: None,
+            label: None,
             password: None,
             password_kept: false,
         };

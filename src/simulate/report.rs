@@ -9,9 +9,9 @@ use serde::{Serialize, Serializer};
 use super::habits::Habits;
 use super::register::Registration;
 use super::settings::Account;
-use super::spec::{Brand, PhoneSpec};
+use super::spec::PhoneSpec;
 use crate::clock::Clock;
-use crate::device::{Mac, Transport};
+use crate::device::{Mac, Transport, Vendor};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -121,6 +121,10 @@ pub struct AccountReport {
     pub username: String,
     /// The name in the digest.
     pub auth_id: String,
+    /// The name that the other side is shown.
+    pub display_name: Option<String>,
+    /// What stands on the phone's own display.
+    pub label: Option<String>,
     /// Whether the phone has its password.
     pub has_password: bool,
     /// Whether it has it from earlier: the files of its last look did not name it.
@@ -137,6 +141,8 @@ impl AccountReport {
             transport: account.transport,
             username: account.username.clone(),
             auth_id: account.auth_id.clone(),
+            display_name: account.display_name.clone(),
+            label: account.label.clone(),
             has_password: account.password.is_some(),
             password_kept: account.password_kept,
             registration: None,
@@ -148,7 +154,7 @@ impl AccountReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Its vendor.
-    pub vendor: Brand,
+    pub vendor: Vendor,
     /// Its model.
     pub model: String,
     /// Its address on the wire.
@@ -201,7 +207,7 @@ pub struct Report {
 impl Report {
     pub(super) fn new(spec: &PhoneSpec, habits: &Habits) -> Self {
         Self {
-            vendor: spec.vendor,
+            vendor: spec.vendor().clone(),
             model: spec.model.clone(),
             mac: spec.mac,
             firmware: habits.firmware.clone(),

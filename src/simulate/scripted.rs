@@ -2,18 +2,52 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 
+use super::read::Contents;
 use super::registrar::Registrar;
 use super::*;
 use crate::clock::Entropy;
+use crate::device::Vendor;
+use crate::profile::{Catalog, Simulate};
 use crate::secret::Secret;
 
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::builtin().unwrap());
+
+pub(super) const SNOM: &str = "snom";
+pub(super) const YEALINK: &str = "yealink";
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+/// A phone of a built-in vendor.
+pub(super) fn phone(vendor: &str, mac: &str) -> PhoneSpec {
+    PhoneSpec::new(CATALOG.get(&Vendor::new(vendor)).unwrap().clone(), mac.parse().unwrap())
+}
+
+/// Every built-in vendor whose phones can be simulated.
+pub(super) fn vendors() -> Vec<String> {
+    let played = CATALOG.profiles().filter(|profile| profile.simulate().is_some_and(|s| s.read.is_some()));
+    played.map(|profile| profile.vendor().to_string()).collect()
+}
+
+/// How phones of a built-in vendor read.
+pub(super) fn sheet(vendor: &str, family: &str) -> Simulate {
+    CATALOG.get(&Vendor::new(vendor)).unwrap().simulate().unwrap().played(Some(family), None)
+}
+
+/// What a phone knows that has read one file.
+pub(super) fn take(sheet: &Simulate, text: &str) -> Settings {
+    let reading = sheet.read.as_ref().unwrap();
+    let mut settings = Settings::default();
+    let contents = Contents::read(text.as_bytes(), reading).unwrap();
+    assert_eq!(contents.remarks, [""; 0]);
+    contents.apply(reading, &mut settings);
+    settings
+}
 
 /// A script's tasks end with the test.
 pub(super) struct Scripted<T>(pub(super) T, JoinHandle<()>);
@@ -150,17 +184,14 @@ pub(super) fn yealink_settings(registrar: SocketAddr, transport: u8) -> String {
     )
 }
 
-pub(super) fn spec(vendor: Brand, address: u8, against: Target) -> PhoneSpec {
-    let mac = match vendor {
-        Brand::Snom => "00041396d9b4",
-        Brand::Yealink => "805ec0aabbcc",
-    };
+pub(super) fn spec(vendor: &str, address: u8, against: Target) -> PhoneSpec {
+    let mac = if vendor == SNOM { "00041396d9b4" } else { "805ec0aabbcc" };
     PhoneSpec {
         address: Some(Ipv4Addr::new(127, 0, 7, address)),
         against,
         entropy: Entropy::seeded(u64::from(address)),
         patience: Patience { subscribe: Duration::from_secs(5), ..Patience::default() },
-        ..PhoneSpec::new(vendor, mac.parse().unwrap())
+        ..phone(vendor, mac)
     }
 }
 
@@ -181,8 +212,7 @@ async fn a_snom_comes_up_and_looks_again_through_its_own_url() {
     let without = snom_settings(registrar.address(), "");
     let web = web_server(&[("/d/snomD785-00041396D9B4.htm", with), ("/own/x.xml", without)]).await;
     let pnp = pnp_server(format!("http://{}/d/snomD785-{{mac}}.htm", web.0), 1).await;
-    let (report, steps) =
-        live(PhoneSpec { again: true, ..spec(Brand::Snom, 1, Target::Server(pnp.0)) }).await;
+    let (report, steps) = live(PhoneSpec { again: true, ..spec(SNOM, 1, Target::Server(pnp.0)) }).await;
     assert_eq!(report.failure, None, "{steps:#?}");
     assert_eq!(report.remarks, Vec::<String>::new());
     assert!(report.subscribed && report.registered && report.own_url);
@@ -204,7 +234,7 @@ async fn a_snom_follows_a_list_of_files() {
     let list =
         "<setting-files><file url=\"http://HERE/f/{mac}.xml\"/><file url=\"lang.xml\"/></setting-files>";
     let web = web_server(&[("/f/snomD785.htm", list.to_owned()), ("/f/00041396D9B4.xml", with)]).await;
-    let (report, _) = live(spec(Brand::Snom, 2, Target::Url(format!("http://{}/f/", web.0)))).await;
+    let (report, _) = live(spec(SNOM, 2, Target::Url(format!("http://{}/f/", web.0)))).await;
     assert!(report.is_up() && report.registered, "{:?}", report.failure);
     let asked = [
         ("snomD785.htm", 200),
@@ -248,7 +278,7 @@ async fn a_yealink_comes_up_by_multicast_on_loopback() {
         );
         udp().await.send_to(notify.as_bytes(), phone).await.unwrap();
     });
-    let (report, _) = live(spec(Brand::Yealink, 3, Target::Multicast { group, port })).await;
+    let (report, _) = live(spec(YEALINK, 3, Target::Multicast { group, port })).await;
     server.await.unwrap();
     assert!(report.is_up() && report.registered, "{:?}", report.failure);
     let asked = [
@@ -270,7 +300,7 @@ async fn a_yealink_comes_up_by_tftp() {
     let tftp = tftp_server("p/805ec0aabbcc.cfg", body.clone()).await;
     let transfer = Transfer::Tftp { port: tftp.0.port() };
     let against = Target::Url("http://127.0.0.1/p/".to_owned());
-    let (report, _) = live(PhoneSpec { transfer, ..spec(Brand::Yealink, 4, against) }).await;
+    let (report, _) = live(PhoneSpec { transfer, ..spec(YEALINK, 4, against) }).await;
     assert!(report.is_up() && report.registered, "{:?}", report.failure);
     let file = report.file("805ec0aabbcc.cfg").unwrap();
     assert_eq!((file.channel, file.status, file.bytes), ("tftp", 200, body.len()));
@@ -283,7 +313,7 @@ async fn a_boot_file_replaces_the_usual_names_and_what_was_known() {
     let boot = "#!version:1.0.0.1\ninclude:config <own.cfg>\noverwrite_mode = 1\n".to_owned();
     let own = yealink_settings(registrar.address(), 0);
     let web = web_server(&[("/805ec0aabbcc.boot", boot), ("/own.cfg", own)]).await;
-    let (report, _) = live(spec(Brand::Yealink, 5, Target::Url(format!("http://{}", web.0)))).await;
+    let (report, _) = live(spec(YEALINK, 5, Target::Url(format!("http://{}", web.0)))).await;
     assert!(report.is_up(), "{:?}", report.failure);
     assert_eq!(statuses(&report), [("805ec0aabbcc.boot", 200), ("own.cfg", 200)]);
 }
@@ -320,7 +350,7 @@ async fn a_registrar_is_spoken_to_by_tcp() {
             }
         }
     });
-    let (report, _) = live(spec(Brand::Yealink, 6, Target::Url(format!("http://{}/", web.0)))).await;
+    let (report, _) = live(spec(YEALINK, 6, Target::Url(format!("http://{}/", web.0)))).await;
     server.await.unwrap();
     assert_eq!(report.accounts[0].registration, Some(Registration::Registered { expires_s: 120 }));
 }
@@ -330,26 +360,26 @@ async fn the_step_that_broke_is_named() {
     let silent = udp().await;
     let patience = Patience { subscribe: Duration::from_millis(700), ..Patience::default() };
     let target = Target::Server(silent.local_addr().unwrap());
-    let (report, steps) = live(PhoneSpec { patience, ..spec(Brand::Snom, 7, target) }).await;
+    let (report, steps) = live(PhoneSpec { patience, ..spec(SNOM, 7, target) }).await;
     assert_eq!(report.failure.map(|failure| failure.step), Some(StepKind::Subscribe));
     assert_eq!(steps.iter().filter(|step| step.kind == StepKind::Subscribe).count(), 2);
 
     let empty = web_server(&[]).await;
-    let (report, _) = live(spec(Brand::Yealink, 8, Target::Url(format!("http://{}/", empty.0)))).await;
+    let (report, _) = live(spec(YEALINK, 8, Target::Url(format!("http://{}/", empty.0)))).await;
     assert_eq!(report.failure.map(|failure| failure.step), Some(StepKind::Fetch));
 
     let bare = web_server(&[("/x.cfg", "#!version:1.0.0.1\nlang.gui = German\n".to_owned())]).await;
-    let (report, _) = live(spec(Brand::Yealink, 9, Target::Url(format!("http://{}/x.cfg", bare.0)))).await;
+    let (report, _) = live(spec(YEALINK, 9, Target::Url(format!("http://{}/x.cfg", bare.0)))).await;
     assert_eq!(report.failure.map(|failure| failure.step), Some(StepKind::Settings));
 
     let registrar = registrar("another").await;
     let own = web_server(&[("/805ec0aabbcc.cfg", yealink_settings(registrar.address(), 0))]).await;
     let target = Target::Url(format!("http://{}/805ec0aabbcc.cfg", own.0));
-    let (report, _) = live(spec(Brand::Yealink, 10, target.clone())).await;
+    let (report, _) = live(spec(YEALINK, 10, target.clone())).await;
     assert_eq!(report.failure.map(|failure| failure.step), Some(StepKind::Register));
     assert!(matches!(report.accounts[0].registration, Some(Registration::Refused { status: 403, .. })));
 
-    let unregistered = PhoneSpec { register: RegisterAt::Nowhere, ..spec(Brand::Yealink, 11, target) };
+    let unregistered = PhoneSpec { register: RegisterAt::Nowhere, ..spec(YEALINK, 11, target) };
     let (report, _) = live(unregistered).await;
     assert!(report.is_up() && !report.registered && report.accounts[0].registration.is_none());
 }

@@ -1,5 +1,5 @@
-//! What a phone knows after reading its files: settings by name and index, and the accounts among them. Every value is
-//! a [`Secret`], because any of them may be one.
+//! What a phone knows after reading its files: settings by name, and the accounts and keys among them. Every value is a
+//! [`Secret`], because any of them may be one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,31 +9,28 @@ use crate::secret::Secret;
 /// More settings than any phone has; the rest is not kept.
 const SETTINGS_MAX: usize = 20_000;
 
-/// A setting's name and index; the index is 0 where the vendor has none.
-pub(super) type Name = (String, u16);
-
 /// A phone's settings. Reading another file goes on top: what it does not name stays as it is.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
-    values: BTreeMap<Name, Secret>,
+    values: BTreeMap<String, Secret>,
     /// What the phone knew before it began to look at its configuration.
-    before: BTreeSet<Name>,
+    before: BTreeSet<String>,
     /// What the files of this look have named.
-    named: BTreeSet<Name>,
+    named: BTreeSet<String>,
 }
 
 /// What the files of one look did not name although the phone knew it before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Absent {
     /// The phone still has it.
-    pub(super) kept: Vec<Name>,
+    pub(super) kept: Vec<String>,
     /// The phone has it no more.
-    pub(super) lost: Vec<Name>,
+    pub(super) lost: Vec<String>,
 }
 
 impl Settings {
     /// What a phone remembers from its last life.
-    pub(super) fn remembered(values: impl IntoIterator<Item = (Name, Secret)>) -> Self {
+    pub(super) fn remembered(values: impl IntoIterator<Item = (String, Secret)>) -> Self {
         Self { values: values.into_iter().take(SETTINGS_MAX).collect(), ..Self::default() }
     }
 
@@ -53,20 +50,19 @@ impl Settings {
         Absent { kept, lost }
     }
 
-    /// Sets one value; `index` is 0 where the vendor has none.
-    pub(super) fn set(&mut self, name: &str, index: u16, value: &str) {
+    /// Sets one value.
+    pub(super) fn set(&mut self, name: &str, value: &str) {
         if self.values.len() < SETTINGS_MAX {
-            self.named.insert((name.to_owned(), index));
-            self.values.insert((name.to_owned(), index), Secret::new(value));
+            self.named.insert(name.to_owned());
+            self.values.insert(name.to_owned(), Secret::new(value));
         }
     }
 
     /// Back to the factory's value, which is none.
-    pub(super) fn clear(&mut self, name: &str, index: u16) {
-        let name = (name.to_owned(), index);
-        self.values.remove(&name);
-        if self.before.contains(&name) {
-            self.named.insert(name);
+    pub(super) fn clear(&mut self, name: &str) {
+        self.values.remove(name);
+        if self.before.contains(name) {
+            self.named.insert(name.to_owned());
         }
     }
 
@@ -77,33 +73,28 @@ impl Settings {
     }
 
     /// A value, if it was ever set.
-    pub(super) fn secret(&self, name: &str, index: u16) -> Option<&Secret> {
-        self.values.get(&(name.to_owned(), index))
+    pub(super) fn secret(&self, name: &str) -> Option<&Secret> {
+        self.values.get(name)
     }
 
     /// A value that is no secret, unless it is empty.
-    pub(super) fn text(&self, name: &str, index: u16) -> Option<&str> {
-        self.secret(name, index).map(Secret::expose).filter(|value| !value.is_empty())
-    }
-
-    /// Whether a password of this name is known.
-    pub(super) fn has(&self, name: &str, index: u16) -> bool {
-        self.secret(name, index).is_some_and(|value| !value.is_empty())
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.secret(name).map(Secret::expose).filter(|value| !value.is_empty())
     }
 
     /// Whether this is known although no file of the current look names it.
-    pub(super) fn is_kept(&self, name: &str, index: u16) -> bool {
-        self.has(name, index) && !self.named.contains(&(name.to_owned(), index))
+    pub(super) fn is_kept(&self, name: &str) -> bool {
+        self.text(name).is_some() && !self.named.contains(name)
     }
 
-    /// Every name and index, in order.
-    pub(super) fn names(&self) -> impl Iterator<Item = (&str, u16)> {
-        self.values.keys().map(|(name, index)| (name.as_str(), *index))
+    /// Every name, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 
     /// Everything, to be remembered.
-    pub(super) fn values(&self) -> impl Iterator<Item = (&Name, &Secret)> {
-        self.values.iter()
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// How many are set.
@@ -126,6 +117,8 @@ pub(super) struct Account {
     pub(super) transport: Transport,
     pub(super) username: String,
     pub(super) auth_id: String,
+    pub(super) display_name: Option<String>,
+    pub(super) label: Option<String>,
     pub(super) password: Option<Secret>,
     /// Whether the phone has the password from earlier, and no file of this look.
     pub(super) password_kept: bool,
@@ -157,60 +150,56 @@ impl Account {
     }
 }
 
-/// What the phone has beside its accounts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Given {
-    pub(super) web_password: bool,
-    pub(super) menu_password: bool,
-    pub(super) keys: usize,
-    pub(super) language: Option<String>,
+/// One function key that was configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FunctionKey {
+    /// From 1; a module's keys count on their own.
+    pub(super) number: u16,
+    pub(super) value: Option<String>,
+    pub(super) label: Option<String>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> Name {
-        (text.to_owned(), 1)
-    }
-
     fn known() -> Settings {
         let mut settings = Settings::default();
         for name in ["pass", "host", "gone"] {
-            settings.set(name, 1, "x");
+            settings.set(name, "x");
         }
         settings.begin_look();
-        settings.set("host", 1, "y");
-        settings.clear("gone", 1);
-        settings.set("new", 1, "z");
+        settings.set("host", "y");
+        settings.clear("gone");
+        settings.set("new", "z");
         settings
     }
 
     #[test]
     fn what_is_not_named_is_absent_and_kept_or_lost() {
         let mut settings = known();
-        assert!(settings.is_kept("pass", 1) && !settings.is_kept("host", 1));
-        assert_eq!(settings.end_look(false), Absent { kept: vec![name("pass")], lost: Vec::new() });
-        assert!(settings.has("pass", 1));
+        assert!(settings.is_kept("pass") && !settings.is_kept("host"));
+        assert_eq!(settings.end_look(false), Absent { kept: vec!["pass".to_owned()], lost: Vec::new() });
+        assert!(settings.secret("pass").is_some());
         let mut settings = known();
-        assert_eq!(settings.end_look(true), Absent { kept: Vec::new(), lost: vec![name("pass")] });
-        assert!(!settings.has("pass", 1) && settings.has("new", 1));
+        assert_eq!(settings.end_look(true), Absent { kept: Vec::new(), lost: vec!["pass".to_owned()] });
+        assert!(!settings.secret("pass").is_some() && settings.secret("new").is_some());
     }
 
     #[test]
     fn a_file_that_resets_the_phone_takes_what_it_does_not_name() {
         let mut settings = known();
         settings.clear_all();
-        settings.set("host", 1, "y");
+        settings.set("host", "y");
         let absent = settings.end_look(false);
-        assert_eq!((absent.kept, absent.lost), (Vec::new(), vec![name("gone"), name("pass")]));
+        assert_eq!((absent.kept, absent.lost), (Vec::new(), vec!["gone".to_owned(), "pass".to_owned()]));
     }
 
     #[test]
     fn a_first_look_misses_nothing() {
         let mut settings = Settings::default();
         settings.begin_look();
-        settings.set("host", 1, "y");
+        settings.set("host", "y");
         assert_eq!(settings.end_look(true), Absent::default());
     }
 }

@@ -1,73 +1,12 @@
 //! What kind of phone, where, and against whom. Data only.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, Entropy, EntropyError};
-use crate::device::Mac;
-
-/// The vendors whose phones can be simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Brand {
-    /// Desk phones (D7xx, D8xx, 3xx …) and DECT bases (M-series).
-    Snom,
-    /// Desk phones (T-series) and DECT bases (W-series).
-    Yealink,
-}
-
-impl Brand {
-    /// The name of the profile's folder.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Snom => "snom",
-            Self::Yealink => "yealink",
-        }
-    }
-
-    /// A setting as people know it: `user_pass1`, `account.1.password`.
-    pub(super) fn parameter(self, name: &str, index: u16) -> String {
-        match (self, index) {
-            (Self::Snom, 0) => name.to_owned(),
-            (Self::Snom, index) => format!("{name}{index}"),
-            // A user's name behind the colon is ours, to keep its users apart.
-            (Self::Yealink, _) => name.split(':').next().unwrap_or(name).to_owned(),
-        }
-    }
-
-    /// The parameter that holds the password of an account.
-    pub(super) fn password_of(self, line: u16) -> String {
-        match self {
-            Self::Snom => format!("user_pass{line}"),
-            Self::Yealink => format!("account.{line}.password"),
-        }
-    }
-
-    /// The model that is simulated when none is named.
-    pub fn usual_model(self) -> &'static str {
-        match self {
-            Self::Snom => "D785",
-            Self::Yealink => "T46U",
-        }
-    }
-
-    /// A random address out of this vendor's own block, so that servers recognise it. snom shares its block with
-    /// Gigaset desk phones; the ranges here are snom's (snom's and tancredi's public tables).
-    pub fn random_mac(self, entropy: &Entropy) -> Result<Mac, EntropyError> {
-        // These blocks hold individual addresses only, so the first draw is taken.
-        loop {
-            let [a, b] = entropy.bytes::<2>()?;
-            let octets = match self {
-                Self::Snom => [0x00, 0x04, 0x13, 0x96, a, b],
-                Self::Yealink => [0x80, 0x5e, 0xc0, 0x5a, a, b],
-            };
-            if let Some(mac) = Mac::new(octets) {
-                return Ok(mac);
-            }
-        }
-    }
-}
+use crate::device::{Mac, Vendor};
+use crate::profile::{MacRange, Profile};
 
 /// Where the phone looks for its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,11 +76,11 @@ impl Default for Patience {
     }
 }
 
-/// One phone to simulate. `PhoneSpec { model: …, ..PhoneSpec::new(brand, mac) }` sets what differs from the usual.
+/// One phone to simulate. `PhoneSpec { model: …, ..PhoneSpec::new(profile, mac) }` sets what differs from the usual.
 #[derive(Debug, Clone)]
 pub struct PhoneSpec {
-    /// Its vendor.
-    pub vendor: Brand,
+    /// Its vendor's profile, which says how it behaves.
+    pub profile: Arc<Profile>,
     /// Its model, as the vendor prints it.
     pub model: String,
     /// Its address on the wire.
@@ -160,8 +99,6 @@ pub struct PhoneSpec {
     pub again: bool,
     /// How long it waits.
     pub patience: Patience,
-    /// Vendor profiles beside the built-in ones.
-    pub profiles: Option<PathBuf>,
     /// Time.
     pub clock: Clock,
     /// Randomness.
@@ -170,10 +107,10 @@ pub struct PhoneSpec {
 
 impl PhoneSpec {
     /// The vendor's usual model, on multicast, registering as configured.
-    pub fn new(vendor: Brand, mac: Mac) -> Self {
+    pub fn new(profile: Arc<Profile>, mac: Mac) -> Self {
         Self {
-            vendor,
-            model: vendor.usual_model().to_owned(),
+            model: usual_model(&profile),
+            profile,
             mac,
             firmware: None,
             address: None,
@@ -182,9 +119,39 @@ impl PhoneSpec {
             register: RegisterAt::default(),
             again: false,
             patience: Patience::default(),
-            profiles: None,
             clock: Clock::System,
             entropy: Entropy::System,
+        }
+    }
+
+    /// Its vendor.
+    pub fn vendor(&self) -> &Vendor {
+        self.profile.vendor()
+    }
+}
+
+/// The model that is simulated when none is named.
+pub fn usual_model(profile: &Profile) -> String {
+    let named = profile.simulate().and_then(|sheet| sheet.model.clone());
+    let first = || profile.models().next().map(|model| model.name.clone());
+    named.or_else(first).unwrap_or_else(|| "phone".to_owned())
+}
+
+/// Whether phones of this model ask the LAN by multicast.
+pub fn asks_by_multicast(profile: &Profile, model: &str) -> bool {
+    let family = profile.table(model).family.as_deref();
+    profile.simulate().is_some_and(|sheet| sheet.played(family, None).subscribe_uri.is_some())
+}
+
+/// A random address out of this vendor's own block, so that servers recognise it; `None` where the profile names no
+/// block.
+pub fn random_mac(profile: &Profile, entropy: &Entropy) -> Result<Option<Mac>, EntropyError> {
+    let named = profile.simulate().and_then(|sheet| sheet.mac.as_ref()?.parse::<MacRange>().ok());
+    let Some(range) = named.or(profile.ranges().first().copied()) else { return Ok(None) };
+    // Ranges of vendors hold individual addresses only, so the first draw is taken.
+    loop {
+        if let Some(mac) = range.address(u64::from_be_bytes(entropy.bytes()?)) {
+            return Ok(Some(mac));
         }
     }
 }

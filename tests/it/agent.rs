@@ -1,7 +1,7 @@
 //! The built program on a host of the lab: configured, running, killed, started again, and its command line beside it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -50,11 +50,15 @@ impl Drop for Inside {
 impl<'a> Agent<'a> {
     /// Writes the configuration, imports the accounts, starts the agent and waits until its ports are bound.
     pub(crate) fn start(lab: &Lab, host: &'a Host, setup: &Setup) -> Self {
-        let config = configure(lab, host, setup);
-        let process = Mutex::default();
-        let mut agent = Self { host, config, data: lab.folder().join("data"), process };
+        let mut agent = Self::on(lab.folder(), host, setup);
         agent.begin(&[]);
         agent
+    }
+
+    /// The same of one of several agents, each with files of its own in this folder; it does not run yet.
+    pub(crate) fn on(folder: &Path, host: &'a Host, setup: &Setup) -> Self {
+        let config = configure(folder, host, setup);
+        Self { host, config, data: folder.join("data"), process: Mutex::default() }
     }
 
     /// Starts the agent, as the child of a command if one is given, and waits until its ports are bound.
@@ -126,6 +130,11 @@ impl<'a> Agent<'a> {
     /// Waits for a line of its log with this in it.
     pub(crate) fn log(&self, part: &str) -> String {
         self.process.lock().expect("no panic beside it").as_mut().expect("a running agent").line(part)
+    }
+
+    /// Everything that it has printed so far.
+    pub(crate) fn process_output(&self) -> String {
+        self.process.lock().expect("no panic beside it").as_ref().expect("a running agent").output()
     }
 
     /// Runs a command of the program to its successful end; gives what it printed.
@@ -252,13 +261,18 @@ impl<'a> Agent<'a> {
     }
 }
 
-/// Writes `offhook.toml` into the lab's folder and imports the accounts.
-pub(crate) fn configure(lab: &Lab, host: &Host, setup: &Setup) -> PathBuf {
-    let data = lab.folder().join("data");
-    let text = format!("[agent]\ndata_dir = \"{}\"\n\n{}", data.display(), setup.config);
-    let config = lab.file("offhook.toml", text);
+/// Writes `offhook.toml` into the folder and imports the accounts.
+pub(crate) fn configure(folder: &Path, host: &Host, setup: &Setup) -> PathBuf {
+    let file = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("the lab's folder can be written");
+        path
+    };
+    let data = folder.join("data");
+    let config =
+        file("offhook.toml", &format!("[agent]\ndata_dir = \"{}\"\n\n{}", data.display(), setup.config));
     if !setup.accounts.is_empty() {
-        let accounts = lab.file("accounts.csv", &setup.accounts);
+        let accounts = file("accounts.csv", &setup.accounts);
         host.run(&[OFFHOOK, "--config", &config.to_string_lossy(), "import", &accounts.to_string_lossy()]);
     }
     config

@@ -8,7 +8,7 @@ use crate::agent::{Agent, Setup};
 use crate::dhcp_peers::{self, Kind, Serving};
 use crate::lab::{self, Capture, Host, Lab, Packet, Process};
 
-const ACCOUNTS: &str = "mac,vendor,model,username,password\n\
+pub(crate) const ACCOUNTS: &str = "mac,vendor,model,username,password\n\
                         80:5e:c0:aa:bb:01,yealink,T46U,201,kLease-201-secret\n\
                         80:5e:c0:aa:bb:02,yealink,T46U,202,kLease-202-secret\n\
                         00:04:13:aa:bb:03,snom,D785,203,kLease-203-secret\n";
@@ -17,17 +17,17 @@ const SEARCH: Duration = Duration::from_secs(27);
 /// What the agent's pages of URLs begin with.
 const ROOT: &str = "http://192.168.40.1:8480/";
 
-fn setup(more: &str) -> Setup {
-    let config = format!(
-        "[dhcp]\nmode = \"server\"\ninterfaces = [\"eth0\"]\nrelays = [\"192.168.50.2\"]\n[[dhcp.pool]]\n\
-         interface = \"eth0\"\nrange = \"192.168.40.100-192.168.40.119\"\nrouter = \"192.168.40.1\"\n\
-         dns = [\"192.168.40.1\"]\ndomain = \"phones.example\"\nlease = \"10m\"\n{more}"
-    );
+/// A pool of twenty addresses.
+pub(crate) const POOL: &str = "[[dhcp.pool]]\ninterface = \"eth0\"\nrange = \"192.168.40.100-192.168.40.119\"\n\
+    router = \"192.168.40.1\"\ndns = [\"192.168.40.1\"]\ndomain = \"phones.example\"\nlease = \"10m\"\n";
+
+fn setup() -> Setup {
+    let config = format!("[dhcp]\nmode = \"server\"\ninterfaces = [\"eth0\"]\n{POOL}");
     Setup { accounts: ACCOUNTS.to_owned(), config }
 }
 
 /// A client without an address of that network.
-fn plug(lab: &Lab, name: &str, mac: &str) -> Host {
+pub(crate) fn plug(lab: &Lab, name: &str, mac: &str) -> Host {
     lab.phone(name, mac, "lan", "169.254.9.9/32")
 }
 
@@ -43,14 +43,14 @@ fn script(lab: &Lab) -> PathBuf {
 }
 
 /// busybox udhcpc, as this kind of client (option 60).
-fn udhcpc(lab: &Lab, host: &Host, class: &str, more: &[&str]) -> Process {
+pub(crate) fn udhcpc(lab: &Lab, host: &Host, class: &str, more: &[&str]) -> Process {
     let script = script(lab).to_string_lossy().into_owned();
     let usual = ["busybox", "udhcpc", "-f", "-i", "eth0", "-s", &script, "-V", class, "-O", "tftp"];
     host.spawn(&[&usual, more].concat())
 }
 
 /// Waits until the agent has found nobody else.
-fn searched(agent: &Agent<'_>) {
+pub(crate) fn searched(agent: &Agent<'_>) {
     agent.log("Looks for other DHCP servers on eth0");
     let begun = Instant::now();
     // Longer than one wait of the lab.
@@ -86,7 +86,7 @@ fn real_clients_get_renew_and_release_leases_and_the_switch_silences_at_once() {
             let _squatter = lab.host("squatter", "192.168.40.100/24");
             lab.await_cables();
             let seen = server.capture();
-            let mut agent = Agent::start(lab, &server, &setup(""));
+            let mut agent = Agent::start(lab, &server, &setup());
             assert_eq!(agent.audited("dhcp_mode")["detail"]["mode"], "server");
             searched(&agent);
 
@@ -207,7 +207,7 @@ fn another_server_silences_the_agent_within_a_second() {
             (plug(lab, "phone", "80:5e:c0:aa:bb:01"), plug(lab, "second", "80:5e:c0:aa:bb:02"));
         lab.await_cables();
         let seen = server.capture();
-        let agent = Agent::start(lab, &server, &setup(""));
+        let agent = Agent::start(lab, &server, &setup());
         searched(&agent);
         let mut client = udhcpc(lab, &phone, "yealink", &[]);
         client.line("EVENT bound");

@@ -305,7 +305,8 @@ fn nobody_reads_the_agents_memory() {
     lab::run("keys::nobody_reads_the_agents_memory", |lab| {
         let server = lab.host("agent", "192.168.1.35/24");
         let quiet = "[tftp]\nlisten = \"off\"\n";
-        let config = configure(lab, &server, &Setup { accounts: accounts(), config: quiet.to_owned() });
+        let config =
+            configure(lab.folder(), &server, &Setup { accounts: accounts(), config: quiet.to_owned() });
         // Without capabilities, as a service's user is: what keeps others out must be the process's own doing.
         let bare = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
         let like_it = server.spawn(&[&bare[..], &["sleep", "100"]].concat());

@@ -22,6 +22,7 @@ mod dhcp_hostile;
 mod dhcp_lan;
 mod dhcp_observe;
 mod dhcp_peers;
+mod dhcp_search;
 mod dhcp_server;
 mod dhcp_snippet;
 mod dhcp_verify;

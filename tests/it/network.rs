@@ -239,7 +239,7 @@ fn an_ordinary_user_is_told_what_is_off_and_the_rest_works() {
         let mac = "00:15:65:00:00:01";
         let accounts = format!("{HEADER}{mac},yealink,T46U,201,kUser-201-secret\n");
         let setup = Setup { accounts, config: "[sip]\nregistrar = \"pbx\"\n".to_owned() };
-        let config = configure(lab, &server, &setup);
+        let config = configure(lab.folder(), &server, &setup);
         let user = ["unshare", "-U", "--map-user=1000", "--map-group=1000", OFFHOOK, "--config"];
         let agent = server.spawn(&[&user[..], &[&config.to_string_lossy(), "run"]].concat());
         server.await_tcp(8480);

@@ -11,10 +11,11 @@ use super::super::Failure;
 use crate::accounts;
 use crate::clock::{Clock, Entropy};
 use crate::config::{AdoptPolicy, Config, DhcpMode, Listen, Places};
-use crate::device::Mac;
+use crate::device::{Mac, Vendor};
+use crate::profile::Catalog;
 use crate::secret::Secret;
 use crate::simulate::registrar::Registrar;
-use crate::simulate::{Brand, PhoneSpec};
+use crate::simulate::{PhoneSpec, asks_by_multicast, random_mac};
 use crate::store::{AccountRow, ImportOptions, Sheet, Store, Vault};
 
 /// The tables that a newcomer is shown, as they are.
@@ -25,8 +26,8 @@ const KEYS: &str = include_str!("../../../examples/keys.csv");
 pub(super) const INTERVAL: &str = "\nAll passwords have left once, and are locked now (offhook device lock). Every phone is switched off and on.\n\
                                    It keeps what its file no longer names, as a real one does:\n\n";
 
-/// Phones that nobody announced: brand, model, and whether somebody typed the agent's address into them.
-const STRANGERS: [(Brand, &str, bool); 2] = [(Brand::Snom, "D865", false), (Brand::Yealink, "T54W", true)];
+/// Phones that nobody announced: vendor, model, and whether somebody typed the agent's address into them.
+const STRANGERS: [(&str, &str, bool); 2] = [("snom", "D865", false), ("yealink", "T54W", true)];
 
 /// Everything but the agent.
 pub(super) struct Stage {
@@ -126,24 +127,27 @@ fn passwords(sheet: &Sheet) -> Vec<(String, Secret)> {
     sheet.accounts().iter().filter_map(login).collect()
 }
 
-/// The phones of the table whose vendors can be simulated, and the strangers, each at an address of its own.
+/// The phones of the table that ask the LAN, and the strangers, each at an address of its own.
 fn cast(sheet: &Sheet, entropy: &Entropy) -> Result<Vec<Part>, Failure> {
+    let (catalog, _) = Catalog::load(None);
     let mut cast = Vec::new();
     for (mac, device) in sheet.devices() {
-        let brands = [Brand::Snom, Brand::Yealink];
-        let brand = brands
-            .into_iter()
-            .find(|brand| device.vendor.as_ref().is_some_and(|v| v.as_str() == brand.as_str()));
-        let (Some(brand), Some(model)) = (brand, device.model.clone()) else { continue };
+        let profile = device.vendor.as_ref().and_then(|vendor| catalog.get(vendor));
+        let (Some(profile), Some(model)) = (profile, device.model.clone()) else { continue };
+        if !asks_by_multicast(profile, &model) {
+            continue;
+        }
         let line = sheet.accounts().iter().find(|account| account.on == Some((*mac, 1)));
         let owner = line.and_then(|line| line.label.value()).map_or("the", String::as_str);
-        let name = format!("{owner}: {} {model}", brand.as_str());
-        cast.push(Part { name, spec: PhoneSpec { model, ..PhoneSpec::new(brand, *mac) }, typed: false });
+        let name = format!("{owner}: {} {model}", profile.vendor());
+        let spec = PhoneSpec { model, ..PhoneSpec::new(profile.clone(), *mac) };
+        cast.push(Part { name, spec, typed: false });
     }
-    for (brand, model, typed) in STRANGERS {
-        let mac = brand.random_mac(entropy).map_err(cannot("draw a MAC"))?;
-        let spec = PhoneSpec { model: model.to_owned(), ..PhoneSpec::new(brand, mac) };
-        cast.push(Part { name: format!("stranger: {} {model}", brand.as_str()), spec, typed });
+    for (vendor, model, typed) in STRANGERS {
+        let Some(profile) = catalog.get(&Vendor::new(vendor)) else { continue };
+        let Some(mac) = random_mac(profile, entropy).map_err(cannot("draw a MAC"))? else { continue };
+        let spec = PhoneSpec { model: model.to_owned(), ..PhoneSpec::new(profile.clone(), mac) };
+        cast.push(Part { name: format!("stranger: {vendor} {model}"), spec, typed });
     }
     for (part, last) in cast.iter_mut().zip(11..) {
         part.spec.address = Some(Ipv4Addr::new(127, 0, 0, last));
@@ -196,8 +200,8 @@ mod tests {
         accounts::read_csv("accounts.csv", ACCOUNTS.as_bytes(), &mut sheet);
         assert_eq!(sheet.problems(), []);
         let cast = cast(&sheet, &Entropy::seeded(1)).unwrap();
-        let brands: Vec<Brand> = cast.iter().map(|part| part.spec.vendor).collect();
-        assert!(brands.len() >= 4 && brands.contains(&Brand::Snom) && brands.contains(&Brand::Yealink));
+        let vendors: Vec<&str> = cast.iter().map(|part| part.spec.vendor().as_str()).collect();
+        assert!(vendors.len() >= 4 && vendors.contains(&"snom") && vendors.contains(&"yealink"));
         let addresses: std::collections::BTreeSet<_> = cast.iter().map(|part| part.spec.address).collect();
         assert_eq!(addresses.len(), cast.len());
         assert!(passwords(&sheet).len() >= 4);

@@ -80,11 +80,14 @@ fn silent_for_long(switches: &Switches, name: &str) -> Result<(), Failure> {
     ))
 }
 
-/// An interface that is answered on, by this configuration or by an agent of the same database.
+/// An interface that is answered or probed on, by this configuration or by an agent of the same database.
 async fn known(context: &Context, store: &Store, name: &str) -> Result<(), Failure> {
     let configured = &context.config.dhcp.interfaces;
     let reports = store.dhcp_reports().await?;
-    if configured.iter().any(|known| known == name) || reports.iter().any(|row| row.interface == name) {
+    if context.config.dhcp.probe
+        || configured.iter().any(|known| known == name)
+        || reports.iter().any(|row| row.interface == name)
+    {
         return Ok(());
     }
     let named = if configured.is_empty() { "none is".to_owned() } else { configured.join(", ") };

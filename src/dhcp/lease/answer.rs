@@ -43,6 +43,13 @@ impl Server {
         (lease, reply)
     }
 
+    /// An OFFER of nothing: it says that this server is here.
+    pub(super) fn presence(&self, packet: &Packet) -> Reply {
+        let own = vec![(code::SERVER, self.settings.address.octets().to_vec())];
+        let reply = self.reply(Kind::Offer, packet, Ipv4Addr::UNSPECIFIED, own, Because::Search);
+        Reply { to: Destination::Broadcast, ..reply }
+    }
+
     pub(super) fn nak(&self, packet: &Packet, because: Because) -> Reply {
         let own = vec![(code::SERVER, self.settings.address.octets().to_vec())];
         let none = Ipv4Addr::UNSPECIFIED;

@@ -9,10 +9,11 @@ use super::super::decide::Who;
 use super::super::message::{Message, code};
 use super::super::pool::State;
 use super::super::reply::Destination;
-use super::super::rule::{Rule, holds};
+use super::super::rule::Rule;
 use super::super::silence::Why;
 use super::{Alarm, Change, Command, Exchange, Guest, Server, answer};
 use crate::device::Mac;
+use crate::rule::holds;
 
 /// An offered address is kept for its client for so long: the four times that a client sends its REQUEST (RFC 2131,
 /// section 4.1: after 4, 8, 16 and 32 s).

@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::super::rule::{Rule, holds};
+use super::super::rule::Rule;
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::Mac;
+use crate::rule::holds;
 
 /// An address rests for so long after its lease has ended before another client may have it. A client counts from the
 /// last time that it sent its REQUEST, and we from the one that we received: between the two lies at most the longest

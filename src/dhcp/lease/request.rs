@@ -10,10 +10,11 @@ use super::super::decide::Who;
 use super::super::message::{Message, code};
 use super::super::pool::State;
 use super::super::reply::Because;
-use super::super::rule::{Rule, holds};
+use super::super::rule::Rule;
 use super::super::silence::Why;
 use super::{Exchange, Guest, Server};
 use crate::device::Mac;
+use crate::rule::holds;
 
 /// What a client that wants to go on with an address has here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,12 +6,14 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::super::Packet;
+use super::super::decide;
 use super::super::message::{Kind, Message, code};
 use super::super::pool::State;
-use super::super::rule::{Rule, holds};
+use super::super::rule::Rule;
 use super::super::silence::Why;
 use super::{Command, Server};
 use crate::device::Mac;
+use crate::rule::holds;
 
 /// So long another server must have been silent before a person may switch on again.
 pub const SILENCE_BEFORE_RETURN: Duration = Duration::from_mins(15);
@@ -214,6 +216,33 @@ impl Server {
             self.commands.push_back(Command::Stand(self.watch.stand));
             self.raise(Alarm::Foreign { server }, now);
         }
+    }
+
+    /// Of two agents that want to serve one network, the one that serves already goes on; of two that are still looking
+    /// for others, the one with the smaller address. It answers, as any server would; the other one yields to it, whether
+    /// it hears that answer or only the question.
+    pub(super) fn rival(
+        &mut self,
+        packet: &Packet,
+        other: Ipv4Addr,
+        searching: Option<Ipv4Addr>,
+        now: Instant,
+    ) -> Result<(), Why> {
+        decide::is_question(packet)?;
+        if !self.fits(packet) {
+            return Err(Why::NoPool);
+        }
+        match searching.filter(|_| !self.settings.shared) {
+            Some(ours) if other <= ours => {
+                self.foreign(other, now);
+                return Ok(());
+            }
+            Some(_) => {}
+            None => self.watch.is_serving()?,
+        }
+        self.pace.allows(packet.message.mac, false, now)?;
+        self.send(self.presence(packet));
+        Ok(())
     }
 
     pub(super) fn stop(&mut self, automatic: bool) {

@@ -1,5 +1,6 @@
 //! What the RFC wants, row by row; the rules of safety in `harm`, whole lives by chance in `property`.
 
+mod duel;
 mod harm;
 mod lan;
 mod property;

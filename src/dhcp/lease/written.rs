@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::super::message::{Message, code};
 use super::super::pool::{Pool, State};
 use super::super::reply::{Because, Reply};
-use super::super::rule::{Rule, holds};
+use super::super::rule::Rule;
 use super::super::silence::Why;
 use super::{Alarm, Change, Command, Kept, Lease, Moment, REST, Record, Server, Writing};
+use crate::rule::holds;
 
 impl Server {
     /// Writes a lease down; its ACK waits.

@@ -166,7 +166,7 @@ fn one_server_alone_is_asked_where_it_is() {
 #[test]
 fn other_servers_are_looked_for_three_times_as_one_client() {
     let now = start();
-    let mut survey = Survey::search(asker(), 7, now);
+    let mut survey = Survey::search(asker(), true, 7, now);
     let (sent, over) = play(&mut survey, now, |_| Vec::new());
     let at: Vec<u64> = sent.iter().map(|(at, _)| at.as_secs()).collect();
     assert_eq!((at, over.as_secs()), (vec![0, 10, 20], 26));
@@ -179,7 +179,7 @@ fn other_servers_are_looked_for_three_times_as_one_client() {
         assert_eq!((message.kind, message.ciaddr), (Kind::Discover, Ipv4Addr::UNSPECIFIED));
         assert_eq!(sending.from, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68));
     }
-    let mut survey = Survey::search(asker(), 7, now);
+    let mut survey = Survey::search(asker(), true, 7, now);
     let (sent, over) = play(&mut survey, now, |sending| vec![answer(sending, SERVER, "http://a/")]);
     assert_eq!((sent.len(), over.as_secs()), (1, 6));
 }

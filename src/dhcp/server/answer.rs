@@ -9,6 +9,7 @@ mod client;
 mod house;
 mod record;
 mod rows;
+mod search;
 mod unseen;
 mod voice;
 
@@ -29,18 +30,18 @@ use tracing::{debug, error, info, warn};
 
 use self::client::{Clients, host_for};
 use self::house::{House, Overheard, Place, State, Up, kept_here, stand_of};
+use self::search::Search;
 use self::voice::Voice;
 use crate::alarm::{Alarm, AlarmKind, Alarms};
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, DhcpMode, PoolConfig};
 use crate::device::Mac;
 use crate::dhcp::Packet;
-use crate::dhcp::ask::{self, Turn};
 use crate::dhcp::decide::{self, Scope, Standing, Who};
 use crate::dhcp::lease::{self, Command, Input, Moment, Server, Stand};
 use crate::dhcp::message::{Kind, code};
 use crate::dhcp::pace::Pace;
-use crate::dhcp::probe::{Asker, Responder};
+use crate::dhcp::probe::{self, Responder};
 use crate::dhcp::silence::Why;
 use crate::net::Prefix;
 use crate::net::interfaces::{Interfaces, Table};
@@ -126,11 +127,10 @@ struct Worker {
     houses: Vec<House>,
     sinks: HashMap<String, Arc<Sink>>,
     overheard: HashMap<u32, Overheard>,
-    /// On which interfaces other servers are looked for, and whether a person has switched on meanwhile.
-    searches: HashMap<u32, bool>,
+    /// On which interfaces other servers are looked for.
+    searches: HashMap<u32, Search>,
+    last_search: u64,
     searched: HashSet<u32>,
-    /// Where looking for them failed.
-    unsearched: HashSet<u32>,
     clients: Clients,
     voice: Voice,
     /// In mode `inform`.
@@ -147,7 +147,7 @@ enum Done {
     Rows(Result<(Switches, Vec<Reservation>), StoreError>),
     Leases { house: usize, epoch: u64, rows: Result<Vec<LeaseRow>, StoreError> },
     Probed { house: usize, epoch: u64, address: Ipv4Addr, found: Occupied },
-    Searched { interface: u32, found: io::Result<std::collections::BTreeSet<Responder>> },
+    Searched { interface: u32, number: u64, found: io::Result<std::collections::BTreeSet<Responder>> },
     Written,
 }
 
@@ -175,8 +175,8 @@ impl Worker {
             sinks: HashMap::new(),
             overheard: HashMap::new(),
             searches: HashMap::new(),
+            last_search: 0,
             searched: HashSet::new(),
-            unsearched: HashSet::new(),
             clients,
             voice,
             paces: HashMap::new(),
@@ -249,6 +249,9 @@ impl Worker {
             return self.overhear(packet, &name, now);
         }
         let Some(switches) = &self.switches else { return };
+        if let Some(other) = probe::candidate(packet) {
+            return self.meet_rival(packet, other, now);
+        }
         if self.voice.asked(packet, now) {
             let text = format!(
                 "clients on {name} go on asking as if nobody had answered them: a switch that guards DHCP may drop \
@@ -426,7 +429,7 @@ impl Worker {
                     up.server.handle(Input::Probed { address, by }, now);
                 }
             }
-            Done::Searched { interface, found } => self.searched(interface, found, now),
+            Done::Searched { interface, number, found } => self.searched(interface, number, found, now),
         }
     }
 

@@ -6,8 +6,9 @@
 //! P6 every ACK was written down; P7 and of the pool; P8 no other message leaves, and an INFORM's answer holds nothing of
 //! the network.
 
-use super::super::super::rule::{Rule, without};
+use super::super::super::rule::Rule;
 use super::world::{Setting, Step, World};
+use crate::rule::without;
 
 const USUAL_LIVES: u64 = 4_000;
 /// A life here is a whole LAN's, as long as so many of the smallest ones elsewhere.

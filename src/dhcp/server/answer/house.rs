@@ -46,7 +46,7 @@ pub(super) struct Place {
     pub(super) interface: u32,
     pub(super) address: Ipv4Addr,
     pub(super) prefix: Prefix,
-    pub(super) mac: Option<Mac>,
+    pub(super) mac: Mac,
 }
 
 /// What another server tells its clients about their network.
@@ -163,7 +163,12 @@ pub(super) fn find_place(pool: &PoolConfig, table: &Table) -> Result<Place, Stri
     let Some(interface) = interface else {
         return Err(format!("{name} is not there, not up, or has no IPv4 address"));
     };
-    let Interface { index, mac, .. } = *interface;
+    let Interface { index, mac: Some(mac), .. } = *interface else {
+        return Err(format!(
+            "{name} has no hardware address, so neither other DHCP servers nor the hosts that have an address already \
+             can be found there; choose an Ethernet interface"
+        ));
+    };
     if let (Some(relay), Some(network)) = (relay, network) {
         let near = table.on_link(*relay, Some(index)).map(|(_, ours)| ours);
         let address = near.or_else(|| interface.addresses.first().map(|(address, _)| *address));
@@ -222,4 +227,36 @@ fn written(address: Ipv4Addr, prefix: Prefix) -> String {
     let text = prefix.to_string();
     let bits = text.split_once('/').map_or("32", |(_, bits)| bits);
     format!("{address}/{bits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_on_which_nobody_can_be_looked_for_is_not_served() {
+        let address = Ipv4Addr::new(192, 168, 40, 1);
+        let pool = |text: &str| {
+            let text = format!("interface = \"tun0\"\nrange = \"192.168.40.100-192.168.40.119\"\n{text}");
+            toml::from_str::<PoolConfig>(&text).unwrap()
+        };
+        let place = |mac: Option<Mac>, pool: &PoolConfig| {
+            let interface = Interface {
+                index: 7,
+                name: "tun0".to_owned(),
+                mac,
+                addresses: vec![(address, Prefix::new(address, 24).unwrap())],
+                up: true,
+                multicast: true,
+                loopback: false,
+            };
+            find_place(pool, &Table::of(vec![interface]))
+        };
+        let mac = "00:0d:b9:01:02:03".parse().unwrap();
+        assert_eq!(place(Some(mac), &pool("")).unwrap().mac, mac);
+        for more in ["", "shared = true", "relay = \"10.64.0.2\"\nnetwork = \"10.64.0.0/16\""] {
+            let why = place(None, &pool(more)).unwrap_err();
+            assert!(why.contains("tun0 has no hardware address") && why.contains("choose"), "{why}");
+        }
+    }
 }

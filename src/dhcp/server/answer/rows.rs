@@ -2,9 +2,9 @@
 //! write, other servers that are looked for and found.
 
 use super::{
-    Arc, Asker, BTreeMap, Done, Duration, Evidence, FOREIGN_EVERY, HashMap, Input, Instant, Ipv4Addr,
-    LeaseRow, Moment, Place, Reservation, Responder, SERVER_PORT, Server, Sink, Stand, State, StoreError,
-    SwitchState, Switches, Turn, Up, Worker, ask, debug, house, info, io, kept_here, record, stand_of, warn,
+    Arc, BTreeMap, Done, Duration, Evidence, FOREIGN_EVERY, HashMap, Input, Instant, Ipv4Addr, LeaseRow,
+    Moment, Place, Reservation, SERVER_PORT, Server, Sink, Stand, State, StoreError, SwitchState, Switches,
+    Up, Worker, debug, house, info, io, kept_here, record, stand_of, warn,
 };
 
 /// What was found out on the way is written again for so long; then the rows stay behind what is in memory.
@@ -19,11 +19,7 @@ impl Worker {
         let answering = &self.parts.config.dhcp.interfaces;
         let named = named.filter(|interface| answering.contains(&interface.name));
         self.names = named.map(|interface| (interface.index, interface.name.as_str().into())).collect();
-        let gone: Vec<u32> =
-            self.searches.keys().filter(|it| !self.names.contains_key(it)).copied().collect();
-        for interface in gone {
-            self.searches.remove(&interface);
-        }
+        self.searches.retain(|interface, _| self.names.contains_key(interface));
         self.searched.retain(|interface| self.names.contains_key(interface));
         for at in 0..self.houses.len() {
             self.settle(at);
@@ -119,76 +115,25 @@ impl Worker {
                 house.state = State::Down(why);
             }
             Ok(server) => {
-                info!("DHCP leases of {} on {name}: {}", house.pool.range, words(server.stand()));
                 let is_alone = !house.pool.shared && house.pool.relay.is_none();
                 // Nothing at all is sent where it is switched off; whoever switches on has them looked for.
                 let is_off = matches!(server.stand(), Stand::Off { .. });
-                house.state = State::Up(Box::new(Up { server, place, _sink: sink }));
-                if is_alone
+                let is_serving = server.stand() == Stand::Serving;
+                let is_searched = is_alone
                     && !is_off
                     && !self.parts.config.dhcp.dry_run
-                    && !self.searched.contains(&place.interface)
-                {
-                    self.search(place, &name, false);
+                    && !self.searched.contains(&place.interface);
+                let words = if is_serving && is_searched {
+                    "they are given as soon as no other server was found".to_owned()
+                } else {
+                    words(server.stand())
+                };
+                info!("DHCP leases of {} on {name}: {words}", house.pool.range);
+                house.state = State::Up(Box::new(Up { server, place, _sink: sink }));
+                if is_searched {
+                    self.search(place, &name, is_serving, false);
                 }
             }
-        }
-    }
-
-    /// Looks for other servers before anybody new is answered there.
-    fn search(&mut self, place: Place, name: &str, switch_on: bool) {
-        if let Some(waiting) = self.searches.get_mut(&place.interface) {
-            *waiting |= switch_on;
-            return;
-        }
-        let Place { interface, address, mac: Some(mac), .. } = place else { return };
-        self.searches.insert(interface, switch_on);
-        let (clock, entropy) = (self.parts.clock.clone(), self.parts.entropy.clone());
-        // Whoever else wants to ask there in the next minutes waits.
-        if let Err(error) = Turn::take(&self.parts.data, name, &clock) {
-            debug!("Cannot write down when {name} was searched: {error}");
-        }
-        info!(
-            "Looks for other DHCP servers on {name} for half a minute; until then only leases are renewed there"
-        );
-        self.tasks.spawn(async move {
-            let found = ask::search(Asker { interface, address, mac }, &clock, &entropy).await;
-            Done::Searched { interface, found }
-        });
-    }
-
-    pub(super) fn searched(
-        &mut self,
-        interface: u32,
-        found: io::Result<std::collections::BTreeSet<Responder>>,
-        now: Instant,
-    ) {
-        let Some(switch_on) = self.searches.remove(&interface) else { return };
-        let Some(name) = self.names.get(&interface).map(Arc::clone) else { return };
-        let others = match found {
-            Ok(found) => found.into_iter().find(|one| one.is_own_hosts || !self.table.is_ours(one.id)),
-            Err(error) => {
-                warn!("Cannot look for other DHCP servers on {name}: {error}; it is tried again");
-                self.searches.insert(interface, switch_on);
-                self.unsearched.insert(interface);
-                return;
-            }
-        };
-        self.searched.insert(interface);
-        for up in self.houses.iter_mut().filter_map(|house| house.on(interface)) {
-            if up.server.settings().shared || up.server.settings().relay.is_some() {
-                continue;
-            }
-            match others {
-                Some(other) => up.server.handle(Input::Foreign { server: other.id }, now),
-                None if switch_on => up.server.handle(Input::SwitchedOn, now),
-                None => {}
-            }
-        }
-        if let Some(other) = others {
-            self.note_foreign(interface, &name, other.id, now);
-        } else {
-            info!("No other DHCP server answers on {name}");
         }
     }
 
@@ -247,13 +192,11 @@ impl Worker {
             }
         }
         if state == SwitchState::Off {
-            // What is being looked for is looked for anew when somebody switches on.
-            if let Some(waiting) = self.searches.get_mut(&interface) {
-                *waiting = false;
-            }
+            // Nothing more of it is sent; it begins anew when somebody switches on.
+            self.searches.remove(&interface);
         }
         if let Some(place) = alone {
-            self.search(place, name, true);
+            self.search(place, name, true, true);
         }
     }
 
@@ -264,6 +207,8 @@ impl Worker {
             Stand::Off { automatic: false } => info!("DHCP on {name}: {}", words(stand)),
             Stand::Yielding { server } => {
                 warn!("DHCP on {name}: {}", words(stand));
+                // Whom it looked for is found.
+                self.searches.remove(&interface);
                 self.note_foreign(interface, name, server, now);
                 self.write_switch(
                     name,
@@ -323,15 +268,7 @@ impl Worker {
         for at in 0..self.houses.len() {
             self.settle(at);
         }
-        let places: Vec<Place> = self.houses.iter().filter_map(house::House::place).collect();
-        for place in places {
-            if self.unsearched.remove(&place.interface) {
-                let switch_on = self.searches.remove(&place.interface).unwrap_or_default();
-                if let Some(name) = self.names.get(&place.interface).map(Arc::clone) {
-                    self.search(place, &name, switch_on);
-                }
-            }
-        }
+        self.search_again();
         self.voice.handle_timeout(&self.names, now);
         self.report();
     }

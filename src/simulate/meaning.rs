@@ -1,0 +1,222 @@
+//! What a phone's settings mean: its accounts, its keys, its protection, by the names that the profile gives. Reads
+//! settings; sends nothing.
+
+use super::names::{Numbers, found, held, holds, number, text, written};
+use super::settings::{Account, FunctionKey, Settings};
+use super::url::host_and_port;
+use crate::device::Transport;
+use crate::profile::{AccountNames, KeyNames, Names, Simulate};
+use crate::secret::Secret;
+
+/// The accounts that are switched on and have an address, by their lines.
+pub(super) fn accounts(sheet: &Simulate, settings: &Settings) -> Vec<Account> {
+    let mut accounts: Vec<Account> = Vec::new();
+    for (names, place) in sheet.account.iter().zip(1..) {
+        let numbers = found(&names.username, settings).into_iter();
+        accounts.extend(numbers.filter_map(|numbers| account(sheet, names, place, numbers, settings)));
+    }
+    accounts.sort_by_key(|account| account.line);
+    accounts.dedup_by_key(|account| account.line);
+    accounts
+}
+
+/// The parameter that holds the password of a line.
+pub(super) fn password_name(sheet: &Simulate, line: u16) -> Option<String> {
+    let (names, _) = sheet.account.iter().zip(1..).find(|(names, place)| {
+        let numbered = names.username.iter().any(|name| name.contains("{line}"));
+        numbered || names.line.unwrap_or(*place) == line
+    })?;
+    let numbers = vec![("line".to_owned(), line.saturating_add(names.from.unwrap_or(1)).saturating_sub(1))];
+    names.password.iter().next().map(|name| written(name, &numbers))
+}
+
+fn account(
+    sheet: &Simulate,
+    names: &AccountNames,
+    place: u16,
+    mut numbers: Numbers,
+    settings: &Settings,
+) -> Option<Account> {
+    let line = match number(&numbers, "line") {
+        Some(number) => from_one(number, names.from)?,
+        None => names.line.unwrap_or(place),
+    };
+    let server = text(&names.server, &numbers, settings).and_then(|server| server.parse().ok());
+    numbers.push(("server".to_owned(), server.unwrap_or(number(&numbers, "line").unwrap_or(line))));
+    let numbers = &numbers;
+    if names.r#if.iter().any(|condition| !holds(condition, numbers, settings)) {
+        return None;
+    }
+    let get = |names: &Names| text(names, numbers, settings);
+    let username = get(&names.username)?.to_owned();
+    let (registrar, in_registrar) = address(get(&names.registrar)?);
+    let (host, port) = host_and_port(registrar, 0)?;
+    let port = get(&names.port).and_then(|port| port.parse().ok()).unwrap_or(port);
+    let proxy = get(&names.proxy)
+        .filter(|_| names.proxy_if.iter().all(|condition| holds(condition, numbers, settings)))
+        .map(address);
+    let said = get(&names.transport)
+        .and_then(|word| sheet.transports.get(word).copied().or_else(|| word.parse().ok()));
+    let in_proxy = proxy.and_then(|(_, transport)| transport);
+    let transport = said.or(in_proxy).or(in_registrar).unwrap_or_default();
+    let usual_port = if transport == Transport::Tls { 5061 } else { 5060 };
+    let proxy_port = get(&names.proxy_port).and_then(|port| port.parse().ok()).filter(|port| *port != 0);
+    let proxy = proxy.and_then(|(host, _)| host_and_port(host, proxy_port.unwrap_or(usual_port)));
+    let password = held(&names.password, numbers, settings);
+    Some(Account {
+        line,
+        host,
+        port: (port != 0).then_some(port),
+        proxy,
+        transport,
+        auth_id: get(&names.auth_id).map_or_else(|| username.clone(), str::to_owned),
+        display_name: get(&names.display_name).map(str::to_owned),
+        label: get(&names.label).map(str::to_owned),
+        password_kept: password.as_ref().is_some_and(|(name, _)| settings.is_kept(name)),
+        password: password.map(|(_, password)| password.clone()),
+        username,
+    })
+}
+
+/// A number as people count, where the phone's first one is `from`.
+fn from_one(number: u16, from: Option<u16>) -> Option<u16> {
+    number.checked_add(1)?.checked_sub(from.unwrap_or(1)).filter(|number| *number > 0)
+}
+
+/// `sip:host:port;transport=tcp` in its two parts; of several with commas between them the first.
+fn address(text: &str) -> (&str, Option<Transport>) {
+    let text = text.split(',').next().unwrap_or_default().trim().trim_start_matches("sip:");
+    let (address, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let transport = parameters.split(';').find_map(|p| p.trim().strip_prefix("transport=")?.parse().ok());
+    (address, transport)
+}
+
+/// The function keys that were configured.
+pub(super) fn keys(sheet: &Simulate, settings: &Settings) -> Vec<FunctionKey> {
+    let of = |names: &KeyNames| {
+        let numbers = found(&names.kind, settings).into_iter();
+        numbers.filter_map(|numbers| key(names, &numbers, settings)).collect::<Vec<_>>()
+    };
+    sheet.key.iter().flat_map(of).collect()
+}
+
+fn key(names: &KeyNames, numbers: &Numbers, settings: &Settings) -> Option<FunctionKey> {
+    text(&names.kind, numbers, settings)?;
+    if names.r#if.iter().any(|condition| !holds(condition, numbers, settings)) {
+        return None;
+    }
+    Some(FunctionKey {
+        number: from_one(number(numbers, "key")?, names.from)?,
+        value: text(&names.value, numbers, settings).map(str::to_owned),
+        label: text(&names.label, numbers, settings).map(str::to_owned),
+    })
+}
+
+/// Whether one of these settings is set.
+pub(super) fn has(names: &Names, settings: &Settings) -> bool {
+    held(names, &Numbers::new(), settings).is_some()
+}
+
+/// The language of the display, in the vendor's words.
+pub(super) fn language(sheet: &Simulate, settings: &Settings) -> Option<String> {
+    text(&sheet.language, &Numbers::new(), settings).map(str::to_owned)
+}
+
+/// The phone's URL for later looks. Some vendors write the protocol elsewhere, and a host alone here.
+pub(super) fn own_url(sheet: &Simulate, settings: &Settings) -> Option<Secret> {
+    let (_, url) = held(&sheet.prov, &Numbers::new(), settings)?;
+    if url.expose().contains("://") {
+        return Some(url.clone());
+    }
+    Some(Secret::new(format!("http://{}", url.expose())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::scripted::{sheet, take};
+
+    #[test]
+    fn elements_become_an_account() {
+        let sheet = sheet("snom", "desk");
+        let settings = take(
+            &sheet,
+            r#"<?xml version="1.0" encoding="utf-8"?><settings><phone-settings>
+            <user_active idx="1" perm="">on</user_active><user_name idx="1" perm="">101</user_name>
+            <user_pname idx="1">a101</user_pname><user_pass idx="1" perm="R">s&lt;e</user_pass>
+            <user_host idx="1">pbx.example</user_host><user_outbound idx="1">10.0.0.1:5070;transport=tcp</user_outbound>
+            <user_active idx="2">off</user_active><user_name idx="2">102</user_name><user_host idx="2">pbx</user_host>
+            <http_pass perm="">w</http_pass><admin_mode_password>1234</admin_mode_password><language>Deutsch</language>
+            </phone-settings><functionKeys><fkey idx="0" context="1" label="A &amp; B" perm="">line</fkey>
+            <fkey idx="1">none</fkey><fkey idx="2">blf sip:102@pbx</fkey><fkey idx="3" context="active" label="">line</fkey></functionKeys></settings>"#,
+        );
+        let accounts = accounts(&sheet, &settings);
+        let [account] = accounts.as_slice() else { panic!("{accounts:?}") };
+        assert_eq!(account.for_people(), "line 1: 101 at pbx.example (tcp), password given");
+        assert_eq!(account.proxy, Some(("10.0.0.1".to_owned(), 5070)));
+        assert_eq!((account.auth_id.as_str(), account.password.as_ref().unwrap().expose()), ("a101", "s<e"));
+        assert!(has(&sheet.webui, &settings) && has(&sheet.menu, &settings));
+        assert_eq!(language(&sheet, &settings).as_deref(), Some("Deutsch"));
+        let keys: Vec<_> = keys(&sheet, &settings).into_iter().map(|key| (key.number, key.label)).collect();
+        assert_eq!(keys, [(1, Some("A & B".to_owned())), (3, None)]);
+    }
+
+    #[test]
+    fn a_base_finds_its_server_in_the_list() {
+        let sheet = sheet("snom", "dect");
+        let settings = take(
+            &sheet,
+            r#"<settings><phone-settings><user_host idx="1">10.0.0.1:5062</user_host>
+            <user_name idx="3">301</user_name><user_pass idx="3">x</user_pass>
+            <subscr_sip_ua_data_server_id idx="3">1</subscr_sip_ua_data_server_id></phone-settings></settings>"#,
+        );
+        let accounts = accounts(&sheet, &settings);
+        assert_eq!(accounts[0].for_people(), "line 3: 301 at 10.0.0.1:5062 (udp), password given");
+    }
+
+    const LINES: &str = "#!version:1.0.0.1\n# a comment\n\naccount.1.enable = 1\naccount.1.user_name=101\n\
+        account.1.auth_name = a101\naccount.1.password = s3=cr et\naccount.1.sip_server.1.address = pbx.example\n\
+        account.1.sip_server.1.port = 5070\naccount.1.sip_server.1.transport_type = 1\naccount.2.enable = 0\n\
+        account.2.user_name = 102\naccount.2.sip_server.1.address = pbx.example\nlinekey.1.type = 15\nlinekey.2.type = 0\n\
+        static.security.user_password = user:u1\nstatic.security.user_password = admin:a1\nlang.gui = German\n";
+
+    #[test]
+    fn lines_become_an_account() {
+        let sheet = sheet("yealink", "desk");
+        let settings = take(&sheet, LINES);
+        let accounts = accounts(&sheet, &settings);
+        let [account] = accounts.as_slice() else { panic!("{accounts:?}") };
+        assert_eq!(account.for_people(), "line 1: 101 at pbx.example:5070 (tcp), password given");
+        let password = account.password.as_ref().unwrap().expose();
+        assert_eq!((account.auth_id.as_str(), password), ("a101", "s3=cr et"));
+        assert!(has(&sheet.webui, &settings) && has(&sheet.menu, &settings));
+        assert_eq!(
+            (language(&sheet, &settings).as_deref(), keys(&sheet, &settings).len()),
+            (Some("German"), 1)
+        );
+        assert_eq!(password_name(&sheet, 2).as_deref(), Some("account.2.password"));
+    }
+
+    #[test]
+    fn a_later_file_keeps_what_it_does_not_name() {
+        let sheet = sheet("yealink", "desk");
+        let reading = sheet.read.as_ref().unwrap();
+        let mut settings = take(&sheet, LINES);
+        let later = b"#!version:1.0.0.1\naccount.1.user_name = 109\nlang.gui = %NULL%\n";
+        super::super::read::Contents::read(later, reading).unwrap().apply(reading, &mut settings);
+        assert_eq!(accounts(&sheet, &settings)[0].username, "109");
+        assert!(accounts(&sheet, &settings)[0].password.is_some());
+        assert_eq!(language(&sheet, &settings), None);
+    }
+
+    #[test]
+    fn an_address_is_read_in_every_form() {
+        for (text, expected) in [
+            ("pbx:5070;transport=tcp", ("pbx:5070", Some(Transport::Tcp))),
+            ("sip:10.0.0.1;lr", ("10.0.0.1", None)),
+            ("a:5060;transport=TLS,b:5061", ("a:5060", Some(Transport::Tls))),
+        ] {
+            assert_eq!(address(text), expected, "{text}");
+        }
+    }
+}
