@@ -104,6 +104,7 @@ struct Inner {
     adoptions: adopt::Queue,
     releases: release::Queue,
     leases: lease::Queue,
+    leases_asked: lease::Asked,
     strangers: sighting::Strangers,
     moments: timeline::Written,
 }
@@ -131,6 +132,7 @@ impl Store {
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
             leases: lease::Queue::default(),
+            leases_asked: lease::Asked::default(),
             strangers: sighting::Strangers::default(),
             moments: timeline::Written::default(),
         };

@@ -130,6 +130,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Server {
     settings: Settings,
+    /// What of them every client may be told.
+    network: Vec<(u8, Vec<u8>)>,
     pool: Pool,
     pace: Pace,
     watch: Watch,
@@ -183,6 +185,7 @@ impl Server {
         let burst = STRANGERS_BURST_MAX.min(pool.size() * 2);
         let pace = Pace::new(settings.answers_per_s, u32::try_from(burst).unwrap_or(u32::MAX));
         Ok(Self {
+            network: answer::network(&settings),
             pool,
             pace,
             watch: Watch::new(stand, now),

@@ -46,7 +46,7 @@ pub fn tell(
     let taken = taken(exchange);
     let verdict = taken.and_then(|answer| {
         let profile = profile.filter(|profile| profile.dhcp().is_some())?;
-        Some(profile.judge(answer.options.as_map(), place?))
+        Some(profile.judge(&answer.options.to_map(), place?))
     });
     let (step, happened) = match (&exchange.answer, &exchange.asked, taken) {
         (Some(answer), asked, _) if answer.kind == Kind::Nak => (Step::Nak, denied(answer, asked.as_ref())),

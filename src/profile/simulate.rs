@@ -76,7 +76,7 @@ pub struct Reading {
     pub prefix: Option<String>,
     /// Lines: what stands between name and value, `=` unless given.
     pub separator: Option<String>,
-    /// Lines: what values stand in.
+    /// What values stand in.
     pub quote: Option<String>,
     /// Lines: how those begin that say nothing, `#` unless given.
     pub comment: Option<Vec<String>>,
@@ -119,14 +119,18 @@ pub enum ReadFormat {
     Xml,
 }
 
-/// `[[simulate.account]]`: names of settings; the first that is set counts. `{line}` is the account's number.
+/// `[[simulate.account]]`: names of settings; the first that is set counts. `{line}` is the account's number, `{line-1}`
+/// where the phone counts from 0, `{id}` where accounts have names.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccountNames {
-    /// The account's number where the names have no `{line}`; its place among the entries unless given.
+    /// The account's number where the names have no `{line}`, its place among the entries unless given; the first one's
+    /// with `numbers`.
     pub line: Option<u16>,
-    /// The first `{line}`, 1 unless given.
-    pub from: Option<u16>,
+    /// What stands for `{line}`, line by line, where that is not the line's own number.
+    pub numbers: Vec<u16>,
+    /// The last line, where the names are other settings' as well.
+    pub max: Option<u16>,
     /// What must hold for the account to be used.
     pub r#if: Vec<String>,
     /// The user part of its address.
@@ -159,8 +163,8 @@ pub struct AccountNames {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KeyNames {
-    /// The first `{key}`, 1 unless given.
-    pub from: Option<u16>,
+    /// The last key, where the names are other settings' as well.
+    pub max: Option<u16>,
     /// What must hold for the key to be one that was configured.
     pub r#if: Vec<String>,
     /// What it does.
@@ -210,6 +214,7 @@ impl<'de> Deserialize<'de> for Names {
 impl Simulate {
     /// How the phones of this family behave with this firmware: the section, what differs before that firmware, the
     /// family's own entries, and what differs there.
+    #[must_use]
     pub fn played(&self, family: Option<&str>, firmware: Option<&str>) -> Self {
         let mut played = self.at(firmware);
         let own = |(name, _): &(&Spanned<String>, &Self)| Some(name.get_ref().as_str()) == family;

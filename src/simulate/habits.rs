@@ -61,8 +61,8 @@ impl Habits {
         let whole = spec.profile.simulate().cloned().unwrap_or_default();
         let family = table.family.as_deref();
         // A table may name only the first number of a model's firmware (`108`): no phone calls itself that.
-        let full = table.firmware.clone().filter(|version| version.contains('.'));
-        let firmware = spec.firmware.clone().or(full).or(whole.played(family, None).firmware);
+        let whole_version = table.firmware.clone().filter(|version| version.contains('.'));
+        let firmware = spec.firmware.clone().or(whole_version).or(whole.played(family, None).firmware);
         let firmware = firmware.unwrap_or_else(|| FIRMWARE.to_owned());
         let mut sheet = whole.played(family, Some(&firmware));
         let words = Words::of(spec, &firmware, table);

@@ -1,7 +1,7 @@
 //! What a phone's settings mean: its accounts, its keys, its protection, by the names that the profile gives. Reads
 //! settings; sends nothing.
 
-use super::names::{Numbers, found, held, holds, number, text, written};
+use super::names::{Found, found, held, holds, text, written};
 use super::settings::{Account, FunctionKey, Settings};
 use super::url::host_and_port;
 use crate::device::Transport;
@@ -12,8 +12,12 @@ use crate::secret::Secret;
 pub(super) fn accounts(sheet: &Simulate, settings: &Settings) -> Vec<Account> {
     let mut accounts: Vec<Account> = Vec::new();
     for (names, place) in sheet.account.iter().zip(1..) {
-        let numbers = found(&names.username, settings).into_iter();
-        accounts.extend(numbers.filter_map(|numbers| account(sheet, names, place, numbers, settings)));
+        let found = found(&names.username, settings).into_iter().zip(1..);
+        let own = found.filter_map(|(found, count)| {
+            let line = line_of(names, &found, place, count)?;
+            account(sheet, names, line, found, settings)
+        });
+        accounts.extend(own);
     }
     accounts.sort_by_key(|account| account.line);
     accounts.dedup_by_key(|account| account.line);
@@ -22,35 +26,63 @@ pub(super) fn accounts(sheet: &Simulate, settings: &Settings) -> Vec<Account> {
 
 /// The parameter that holds the password of a line.
 pub(super) fn password_name(sheet: &Simulate, line: u16) -> Option<String> {
-    let (names, _) = sheet.account.iter().zip(1..).find(|(names, place)| {
-        let numbered = names.username.iter().any(|name| name.contains("{line}"));
-        numbered || names.line.unwrap_or(*place) == line
-    })?;
-    let numbers = vec![("line".to_owned(), line.saturating_add(names.from.unwrap_or(1)).saturating_sub(1))];
-    names.password.iter().next().map(|name| written(name, &numbers))
+    let of_line = |(names, place): (&AccountNames, u16)| {
+        let word = number_of(names, line, place)?;
+        names.password.iter().next().map(|name| written(name, &Found::of(&[("line", word)])))
+    };
+    sheet.account.iter().zip(1..).find_map(of_line)
+}
+
+/// The line that this is of, from 1; `count` is its place among those that have a name instead of a number.
+fn line_of(names: &AccountNames, found: &Found, place: u16, count: u16) -> Option<u16> {
+    let first = names.line.unwrap_or(1);
+    if !is_numbered(names) {
+        let is_named = names.username.iter().any(|name| name.contains("{id}"));
+        return Some(if is_named { count } else { names.line.unwrap_or(place) });
+    }
+    let number = found.number("line")?;
+    if names.numbers.is_empty() {
+        return (number <= names.max.unwrap_or(u16::MAX)).then_some(number);
+    }
+    let at = names.numbers.iter().position(|held| *held == number)?;
+    u16::try_from(at).ok()?.checked_add(first)
+}
+
+/// What stands for this line in the names.
+fn number_of(names: &AccountNames, line: u16, place: u16) -> Option<u16> {
+    let first = names.line.unwrap_or(1);
+    match (is_numbered(names), names.numbers.is_empty()) {
+        (false, _) => (names.line.unwrap_or(place) == line).then_some(line),
+        (true, true) => Some(line),
+        (true, false) => names.numbers.get(usize::from(line.checked_sub(first)?)).copied(),
+    }
+}
+
+fn is_numbered(names: &AccountNames) -> bool {
+    names.username.iter().any(|name| name.contains("{line"))
 }
 
 fn account(
     sheet: &Simulate,
     names: &AccountNames,
-    place: u16,
-    mut numbers: Numbers,
+    line: u16,
+    mut numbers: Found,
     settings: &Settings,
 ) -> Option<Account> {
-    let line = match number(&numbers, "line") {
-        Some(number) => from_one(number, names.from)?,
-        None => names.line.unwrap_or(place),
-    };
-    let server = text(&names.server, &numbers, settings).and_then(|server| server.parse().ok());
-    numbers.push(("server".to_owned(), server.unwrap_or(number(&numbers, "line").unwrap_or(line))));
+    let server = text(&names.server, &numbers, settings).map(str::to_owned);
+    let own = || numbers.number("line").unwrap_or(line).to_string();
+    let server = server.unwrap_or_else(own);
+    numbers.set("server", server);
     let numbers = &numbers;
     if names.r#if.iter().any(|condition| !holds(condition, numbers, settings)) {
         return None;
     }
     let get = |names: &Names| text(names, numbers, settings);
-    let username = get(&names.username)?.to_owned();
     let (registrar, in_registrar) = address(get(&names.registrar)?);
     let (host, port) = host_and_port(registrar, 0)?;
+    // Some write the whole address where others write its user part.
+    let username = get(&names.username)?;
+    let username = username.strip_suffix(&format!("@{host}")).unwrap_or(username).to_owned();
     let port = get(&names.port).and_then(|port| port.parse().ok()).unwrap_or(port);
     let proxy = get(&names.proxy)
         .filter(|_| names.proxy_if.iter().all(|condition| holds(condition, numbers, settings)))
@@ -78,11 +110,6 @@ fn account(
     })
 }
 
-/// A number as people count, where the phone's first one is `from`.
-fn from_one(number: u16, from: Option<u16>) -> Option<u16> {
-    number.checked_add(1)?.checked_sub(from.unwrap_or(1)).filter(|number| *number > 0)
-}
-
 /// `sip:host:port;transport=tcp` in its two parts; of several with commas between them the first.
 fn address(text: &str) -> (&str, Option<Transport>) {
     let text = text.split(',').next().unwrap_or_default().trim().trim_start_matches("sip:");
@@ -100,13 +127,13 @@ pub(super) fn keys(sheet: &Simulate, settings: &Settings) -> Vec<FunctionKey> {
     sheet.key.iter().flat_map(of).collect()
 }
 
-fn key(names: &KeyNames, numbers: &Numbers, settings: &Settings) -> Option<FunctionKey> {
+fn key(names: &KeyNames, numbers: &Found, settings: &Settings) -> Option<FunctionKey> {
     text(&names.kind, numbers, settings)?;
     if names.r#if.iter().any(|condition| !holds(condition, numbers, settings)) {
         return None;
     }
     Some(FunctionKey {
-        number: from_one(number(numbers, "key")?, names.from)?,
+        number: numbers.number("key").filter(|key| *key <= names.max.unwrap_or(u16::MAX))?,
         value: text(&names.value, numbers, settings).map(str::to_owned),
         label: text(&names.label, numbers, settings).map(str::to_owned),
     })
@@ -114,21 +141,29 @@ fn key(names: &KeyNames, numbers: &Numbers, settings: &Settings) -> Option<Funct
 
 /// Whether one of these settings is set.
 pub(super) fn has(names: &Names, settings: &Settings) -> bool {
-    held(names, &Numbers::new(), settings).is_some()
+    held(names, &Found::default(), settings).is_some()
 }
 
 /// The language of the display, in the vendor's words.
 pub(super) fn language(sheet: &Simulate, settings: &Settings) -> Option<String> {
-    text(&sheet.language, &Numbers::new(), settings).map(str::to_owned)
+    text(&sheet.language, &Found::default(), settings).map(str::to_owned)
 }
 
-/// The phone's URL for later looks. Some vendors write the protocol elsewhere, and a host alone here.
+/// The phone's URL for later looks. Some vendors write the protocol elsewhere, and a host alone here; some write it in
+/// several settings, which stand in braces then.
 pub(super) fn own_url(sheet: &Simulate, settings: &Settings) -> Option<Secret> {
-    let (_, url) = held(&sheet.prov, &Numbers::new(), settings)?;
-    if url.expose().contains("://") {
-        return Some(url.clone());
-    }
-    Some(Secret::new(format!("http://{}", url.expose())))
+    let url = sheet.prov.iter().find_map(|name| {
+        if !name.contains('{') {
+            return settings.text(name).map(str::to_owned);
+        }
+        let mut parts = name.split('{');
+        let begin = parts.next().unwrap_or_default().to_owned();
+        parts.try_fold(begin, |url, part| {
+            let (name, behind) = part.split_once('}')?;
+            Some(format!("{url}{}{behind}", settings.text(name)?))
+        })
+    })?;
+    Some(Secret::new(if url.contains("://") { url } else { format!("http://{url}") }))
 }
 
 #[cfg(test)]
@@ -207,6 +242,42 @@ mod tests {
         assert_eq!(accounts(&sheet, &settings)[0].username, "109");
         assert!(accounts(&sheet, &settings)[0].password.is_some());
         assert_eq!(language(&sheet, &settings), None);
+    }
+
+    #[test]
+    fn lines_are_counted_as_the_vendor_does() {
+        let text = "[[account]]\nusername = 'P35'\npassword = 'P34'\nregistrar = 'P47'\n[[account]]\nline = 2\n\
+                    numbers = [4, 17]\nusername = 'P{line}04'\npassword = 'P{line}06'\nregistrar = 'P{line}02'\n[[account]]\n\
+                    max = 2\nusername = 'P{line+4059}'\nregistrar = 'P47'\nif = ['P4150 = 0']\n";
+        let sheet: Simulate = toml::from_str(&format!("prov = 'http://{{P237}}/{{P238}}/'\n{text}")).unwrap();
+        let mut settings = Settings::default();
+        let given = [
+            ("P35", "201@pbx"),
+            ("P47", "pbx"),
+            ("P404", "202"),
+            ("P402", "pbx"),
+            ("P1704", "203"),
+            ("P1702", "pbx"),
+            ("P504", "204"),
+            ("P502", "pbx"),
+            ("P237", "h:81"),
+        ];
+        given.into_iter().for_each(|(name, value)| settings.set(name, value));
+        let read = |settings: &Settings| -> Vec<_> {
+            accounts(&sheet, settings).into_iter().map(|account| (account.line, account.username)).collect()
+        };
+        let own = |line, name: &str| (line, name.to_owned());
+        assert_eq!(read(&settings), [own(1, "201"), own(2, "202"), own(3, "203")]);
+        let names = [1, 3].map(|line| password_name(&sheet, line).unwrap());
+        assert_eq!((names, password_name(&sheet, 9)), (["P34".to_owned(), "P1706".to_owned()], None));
+        assert_eq!(own_url(&sheet, &settings), None);
+        settings.set("P238", "d");
+        assert_eq!(own_url(&sheet, &settings).unwrap().expose(), "http://h:81/d/");
+        [("P35", ""), ("P4061", "302"), ("P4062", "303"), ("P4150", "0")]
+            .into_iter()
+            .for_each(|(name, value)| settings.set(name, value));
+        settings.set("P404", "");
+        assert_eq!(read(&settings), [own(2, "302"), own(3, "203")]);
     }
 
     #[test]

@@ -72,3 +72,13 @@ impl Contents {
         }
     }
 }
+
+/// The value out of its quotes. One without any at all is taken as it is; one that opens them must close them, once.
+fn unquoted<'v>(value: &'v str, reading: &Reading) -> Option<&'v str> {
+    let Some(quote) = reading.quote.as_deref() else { return Some(value) };
+    if !value.starts_with(quote) {
+        return (!value.contains(quote)).then_some(value);
+    }
+    let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
+    (!inner.contains(quote)).then_some(inner)
+}

@@ -183,7 +183,7 @@ mod tests {
         assert!(settings.secret("pass").is_some());
         let mut settings = known();
         assert_eq!(settings.end_look(true), Absent { kept: Vec::new(), lost: vec!["pass".to_owned()] });
-        assert!(!settings.secret("pass").is_some() && settings.secret("new").is_some());
+        assert!(settings.secret("pass").is_none() && settings.secret("new").is_some());
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn of_agents_for_one_network_one_serves_and_the_others_leave_it_to_that_one() {
                 [0, 1, 2].map(|at| agent(lab, &hosts[at], &format!("agent{at}")));
             std::thread::scope(|scope| {
                 let both = [&mut first, &mut second].map(|agent| scope.spawn(|| agent.begin(&[])));
-                both.map(|begun| begun.join().unwrap());
+                both.into_iter().for_each(|begun| begun.join().unwrap());
             });
             let words = "the DHCP server 192.168.40.2 answers there";
             second.log(words);

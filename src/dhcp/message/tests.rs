@@ -286,6 +286,7 @@ fn written_again(message: &Message) {
     };
     let Written { bytes, left_out } = draft.write(SIZE_MAX);
     let again = Message::read(&bytes).unwrap();
+    assert_eq!(Message::said(&draft, &left_out), again);
     assert!((SIZE_MIN..=SIZE_MAX).contains(&bytes.len()));
     assert_eq!(
         (again.kind, again.xid, again.mac, again.secs),

@@ -2,8 +2,7 @@
 //! leases down before their ACKs leave, and sends. Whoever hears hands it every message; it never waits for the store
 //! or the link on behalf of one client while another one could be answered.
 //!
-//! Answers leave by a packet socket of its own, so that whoever hears the link hears them as well, and what a phone was
-//! given from here is told like what any other server gave it.
+//! What leaves is told to whoever hears ([`Mouth`]), like what any other server gives.
 
 mod client;
 mod house;
@@ -42,12 +41,12 @@ use crate::dhcp::lease::{self, Command, Input, Moment, Server, Stand};
 use crate::dhcp::message::{Kind, code};
 use crate::dhcp::pace::Pace;
 use crate::dhcp::probe::{self, Responder};
+use crate::dhcp::server::Mouth;
 use crate::dhcp::silence::Why;
 use crate::net::Prefix;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{Evidence, Neighbours, Occupied};
 use crate::net::sink::Sink;
-use crate::net::wire::Wire;
 use crate::profile::Catalog;
 use crate::provision::{Heard, Roots};
 use crate::store::{LeaseRow, Reservation, Store, StoreError, SwitchState, Switches};
@@ -91,17 +90,15 @@ pub struct AnswerParts {
     pub alarms: Alarms,
 }
 
-/// The service, opened and not yet running.
+/// The service, not yet running.
 pub struct Answerer {
     worker: Worker,
 }
 
 impl Answerer {
-    /// Opens the socket that answers leave by. `PermissionDenied` without `CAP_NET_RAW`.
-    pub fn open(parts: AnswerParts) -> io::Result<Self> {
-        // No frame has this port: it hears nothing.
-        let wire = Wire::open([0, 0])?;
-        Ok(Self { worker: Worker::new(parts, wire) })
+    /// Who answers, by this mouth.
+    pub fn new(parts: AnswerParts, mouth: Mouth) -> Self {
+        Self { worker: Worker::new(parts, mouth) }
     }
 
     /// Answers until cancelled. `packets` are all messages of the interfaces in use; `written` changes whenever a
@@ -139,6 +136,8 @@ struct Worker {
     failure_said: Option<Instant>,
     reports: HashMap<u32, serde_json::Value>,
     tasks: JoinSet<Done>,
+    /// What is to be written down, and whose it is: what comes together is written together.
+    unwritten: (Vec<LeaseRow>, Vec<Written>),
     commits: FuturesOrdered<BoxFuture<'static, Commit>>,
 }
 
@@ -151,21 +150,26 @@ enum Done {
     Written,
 }
 
-/// A lease that was written, or could not be.
+/// Leases that were written, or could not be.
 struct Commit {
-    house: usize,
-    epoch: u64,
-    id: u64,
+    leases: Vec<Written>,
     outcome: Result<(), StoreError>,
 }
 
+/// Which pool's machine wants to know that a lease is written.
+struct Written {
+    house: usize,
+    epoch: u64,
+    id: u64,
+}
+
 impl Worker {
-    fn new(parts: AnswerParts, wire: Wire) -> Self {
+    fn new(parts: AnswerParts, mouth: Mouth) -> Self {
         let config = &parts.config.dhcp;
         let pools = if config.mode == DhcpMode::Server { config.pool.as_slice() } else { &[] };
         let houses = pools.iter().cloned().map(House::new).collect();
         let clients = Clients::new(Arc::clone(&parts.config), Arc::clone(&parts.catalog), parts.roots);
-        let voice = Voice::new(wire, parts.clock.clone(), parts.sightings.clone());
+        let voice = Voice::new(mouth, parts.clock.clone(), parts.sightings.clone());
         Self {
             table: parts.interfaces.current(),
             names: HashMap::new(),
@@ -184,6 +188,7 @@ impl Worker {
             failure_said: None,
             reports: HashMap::new(),
             tasks: JoinSet::new(),
+            unwritten: Default::default(),
             commits: FuturesOrdered::new(),
             parts,
         }
@@ -202,6 +207,7 @@ impl Worker {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             self.act();
+            self.write();
             let now = self.parts.clock.instant();
             let due = self.houses.iter().filter_map(House::poll_timeout).min();
             let due = due.map_or(TICK, |due| due.saturating_duration_since(now));
@@ -378,10 +384,8 @@ impl Worker {
                 up.server.handle(Input::Committed { id }, now);
             }
             Command::Commit { id, change } => {
-                let row = record::row(change, name, &self.parts.clock);
-                let written = self.parts.store.commit_lease(row);
-                let commit = async move { Commit { house, epoch, id, outcome: written.await } };
-                self.commits.push_back(Box::pin(commit));
+                self.unwritten.0.push(record::row(change, name, &self.parts.clock));
+                self.unwritten.1.push(Written { house, epoch, id });
             }
             Command::Send(reply) => self.voice.send(&reply, name, now),
             Command::WouldSend(reply) => self.voice.would(reply, now),
@@ -394,20 +398,31 @@ impl Worker {
         }
     }
 
+    /// Has written down what is to be.
+    fn write(&mut self) {
+        let (rows, leases) = std::mem::take(&mut self.unwritten);
+        if !rows.is_empty() {
+            let written = self.parts.store.commit_leases(rows);
+            self.commits.push_back(Box::pin(async move { Commit { leases, outcome: written.await } }));
+        }
+    }
+
     fn committed(&mut self, commit: Commit) {
         let now = self.parts.clock.instant();
-        let Commit { house, epoch, id, outcome } = commit;
+        let Commit { leases, outcome } = commit;
         if let Err(error) = &outcome
             && self.failure_said.is_none_or(|at| now.saturating_duration_since(at) >= FAILURE_LINE_EVERY)
         {
             self.failure_said = Some(now);
             warn!("Cannot write DHCP leases, so no client gets or renews one until it works again: {error}");
         }
-        if let Some((up, _, now_at)) = self.up(house)
-            && now_at == epoch
-        {
-            let input = if outcome.is_ok() { Input::Committed { id } } else { Input::Failed { id } };
-            up.server.handle(input, now);
+        for Written { house, epoch, id } in leases {
+            if let Some((up, _, now_at)) = self.up(house)
+                && now_at == epoch
+            {
+                let input = if outcome.is_ok() { Input::Committed { id } } else { Input::Failed { id } };
+                up.server.handle(input, now);
+            }
         }
     }
 

@@ -127,7 +127,6 @@ fn check_reading(read: &Reading, key: &str, findings: &mut Findings<'_>) {
         ("first", read.first.is_some()),
         ("prefix", read.prefix.is_some()),
         ("separator", read.separator.is_some()),
-        ("quote", read.quote.is_some()),
         ("comment", read.comment.is_some()),
         ("sections", read.sections),
         ("include", read.include.is_some()),
@@ -162,8 +161,12 @@ fn check_account(account: &AccountNames, key: &str, findings: &mut Findings<'_>)
             findings.push(key, None, format!("has no {name}"), "name the setting that holds it");
         }
     }
-    let numbered = account.username.iter().any(|name| name.contains("{line}"));
-    let allowed: &[&str] = if numbered { &["line", "server"] } else { &["server"] };
+    let has = |word: &str| account.username.iter().any(|name| name.contains(word));
+    let allowed: &[&str] = match (has("{line"), has("{id}")) {
+        (true, _) => &["line", "server"],
+        (_, true) => &["id", "server"],
+        _ => &["server"],
+    };
     for (name, names) in [
         ("username", &account.username),
         ("auth_id", &account.auth_id),
@@ -184,7 +187,7 @@ fn check_account(account: &AccountNames, key: &str, findings: &mut Findings<'_>)
 }
 
 fn check_key(entry: &KeyNames, key: &str, findings: &mut Findings<'_>) {
-    if entry.kind.iter().all(|name| !name.contains("{key}")) {
+    if entry.kind.iter().all(|name| !name.contains("{key")) {
         findings.push(
             &format!("{key}.kind"),
             None,
@@ -200,7 +203,8 @@ fn check_key(entry: &KeyNames, key: &str, findings: &mut Findings<'_>) {
 
 /// Unknown words in braces of names of settings.
 fn holes(names: &Names, allowed: &[&str], key: &str, findings: &mut Findings<'_>) {
-    for word in names.iter().flat_map(in_braces).filter(|word| !allowed.contains(word)) {
+    let base = |inner: &&str| inner.split(['*', '+', '-']).next().unwrap_or_default().to_owned();
+    for word in names.iter().flat_map(in_braces).filter(|word| !allowed.contains(&base(word).as_str())) {
         let remedy =
             if allowed.is_empty() { "there is one of it: leave the braces out" } else { "correct it" };
         findings.push(key, None, format!("has {{{word}}} in it, which says nothing here"), remedy);
@@ -247,7 +251,7 @@ mod tests {
             ("fetch = ['{serial}.cfg']\n", "simulate.fetch: has the unknown word {serial}"),
             ("fetch = ['a']\nends = ['b']\n", "simulate.ends: names 'b', which is not in fetch"),
             ("subscribe = ['Via']\n", "simulate.subscribe: has 'Via', which is no header"),
-            ("prov = 'url{line}'\n", "simulate.prov: has {line} in it"),
+            ("webui = 'pw{line}'\n", "simulate.webui: has {line} in it"),
             ("[simulate.read]\nindex = ['idx']\n", "simulate.read.index: is for format = \"xml\""),
             (
                 "[simulate.read]\nformat = 'xml'\nfirst = '#'\n",

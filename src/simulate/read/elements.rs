@@ -2,7 +2,7 @@
 
 use roxmltree::Node;
 
-use super::Contents;
+use super::{Contents, unquoted};
 use crate::profile::Reading;
 use crate::simulate::url::shorten;
 
@@ -55,7 +55,10 @@ fn read_node(node: Node<'_, '_>, path: &[String], is_leaf: bool, reading: &Readi
     // An element that says all in its attributes has no value of its own.
     let says = value.is_some_and(|value| !value.trim().is_empty()) || attributes.is_empty();
     if is_leaf && depth > 0 && says {
-        contents.push(name.clone(), value.unwrap_or_default());
+        match unquoted(value.unwrap_or_default(), reading) {
+            Some(value) => contents.push(name.clone(), value),
+            None => contents.remarks.push(format!("{name} has a value that is not in its quotes")),
+        }
     }
     for attribute in attributes {
         let own = attribute.name();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Contents;
+use super::{Contents, unquoted};
 use crate::profile::Reading;
 
 /// Reads a file line by line.
@@ -82,16 +82,6 @@ fn is_comment(line: &str, reading: &Reading) -> bool {
 fn same_words(one: &str, other: &str) -> bool {
     let letters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
     letters(one) == letters(other)
-}
-
-/// The value out of its quotes. One without any at all is taken as it is; one that opens them must close them, once.
-fn unquoted<'v>(value: &'v str, reading: &Reading) -> Option<&'v str> {
-    let Some(quote) = reading.quote.as_deref() else { return Some(value) };
-    if !value.starts_with(quote) {
-        return (!value.contains(quote)).then_some(value);
-    }
-    let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
-    (!inner.contains(quote)).then_some(inner)
 }
 
 #[cfg(test)]

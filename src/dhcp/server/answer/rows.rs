@@ -279,7 +279,7 @@ impl Worker {
             let is_searched = self.searches.contains_key(&interface);
             let own = self.houses.iter().filter(|house| *house.pool.interface == *name);
             let pools: Vec<serde_json::Value> = own.map(|house| house.report(is_searched)).collect();
-            let (counted, _) = self.voice.report(interface);
+            let counted = self.voice.report(interface, &name);
             let mut report = BTreeMap::from([("pools", serde_json::Value::from(pools))]);
             report.insert("counted", counted);
             let report = serde_json::json!(report);
