@@ -16,6 +16,7 @@ mod export;
 mod fkey;
 mod import;
 mod key;
+mod plan;
 mod profile;
 mod rearm;
 mod restore;
@@ -74,6 +75,8 @@ enum Command {
     /// Function keys: plans of the site, of vendors and models, and those of single phones
     #[command(subcommand)]
     Fkey(fkey::Args),
+    /// What would change for phones, against what each fetched last
+    Plan(plan::Args),
     /// What the LAN's DHCP server has to tell the phones
     #[command(subcommand)]
     Dhcp(dhcp::Args),
@@ -187,6 +190,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Account(args) => account::run(args, &context).await,
             Command::Site(args) => site::run(args, &context).await,
             Command::Fkey(args) => fkey::run(args, &context).await,
+            Command::Plan(args) => plan::run(args, &context).await,
             Command::Dhcp(args) => dhcp::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,

@@ -4,9 +4,11 @@
 
 pub(crate) mod alarm;
 pub(crate) mod arm;
+pub(crate) mod diff;
 pub(crate) mod failure;
 pub(crate) mod fleet;
 pub(crate) mod keys;
+pub(crate) mod plan;
 pub(crate) mod release;
 pub(crate) mod setting;
 pub(crate) mod view;

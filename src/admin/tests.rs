@@ -176,7 +176,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 17, "routes with a scope");
+    assert_eq!(checked, 18, "routes with a scope");
     site.stop().await;
 }
 
@@ -362,6 +362,9 @@ on_both! {
         assert_eq!(site.get(&token, "/api/v1/keys?vendor=yealink&model=T46U").await.body.as_array().unwrap().len(), 1);
         assert_eq!(site.get(&token, "/api/v1/keys").await.body.as_array().unwrap().len(), 3);
         assert_eq!(site.get(&token, &format!("/api/v1/{phone}/keys")).await.body.as_array().unwrap().len(), 3);
+        let plan = site.get(&token, &format!("/api/v1/{phone}/plan")).await;
+        assert_eq!((plan.status, &plan.body["changes"]), (200, &true.into()), "{plan:?}");
+        assert_eq!(plan.body["files"][0]["change"], "never_fetched");
         let told = post("site", json!({ "unset": ["language"] })).await;
         let language = &told.body["settings"][0];
         assert_eq!((&language["name"], &language["layer"]), (&"language".into(), &"default".into()));

@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Commons, Device, Mac, Source, Vendor};
-use crate::net::interfaces::Table;
 use crate::pnp::message::Subscribe;
 use crate::profile::{
     Catalog, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report,
@@ -258,9 +257,8 @@ async fn render(args: &RenderArgs, context: &Context) -> Outcome {
         ));
     };
     let profile = profile_of(&catalog, vendor)?;
-    let host = args.host.clone().unwrap_or_else(|| host_towards(seen_at, context));
-    let port = context.config.http.listen.address().map_or(80, |address| address.port());
-    let base = format!("http://{host}:{port}/");
+    let host = args.host.clone().unwrap_or_else(|| open::own_address(seen_at, context));
+    let base = open::base(&host, context);
     let site = open::site(context);
     let (site, commons, host, base) = (&site, &*commons, &*host, &*base);
     let subject = Subject { device: Some(&device), model: None, site, commons, host, base };
@@ -300,15 +298,6 @@ fn profile_of<'c>(catalog: &'c Catalog, vendor: &Vendor) -> Result<&'c Profile, 
         )
     };
     catalog.get(vendor).map(AsRef::as_ref).ok_or_else(missing)
-}
-
-/// Our address on the phone's link; else the first of any link, else one that stands for it (RFC 5737).
-fn host_towards(phone: Option<Ipv4Addr>, context: &Context) -> String {
-    let table = Table::read(&context.config.agent.interfaces).unwrap_or_default();
-    let linked = phone.and_then(|phone| table.on_link(phone, None)).map(|(_, ours)| ours);
-    let outward = table.interfaces().iter().filter(|interface| interface.up && !interface.loopback);
-    let first = || outward.flat_map(|interface| &interface.addresses).map(|(address, _)| *address).next();
-    linked.or_else(first).unwrap_or(Ipv4Addr::new(192, 0, 2, 1)).to_string()
 }
 
 /// Shows the files of a device with secrets masked.

@@ -1,7 +1,7 @@
 //! Drawing a file for a subject: the layers of settings and keys are settled, the template draws, raw parameters take
 //! their place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{self, KeyProblem, LaidKey};
 use super::layers::{LaidSetting, RAW, Stack};
@@ -12,7 +12,7 @@ use super::rendered::{RenderError, Rendered, SlotRules};
 use super::subject::{self, Ground, Subject};
 use super::template::{Drawing, TemplateError};
 use super::{FileId, Profile, Scope};
-use crate::device::KeyPlace;
+use crate::device::{Commons, Device, Key, KeyKind, KeyPlace};
 
 /// A subject with everything that holds for it.
 struct Settled<'a> {
@@ -71,6 +71,39 @@ impl Profile {
         let own = self.files_for(subject.model()).filter(|(_, file)| file.scope == Scope::Device);
         let drawn = own.map(|(id, _)| self.draw_and_cut(id, subject, &settled, &RawLines::default()));
         drawn.flatten().any(|rendered| rendered.takes_raw())
+    }
+
+    /// Whether raw parameters are set for this phone, and none of its files has a place for them.
+    pub fn takes_no_raw(&self, subject: &Subject<'_>) -> bool {
+        !self.settled(subject).stack.raw().is_empty() && !self.takes_raw(subject)
+    }
+
+    /// Kinds of keys that leave no trace in the files of a phone's model: put on its first or its last key, each is
+    /// compared with a key that is empty on purpose. For people's commands: it draws every file some thirty times.
+    pub fn ignored_kinds(&self, subject: &Subject<'_>) -> BTreeSet<KeyKind> {
+        let (model, _) = self.known_model(subject);
+        let Some(phone) = subject.device else { return BTreeSet::new() };
+        let plans = Commons::default();
+        let files = |number, kind| {
+            let [value, label] = ["202", "Key"].map(str::to_owned);
+            let key = Key { number, kind, value, label, line: None };
+            let device = Device { keys: vec![key], ..phone.clone() };
+            let subject = Subject { device: Some(&device), commons: &plans, ..*subject };
+            let own = self.files_for(subject.model()).filter(|(_, file)| file.scope == Scope::Device);
+            own.map(|(id, _)| self.render(id, &subject).map(|file| file.plain()))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let numbers = [1, model.line_keys.unwrap_or(1).max(1)];
+        let empty = numbers.map(|number| files(number, KeyKind::None));
+        let is_ignored = |kind: &KeyKind| {
+            numbers.iter().zip(&empty).all(|(number, empty)| match (files(*number, *kind), empty) {
+                (Ok(with), Ok(without)) => with == *without,
+                // Nothing to compare with: it is taken to be done.
+                (Ok(_), Err(_)) => false,
+                (Err(_), _) => true,
+            })
+        };
+        KeyKind::ALL.into_iter().filter(|kind| *kind != KeyKind::None && is_ignored(kind)).collect()
     }
 
     fn known_model<'a>(&'a self, subject: &Subject<'a>) -> (&'a Model, Option<&'a str>) {

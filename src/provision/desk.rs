@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::cache::{Cache, Kept, Key};
+use super::cache::{Cache, Kept, Key, Place};
 use super::evidence::Deed;
 use super::handout::Step;
 use super::notice::Watched;
@@ -179,6 +179,9 @@ impl Desk {
         self.0.record(request, identity.clone(), step, outcome);
         if handed == Handed::Sent {
             self.0.proven(receipt, Evidence::Sent);
+            if let Some((mac, kept)) = &receipt.fetched {
+                self.0.fetched(*mac, name, kept);
+            }
         }
     }
 
@@ -375,7 +378,7 @@ impl Inner {
         };
         let rendered =
             requested.profile.render(requested.file, &subject).map_err(|error| error.to_string())?;
-        let kept = Arc::new(Kept::new(revision, rendered));
+        let kept = Arc::new(Kept::new(revision, rendered, Place { host: host.clone(), base: base.clone() }));
         let (bytes, _) = kept.plain(self.parts.store.keys());
         self.cache.put(key, Arc::clone(&kept), bytes.len());
         Ok(kept)

@@ -50,7 +50,9 @@ pub(in crate::admin) struct OwnChange {
 }
 
 fn settings(set: &BTreeMap<String, String>, unset: &[String]) -> Result<Vec<Setting>, Failure> {
-    let news = set.iter().map(|(name, value)| checked(name, Some(value).filter(|value| !value.is_empty()).map(String::as_str)));
+    let news = set.iter().map(|(name, value)| {
+        checked(name, Some(value).filter(|value| !value.is_empty()).map(String::as_str))
+    });
     news.chain(unset.iter().map(|name| Ok(removed(name)))).collect()
 }
 
