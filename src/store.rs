@@ -54,7 +54,7 @@ pub use alarm::AlarmRow;
 pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use backup::{Backup, BackupHead, Saved};
 pub use common::Owner;
-pub use condition::{Answered, Condition, Earlier, Once};
+pub use condition::{Answered, Condition, Earlier, Once, Versions};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use dhcp::{DhcpServerRow, Gives, MetServer};

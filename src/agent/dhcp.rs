@@ -148,10 +148,7 @@ impl Opened {
         self.services.push(match server.wire() {
             Ok(wire) => {
                 if wire.is_clamped() {
-                    warn!(
-                        "The kernel grants DHCP a small receive buffer; set net.core.rmem_max to 16777216, or give \
-                         CAP_NET_ADMIN"
-                    );
+                    service::warn_of_small_buffer("DHCP");
                 }
                 Service::on("DHCP", port, note(options, answers.is_some()))
             }

@@ -3,6 +3,7 @@
 
 pub mod answer;
 mod mouth;
+mod recent;
 mod spool;
 mod worker;
 
@@ -28,6 +29,7 @@ use super::message::Message;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::interfaces::Interfaces;
+use crate::net::limit::Losses;
 use crate::net::wire::{Frame, Wire};
 use crate::profile::Catalog;
 use crate::provision::{Heard, Roots};
@@ -42,8 +44,6 @@ const ARRIVALS_MAX: usize = 65_536;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a socket that only fails is left alone.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
-/// One line about lost datagrams for so many of them.
-const LOSSES_PER_LINE: u64 = 1_000;
 
 /// What the service needs from its agent.
 pub struct DhcpParts {
@@ -135,10 +135,10 @@ impl DhcpServer {
         let Self { parts, wire, counters, queue, arrivals, answers } = self;
         let mut readers = JoinSet::new();
         if let Ok(wire) = wire {
-            let drained = drain(wire, queue.clone(), Arc::clone(&counters));
+            let drained = drain(wire, queue.clone(), Arc::clone(&counters), parts.clock.clone());
             readers.spawn(cancel.clone().run_until_cancelled_owned(unconstrained(drained)));
         }
-        let spool = Spool::new(parts.reports.clone());
+        let spool = Spool::new(parts.reports.clone(), parts.clock.clone());
         readers.spawn(cancel.clone().run_until_cancelled_owned(spool.read(queue)));
         Worker::new(parts, answers, Arc::clone(&counters)).run(arrivals, cancel).await;
         readers.shutdown().await;
@@ -178,9 +178,10 @@ struct Said {
 
 /// Empties the socket into the queue and does nothing else: what the kernel cannot hold is lost, and a DISCOVER that is
 /// lost costs a phone four seconds.
-async fn drain(wire: Arc<Wire>, queue: mpsc::Sender<Arrival>, counters: Arc<Counters>) {
+async fn drain(wire: Arc<Wire>, queue: mpsc::Sender<Arrival>, counters: Arc<Counters>, clock: Clock) {
     let mut buffer = Vec::new();
     let mut chunk = BytesMut::new();
+    let mut losses = Losses::default();
     loop {
         let frame = match wire.recv(&mut buffer).await {
             Ok(frame) => frame,
@@ -198,8 +199,12 @@ async fn drain(wire: Arc<Wire>, queue: mpsc::Sender<Arrival>, counters: Arc<Coun
         match queue.try_send(Arrival::Datagram(frame, chunk.split().freeze())) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                if counters.overflowed.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOSSES_PER_LINE) {
-                    warn!("More DHCP than can be heard: from {} on, some is lost", frame.from);
+                count(&counters.overflowed);
+                if let Some(lost) = losses.count(clock.instant()) {
+                    warn!(
+                        "More DHCP than can be heard: {lost} datagrams were lost, the last from {}",
+                        frame.from
+                    );
                 }
             }
             Err(TrySendError::Closed(_)) => return,

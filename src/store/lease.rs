@@ -251,7 +251,7 @@ impl Store {
     pub async fn reserve(&self, mac: Mac, address: Ipv4Addr) -> Result<(), StoreError> {
         let kept = self.reservations().await?;
         if let Some(other) = kept.iter().find(|one| one.address == address && one.mac != mac) {
-            return Err(StoreError::Conflict(format!("{address} is kept for {}", other.mac)));
+            return Err(StoreError::Reserved(address, other.mac));
         }
         let mut write = Write::begin(self).await?;
         let since = write.now;

@@ -9,6 +9,7 @@ mod house;
 mod record;
 mod rows;
 mod search;
+mod sweep;
 mod unseen;
 mod voice;
 
@@ -30,6 +31,7 @@ use tracing::{debug, error, info, warn};
 use self::client::{Clients, host_for};
 use self::house::{House, Overheard, Place, State, Up, kept_here, stand_of};
 use self::search::Search;
+use self::sweep::Swept;
 use self::voice::Voice;
 use crate::alarm::{Alarm, AlarmKind, Alarms};
 use crate::clock::{Clock, Entropy};
@@ -37,7 +39,7 @@ use crate::config::{Config, DhcpMode, PoolConfig};
 use crate::device::Mac;
 use crate::dhcp::Packet;
 use crate::dhcp::decide::{self, Scope, Standing, Who};
-use crate::dhcp::lease::{self, Command, Input, Moment, Server, Stand};
+use crate::dhcp::lease::{self, Command, Harm, Input, Moment, Raised, Server, Stand};
 use crate::dhcp::message::{Kind, code};
 use crate::dhcp::pace::Pace;
 use crate::dhcp::probe::{self, Responder};
@@ -61,6 +63,8 @@ const FOREIGN_EVERY: Duration = Duration::from_secs(30);
 const FAILURE_LINE_EVERY: Duration = Duration::from_secs(10);
 /// Answers at once to strangers in mode `inform`: a site whose phones all come back with the power.
 const INFORM_BURST: u32 = 1_000;
+/// Why what was on is off.
+const TOO_MANY: &str = "three alarms in a minute";
 /// A DHCP server's port.
 const SERVER_PORT: u16 = 67;
 
@@ -132,6 +136,9 @@ struct Worker {
     voice: Voice,
     /// In mode `inform`.
     paces: HashMap<u32, Pace>,
+    harm: HashMap<u32, Harm>,
+    /// Where it has switched itself off, until the row that says so is read.
+    gone_off: HashSet<u32>,
     noted: HashMap<u32, Instant>,
     failure_said: Option<Instant>,
     reports: HashMap<u32, serde_json::Value>,
@@ -146,6 +153,7 @@ enum Done {
     Rows(Result<(Switches, Vec<Reservation>), StoreError>),
     Leases { house: usize, epoch: u64, rows: Result<Vec<LeaseRow>, StoreError> },
     Probed { house: usize, epoch: u64, address: Ipv4Addr, found: Occupied },
+    Swept { house: usize, epoch: u64, swept: Swept },
     Searched { interface: u32, number: u64, found: io::Result<std::collections::BTreeSet<Responder>> },
     Written,
 }
@@ -184,6 +192,8 @@ impl Worker {
             clients,
             voice,
             paces: HashMap::new(),
+            harm: HashMap::new(),
+            gone_off: HashSet::new(),
             noted: HashMap::new(),
             failure_said: None,
             reports: HashMap::new(),
@@ -258,18 +268,14 @@ impl Worker {
         if let Some(other) = probe::candidate(packet) {
             return self.meet_rival(packet, other, now);
         }
+        let has_pool = self.houses.iter().any(|house| *house.pool.interface == *name);
+        let is_off = switches.state(&name) == SwitchState::Off || self.gone_off.contains(&packet.interface);
         if self.voice.asked(packet, now) {
-            let text = format!(
-                "clients on {name} go on asking as if nobody had answered them: a switch that guards DHCP may drop \
-                 answers of this host's port"
-            );
-            self.raise(AlarmKind::DhcpUnseen, None, text);
+            self.unseen(packet, &name, has_pool || is_off, now);
         }
         let host = host_for(packet, &self.table);
-        let is_off = switches.state(&name) == SwitchState::Off;
         let client = self.clients.find(packet, host, self.parts.store.inventory(), now);
         let input = Input::Packet { packet, who: &client.who, values: &client.values };
-        let has_pool = self.houses.iter().any(|house| *house.pool.interface == *name);
         let is_searched = self.searches.contains_key(&packet.interface);
         let ups = self.houses.iter_mut().filter_map(|house| house.on(packet.interface));
         let mut fitting = ups.filter(|up| up.server.fits(packet));
@@ -307,6 +313,24 @@ impl Worker {
             Ok(reply) => self.voice.send(&reply, name, now),
             Err(why) => self.voice.silent(packet.interface, why, mac),
         }
+    }
+
+    /// Nobody seems to see our answers. Of a pool that is no harm: whoever has a lease goes on by it. Answers to INFORM
+    /// that nobody sees are of no use to anybody, so three such alarms in a minute end them.
+    fn unseen(&mut self, packet: &Packet, name: &Arc<str>, is_said_only: bool, now: Instant) {
+        let (interface, alarm) = (packet.interface, lease::Alarm::Unseen { mac: packet.message.mac });
+        self.alarm(&alarm, name);
+        if is_said_only || self.harm.entry(interface).or_default().raise(alarm, now) != Raised::TooMany {
+            return;
+        }
+        self.alarm(&lease::Alarm::TooMany, name);
+        self.gone_off.insert(interface);
+        self.write_switch(name, SwitchState::Off, TOO_MANY.to_owned());
+    }
+
+    fn alarm(&self, alarm: &lease::Alarm, name: &str) {
+        let (kind, mac) = kind_of(alarm);
+        self.raise(kind, mac, format!("on {name}: {alarm}"));
     }
 
     /// A server answers somebody.
@@ -391,10 +415,7 @@ impl Worker {
             Command::WouldSend(reply) => self.voice.would(reply, now),
             Command::Silence { why, mac } => self.voice.silent(interface, why, mac),
             Command::Stand(stand) => self.stood(stand, interface, name, now),
-            Command::Alarm(alarm) => {
-                let (kind, mac) = kind_of(&alarm);
-                self.raise(kind, mac, format!("on {name}: {alarm}"));
-            }
+            Command::Alarm(alarm) => self.alarm(&alarm, name),
         }
     }
 
@@ -444,6 +465,7 @@ impl Worker {
                     up.server.handle(Input::Probed { address, by }, now);
                 }
             }
+            Done::Swept { house, epoch, swept } => self.swept(house, epoch, swept, now),
             Done::Searched { interface, number, found } => self.searched(interface, number, found, now),
         }
     }
@@ -473,6 +495,7 @@ fn kind_of(alarm: &lease::Alarm) -> (AlarmKind, Option<Mac>) {
         lease::Alarm::Conflict { by, .. } => (AlarmKind::DhcpConflict, Some(*by)),
         lease::Alarm::Declined { mac, .. } => (AlarmKind::DhcpConflict, Some(*mac)),
         lease::Alarm::Starvation | lease::Alarm::Full => (AlarmKind::DhcpPool, None),
+        lease::Alarm::Unseen { .. } => (AlarmKind::DhcpUnseen, None),
         lease::Alarm::TooMany => (AlarmKind::DhcpOff, None),
     }
 }

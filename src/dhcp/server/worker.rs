@@ -13,6 +13,7 @@ use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace};
 
+use super::recent::Recent;
 use super::{Arrival, Counters, DhcpParts, Said, count};
 use crate::clock::Timestamp;
 use crate::device::{Channel, Identity, Mac, Sighting, Step, Vendor};
@@ -20,7 +21,7 @@ use crate::dhcp::Packet;
 use crate::dhcp::hear::{EXCHANGES_MAX, Exchange, Hear};
 use crate::dhcp::message::{Kind, Message, code};
 use crate::dhcp::probe::is_probe;
-use crate::dhcp::report::Report;
+use crate::dhcp::report::{LeaseEvent, Report};
 use crate::dhcp::servers::{Server, Servers};
 use crate::dhcp::tell::{Told, leading, tell};
 use crate::net::interfaces::{Interface, Table};
@@ -54,6 +55,7 @@ pub(super) struct Worker {
     votes: Votes,
     hear: Hear,
     servers: Servers,
+    recent: Recent,
     /// When exchanges may be told again, and how many messages came since the last time.
     turn: Instant,
     arrived: usize,
@@ -83,7 +85,7 @@ impl Worker {
         counters: Arc<Counters>,
     ) -> Self {
         let table = parts.interfaces.current();
-        let (votes, hear, servers) = Default::default();
+        let (votes, hear, servers, recent) = Default::default();
         let turn = parts.clock.instant();
         Self {
             parts,
@@ -93,6 +95,7 @@ impl Worker {
             votes,
             hear,
             servers,
+            recent,
             turn,
             arrived: 0,
             probes: VecDeque::new(),
@@ -184,6 +187,9 @@ impl Worker {
                 count(&self.counters.answers);
                 let address = server.unwrap_or(*packet.from.ip());
                 self.servers.met(packet.interface, address, packet.sender, now);
+                if message.kind == Kind::Ack && is_phone && !message.yiaddr.is_unspecified() {
+                    self.recent.given(message.mac, message.yiaddr, now);
+                }
             }
             (Kind::Request, Some(server)) => self.servers.met(packet.interface, server, None, now),
             (Kind::Request, None)
@@ -257,6 +263,10 @@ impl Worker {
 
     fn report(&mut self, report: &Report) {
         count(&self.counters.reports);
+        let gives = matches!(report.event, LeaseEvent::New | LeaseEvent::Kept);
+        if gives && self.recent.was_given(report.mac, report.address, self.parts.clock.instant()) {
+            return debug!("{} was heard to be given {} as well", report.mac, report.address);
+        }
         let client = self.client(report.mac, report.class.as_deref().map(str::as_bytes));
         if client.is_phone() {
             self.record(client, report.told(), self.parts.clock.now());
