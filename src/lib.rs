@@ -7,7 +7,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings |
+//! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings, what phones have in common |
 //! | [`secret`] | [`secret::Secret`]: redacted, wiped, neither printable nor serialisable |
 //! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`timeline`] | what happened to one phone, in order, in stable words and in sentences |
@@ -65,6 +65,11 @@
 //! **It comes by TLS.** The connection's own task shakes hands ([`http::server`], [`tls::Tls::acceptor`]); a [`tls::Witness`]
 //! of that connection says whose certificate the phone has proved to hold, if it is one that proves anything. At the desk that
 //! MAC is worth more than the neighbour table: the phone's own files from anywhere, and another phone's from nowhere.
+//!
+//! **What a phone has comes from layers.** `profile/draw.rs` lays the site's, the vendor's and the model's settings and
+//! keys ([`device::Commons`]) and the phone's own over the profile's, leaves out and tells what the model cannot do, and puts
+//! raw parameters in their place, never under a name that holds a password. What was fetched is written down masked
+//! ([`store::Store::keep_fetched`]), for `offhook plan` to compare.
 //!
 //! **Its passwords leave, once.** `provision/handout.rs` asks [`release::Grants::authorise`] what would leave, in memory;
 //! the phone proves its address once more and its neighbour entry is pinned ([`net::neighbours::Neighbours::prove`]);
