@@ -16,13 +16,14 @@
 //! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
 //! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
+//! | [`menu`] | the user menu and company directory on a phone's display, in no vendor's words |
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
-//! | [`accounts`] | where accounts come from: CSV |
+//! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
 //! | [`operate`] | what people do with phones and are shown of them, in the words that command line and REST share |
 //! | [`admin`] | the people's listener: REST with tokens, a table of routes, its description |
@@ -131,6 +132,7 @@ pub mod tls;
 
 pub mod release;
 
+pub mod menu;
 pub mod profile;
 pub mod provision;
 

@@ -20,6 +20,7 @@ mod fixture;
 mod identify;
 mod keys;
 mod layers;
+mod menu;
 mod model;
 mod origin;
 mod part;
@@ -57,6 +58,7 @@ pub use layers::LaidSetting;
 pub use model::Model;
 pub use origin::Origin;
 pub use path::{PathError, PathPattern, PathValues};
+pub use menu::{MenuAuth, MenuForm, draw_html, html_form};
 pub use range::{MacRange, RangeError};
 pub use raw::check_raw_name;
 pub use release::ReleaseRules;
@@ -98,6 +100,10 @@ pub struct Profile {
     models: Models,
     templates: Templates,
     simulate: Option<Simulate>,
+    /// How its phones show pages.
+    menu: Option<MenuForm>,
+    /// How they read a whole directory.
+    phonebook: Option<MenuForm>,
     /// What a profile that extends this one builds upon.
     parts: build::Parts,
 }

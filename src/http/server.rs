@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -35,14 +35,15 @@ use tracing::{debug, warn};
 
 use self::custody::{Delivery, Fate};
 use self::wire::Wire;
-use super::decide::{self, Form, Verb, not_found, refused_method, reply};
+use super::decide::{self, Form, Verb, not_found, refused_method, reply, unauthorized};
 use super::pace::{Kind, Pace};
 use crate::clock::Clock;
 use crate::device::Channel;
 use crate::net::crowd::{Crowd, Place, pause};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
-use crate::provision::{Answer, Desk, FileRequest, Handed, Want};
+use crate::menu;
+use crate::provision::{Answer, Desk, FileRequest, Handed, MenuAnswer, MenuRequest, Want};
 use crate::tls::{PhoneCertificate, Tls, Witness};
 
 /// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
@@ -376,6 +377,7 @@ impl Connection {
             let file = decide::authority_file(bytes, &tls.fingerprint());
             return Ok(reply(verb, request.headers(), Answer::File(file)));
         }
+        let is_menu = menu::is_menu(&path);
         let file = FileRequest {
             path,
             user_agent: decide::user_agent(request.headers()),
@@ -387,7 +389,14 @@ impl Connection {
             want: if verb == Verb::Head { Want::Head } else { Want::Whole },
             known: decide::known_tags(request.headers()),
         };
-        let mut answer = self.shared.desk.answer(&file).await;
+        let mut answer = if is_menu {
+            match self.menu(&file, request).await {
+                MenuAnswer::Given(answer) => answer,
+                MenuAnswer::Unauthorized(challenges) => return Ok(unauthorized(verb, &challenges)),
+            }
+        } else {
+            self.shared.desk.answer(&file).await
+        };
         if let Answer::Silence = answer {
             return Err(Silence);
         }
@@ -410,6 +419,20 @@ impl Connection {
             return Err(Silence);
         }
         Ok(response)
+    }
+
+    /// A page of the user menu.
+    async fn menu(&self, file: &FileRequest, request: &Request<Incoming>) -> MenuAnswer {
+        let uri = request.uri();
+        let target = uri.path_and_query().map_or_else(|| uri.path(), |both| both.as_str());
+        let asked = MenuRequest {
+            file,
+            query: uri.query().unwrap_or_default(),
+            method: request.method().as_str(),
+            target,
+            authorization: request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()),
+        };
+        self.shared.desk.menu(&asked).await
     }
 
     /// The connection is over: whether its last file has arrived, the kernel knows by the acknowledgements, which may

@@ -177,6 +177,7 @@ async fn desk(
         alarms: Alarms::default(),
         adopt: AdoptConfig::default(),
         site: Site::default(),
+        menu: MenuConfig::default(),
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
         interfaces,

@@ -1,0 +1,164 @@
+//! `[menu]`: how a vendor's phones show pages, and read a directory. A template draws a page of [`crate::menu`]'s; here
+//! is what a profile says of it, and how a page that grows too long is made shorter.
+
+use std::sync::LazyLock;
+
+use minijinja::Value;
+use minijinja::value::Serde;
+use serde::{Deserialize, Serialize};
+
+use super::Profile;
+use super::escape::Writing;
+use super::schema::Format;
+use super::subject::Subject;
+use super::template::{Maps, TemplateError, Templates};
+use crate::menu::PHONEBOOK;
+
+/// How phones are told to show who is at them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MenuAuth {
+    /// HTTP digest (RFC 7616 with MD5).
+    #[default]
+    Digest,
+    /// HTTP basic.
+    Basic,
+    /// They cannot: who they are is proven as for their files, or not at all.
+    None,
+}
+
+/// `[menu]`, or `[menu.phonebook]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MenuToml {
+    pub(super) template: String,
+    #[serde(default = "text_xml")]
+    pub(super) content_type: String,
+    #[serde(default = "thirty")]
+    pub(super) items_max: usize,
+    #[serde(default = "sixty_four_k")]
+    pub(super) bytes_max: usize,
+    #[serde(default)]
+    pub(super) auth: MenuAuth,
+}
+
+fn text_xml() -> String {
+    "text/xml; charset=utf-8".to_owned()
+}
+
+const fn thirty() -> usize {
+    30
+}
+
+const fn sixty_four_k() -> usize {
+    64 * 1024
+}
+
+/// How one kind of page is drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MenuForm {
+    template: String,
+    /// The media type.
+    pub content_type: String,
+    /// Entries on one page at most.
+    pub items_max: usize,
+    /// Octets of one page at most.
+    pub bytes_max: usize,
+    /// What proves who is there.
+    pub auth: MenuAuth,
+}
+
+impl From<MenuToml> for MenuForm {
+    fn from(toml: MenuToml) -> Self {
+        let MenuToml { template, content_type, items_max, bytes_max, auth } = toml;
+        Self { template, content_type, items_max, bytes_max, auth }
+    }
+}
+
+/// What a page needs to be drawn: the page itself, and the phone's model as the profile knows it.
+#[derive(Debug, Serialize)]
+struct Ground<'a, P: Serialize> {
+    page: &'a P,
+    model: Option<&'a str>,
+}
+
+impl Profile {
+    /// How its phones show pages; `None`: they show none.
+    pub fn menu(&self) -> Option<&MenuForm> {
+        self.menu.as_ref()
+    }
+
+    /// How its phones read a whole directory.
+    pub fn phonebook(&self) -> Option<&MenuForm> {
+        self.phonebook.as_ref()
+    }
+
+    /// The settings that the menu brings, below all others: its URL, and that of the directory. In files that phones
+    /// share they name no phone; the neighbour table does.
+    pub(super) fn menu_settings(&self, subject: &Subject<'_>) -> Vec<(&'static str, String)> {
+        if !subject.site.menu || !subject.base.starts_with("http") {
+            return Vec::new();
+        }
+        let mac = subject.mac().map(|mac| format!("{}/", mac.bare())).unwrap_or_default();
+        // A phone's own base holds its token, which stands in no setting.
+        let shared = subject.base.split_once("/d/").map_or(subject.base.trim_end_matches('/'), |(root, _)| root);
+        let url = format!("{shared}/menu/{mac}");
+        let menu = self.menu.as_ref().map(|_| ("menu_url", url.clone()));
+        let phonebook = self.phonebook.as_ref().map(|_| ("phonebook_url", format!("{url}{PHONEBOOK}")));
+        menu.into_iter().chain(phonebook).collect()
+    }
+
+    /// Draws a page in one of these forms.
+    pub fn draw_page(
+        &self,
+        form: &MenuForm,
+        page: &impl Serialize,
+        model: Option<&str>,
+    ) -> Result<String, String> {
+        drawn(&self.templates, &form.template, page, model)
+            .map_err(|error| format!("{}/templates/{}", self.vendor, told(&error)))
+    }
+}
+
+/// How pages are written, in every dialect: the escapes of XML are those of HTML.
+pub(super) fn writing() -> Writing {
+    Writing::from(Format::Xml)
+}
+
+fn drawn(
+    templates: &Templates,
+    name: &str,
+    page: &impl Serialize,
+    model: Option<&str>,
+) -> Result<String, TemplateError> {
+    let context = Value::from(Serde(Ground { page, model }));
+    templates.draw(name, &writing(), context).map(|drawing| drawing.text)
+}
+
+fn told(error: &TemplateError) -> String {
+    let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
+    format!("{}{line}: {}", error.template, error.message)
+}
+
+/// The pages of phones, and people's browsers, for which no profile has a dialect.
+static HTML: LazyLock<Option<Templates>> = LazyLock::new(|| {
+    let sources = [("menu.html.j2".to_owned(), include_str!("menu.html.j2").to_owned())];
+    Templates::compile(&sources.into(), &[writing()].into(), &Maps::default().into()).ok()
+});
+
+/// The form of a page where no profile has one: HTML without script or style.
+pub fn html_form() -> MenuForm {
+    MenuForm {
+        template: "menu.html.j2".to_owned(),
+        content_type: "text/html; charset=utf-8".to_owned(),
+        items_max: thirty(),
+        bytes_max: sixty_four_k(),
+        auth: MenuAuth::Digest,
+    }
+}
+
+/// Draws a page in that form.
+pub fn draw_html(page: &impl Serialize) -> Result<String, String> {
+    let templates = HTML.as_ref().ok_or("the built-in page is broken")?;
+    drawn(templates, "menu.html.j2", page, None).map_err(|error| told(&error))
+}
