@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn what_is_typed_is_cut_at_a_letter() {
         let long = format!("q={}", "%C3%BC".repeat(100));
-        let Some(Ask::Directory { search, .. }) = Asked::parse("menu/directory", &long).map(|asked| asked.ask)
+        let Some(Ask::Directory { search, .. }) =
+            Asked::parse("menu/directory", &long).map(|asked| asked.ask)
         else {
             panic!()
         };

@@ -54,7 +54,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/store", &["alarm", "device", "secret", "clock", "release", "timeline"]),
     (
         "src/provision",
-        &["menu", "store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net", "tls"],
+        &[
+            "menu", "store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net",
+            "tls",
+        ],
     ),
     ("src/menu", &["device"]),
     ("src/profile", &["menu", "release", "device", "secret", "clock", "config"]),

@@ -23,7 +23,8 @@ pub struct Contacts {
 
 /// Reads a file of contacts, of either kind.
 pub fn read_contacts(bytes: &[u8]) -> Contacts {
-    let problem = |line, why: &str| Contacts { problems: vec![(line, why.to_owned())], ..Contacts::default() };
+    let problem =
+        |line, why: &str| Contacts { problems: vec![(line, why.to_owned())], ..Contacts::default() };
     if bytes.len() > FILE_BYTES_MAX {
         return problem(1, "the file is too large; split it");
     }
@@ -69,15 +70,19 @@ fn delimiter(text: &str) -> u8 {
 
 fn rows(text: &str) -> Contacts {
     let mut found = Contacts::default();
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter(text)).from_reader(text.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter(text))
+        .from_reader(text.as_bytes());
     let mut header: Option<Vec<String>> = None;
     for record in reader.records() {
         let Ok(record) = record else {
             found.problems.push((1, "cannot be read as CSV".to_owned()));
             break;
         };
-        let line = record.position().map_or(1, |position| usize::try_from(position.line()).unwrap_or(usize::MAX));
+        let line =
+            record.position().map_or(1, |position| usize::try_from(position.line()).unwrap_or(usize::MAX));
         let cells: Vec<&str> = record.iter().map(str::trim).collect();
         if cells.iter().all(|cell| cell.is_empty()) {
             continue;
@@ -158,8 +163,12 @@ fn unfolded(text: &str) -> Vec<(usize, String)> {
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim_end_matches('\r');
         match lines.last_mut() {
-            Some((_, last)) if line.starts_with([' ', '\t']) => last.push_str(line.get(1..).unwrap_or_default()),
-            Some((_, last)) if last.ends_with('=') && last.to_ascii_uppercase().contains("QUOTED-PRINTABLE") => {
+            Some((_, last)) if line.starts_with([' ', '\t']) => {
+                last.push_str(line.get(1..).unwrap_or_default())
+            }
+            Some((_, last))
+                if last.ends_with('=') && last.to_ascii_uppercase().contains("QUOTED-PRINTABLE") =>
+            {
                 last.pop();
                 last.push_str(line);
             }
@@ -193,9 +202,10 @@ fn decoded(value: &str) -> String {
     let mut octets = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
     while let Some((octet, tail)) = rest.split_first() {
-        let coded = tail.first_chunk::<2>().filter(|_| *octet == b'=').and_then(|digits| {
-            u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-        });
+        let coded = tail
+            .first_chunk::<2>()
+            .filter(|_| *octet == b'=')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
         octets.push(coded.unwrap_or(*octet));
         rest = if coded.is_some() { tail.get(2..).unwrap_or_default() } else { tail };
     }
@@ -213,13 +223,15 @@ mod tests {
 
     #[test]
     fn csv_with_and_without_a_header() {
-        let plain = read_contacts("Jörg Müller,200,+49 171 1\nNobody\n,300\n\n\"Abel, Änne\",201\n".as_bytes());
-        assert_eq!(plain.contacts, [
-            contact("Jörg Müller", "", &["200", "+49 171 1"]),
-            contact("Abel, Änne", "", &["201"])
-        ]);
+        let plain =
+            read_contacts("Jörg Müller,200,+49 171 1\nNobody\n,300\n\n\"Abel, Änne\",201\n".as_bytes());
+        assert_eq!(
+            plain.contacts,
+            [contact("Jörg Müller", "", &["200", "+49 171 1"]), contact("Abel, Änne", "", &["201"])]
+        );
         assert_eq!(plain.problems, [(2, "has no number".to_owned()), (3, "has no name".to_owned())]);
-        let named = read_contacts("\u{feff}Company;Name;Room;Phone;Mobile 2\r\nAcme;Zoë;12;1;2\r\n".as_bytes());
+        let named =
+            read_contacts("\u{feff}Company;Name;Room;Phone;Mobile 2\r\nAcme;Zoë;12;1;2\r\n".as_bytes());
         assert_eq!(named.contacts, [contact("Zoë", "Acme", &["1", "2"])]);
     }
 
@@ -231,11 +243,14 @@ mod tests {
                     BEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:Zo=C3=\r\n=AB\r\nTEL;CELL:5\r\nEND:VCARD\r\n\
                     BEGIN:VCARD\r\nFN:Nobody\r\nEND:VCARD\r\nBEGIN:VCARD\r\nFN:x\r\n";
         let found = read_contacts(text.as_bytes());
-        assert_eq!(found.contacts, [
-            contact("Jörg Müller", "Große ; Söhne", &["+49 171 55", "200"]),
-            contact("Änne Abel", "", &["+49-89-1"]),
-            contact("Zoë", "", &["5"]),
-        ]);
+        assert_eq!(
+            found.contacts,
+            [
+                contact("Jörg Müller", "Große ; Söhne", &["+49 171 55", "200"]),
+                contact("Änne Abel", "", &["+49-89-1"]),
+                contact("Zoë", "", &["5"]),
+            ]
+        );
         let lines: Vec<usize> = found.problems.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [21, 24]);
     }

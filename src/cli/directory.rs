@@ -32,7 +32,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             }
             if found.contacts.is_empty() {
                 let message = format!("{shown} holds no contact");
-                let remedy = "write a row for each: name,number[,number]; or a header with name, number, company";
+                let remedy =
+                    "write a row for each: name,number[,number]; or a header with name, number, company";
                 return Err(Failure::failed("no_contacts", message, remedy));
             }
             let added = store.add_contacts(&found.contacts).await?;
@@ -43,7 +44,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
                     found.problems.iter().map(|(line, why)| json!({ "line": line, "why": why })).collect();
                 output::value(&json!({ "contacts": contacts, "numbers_added": added, "problems": problems }));
             } else {
-                let text = format!("{contacts} contacts read, {added} numbers are new, {left_out} rows left out\n");
+                let text =
+                    format!("{contacts} contacts read, {added} numbers are new, {left_out} rows left out\n");
                 output::print(&text);
             }
         }

@@ -4,8 +4,7 @@
 use bytes::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER, USER_AGENT,
-    WWW_AUTHENTICATE,
+    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Response, StatusCode};
 

@@ -39,10 +39,10 @@ use super::decide::{self, Form, Verb, not_found, refused_method, reply, unauthor
 use super::pace::{Kind, Pace};
 use crate::clock::Clock;
 use crate::device::Channel;
+use crate::menu;
 use crate::net::crowd::{Crowd, Place, pause};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
-use crate::menu;
 use crate::provision::{Answer, Desk, FileRequest, Handed, MenuAnswer, MenuRequest, Want};
 use crate::tls::{PhoneCertificate, Tls, Witness};
 

@@ -238,7 +238,8 @@ fn quiet(scene: &Scene<'_>, words: &Words) -> Option<Page> {
 
 fn codes(title: &str, codes: [Option<(String, String)>; 2]) -> Option<Page> {
     let mut page = Page::new(Kind::Directory, title);
-    page.entries = codes.into_iter().flatten().filter_map(|(name, code)| Entry::new(&name, "", &code)).collect();
+    page.entries =
+        codes.into_iter().flatten().filter_map(|(name, code)| Entry::new(&name, "", &code)).collect();
     (!page.entries.is_empty()).then_some(page)
 }
 

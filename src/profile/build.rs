@@ -131,7 +131,8 @@ impl<'f> Draft<'f> {
         let pages = toml.menu.as_ref();
         let menu = findings.form("menu.pages", pages.and_then(|pages| pages.pages.as_ref()), &parts);
         let menu = menu.or_else(|| parent.and_then(|parent| parent.menu.clone()));
-        let phonebook = findings.form("menu.phonebook", pages.and_then(|pages| pages.phonebook.as_ref()), &parts);
+        let phonebook =
+            findings.form("menu.phonebook", pages.and_then(|pages| pages.phonebook.as_ref()), &parts);
         let phonebook = phonebook.or_else(|| parent.and_then(|parent| parent.phonebook.clone()));
         let templates = findings.templates(&parts, &files, menu.is_some() || phonebook.is_some());
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
@@ -408,7 +409,12 @@ impl Findings<'_> {
             self.push(&format!("{key}.template"), None, message, "write it, or correct the name");
         }
         if toml.items_max == 0 || toml.bytes_max == 0 {
-            self.push(key, None, "has no place for anything", "give items_max and bytes_max what a page holds");
+            self.push(
+                key,
+                None,
+                "has no place for anything",
+                "give items_max and bytes_max what a page holds",
+            );
         }
         Some(MenuForm::from(toml.clone()))
     }

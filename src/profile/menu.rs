@@ -40,6 +40,8 @@ pub(super) struct MenuToml {
     pub(super) bytes_max: usize,
     #[serde(default)]
     pub(super) auth: MenuAuth,
+    #[serde(default)]
+    pub(super) paged: bool,
 }
 
 fn text_xml() -> String {
@@ -66,12 +68,14 @@ pub struct MenuForm {
     pub bytes_max: usize,
     /// What proves who is there.
     pub auth: MenuAuth,
+    /// Whether the directory comes page by page, as in the menu.
+    pub paged: bool,
 }
 
 impl From<MenuToml> for MenuForm {
     fn from(toml: MenuToml) -> Self {
-        let MenuToml { template, content_type, items_max, bytes_max, auth } = toml;
-        Self { template, content_type, items_max, bytes_max, auth }
+        let MenuToml { template, content_type, items_max, bytes_max, auth, paged } = toml;
+        Self { template, content_type, items_max, bytes_max, auth, paged }
     }
 }
 
@@ -101,7 +105,8 @@ impl Profile {
         }
         let mac = subject.mac().map(|mac| format!("{}/", mac.bare())).unwrap_or_default();
         // A phone's own base holds its token, which stands in no setting.
-        let shared = subject.base.split_once("/d/").map_or(subject.base.trim_end_matches('/'), |(root, _)| root);
+        let shared =
+            subject.base.split_once("/d/").map_or(subject.base.trim_end_matches('/'), |(root, _)| root);
         let url = format!("{shared}/menu/{mac}");
         let menu = self.menu.as_ref().map(|_| ("menu_url", url.clone()));
         let phonebook = self.phonebook.as_ref().map(|_| ("phonebook_url", format!("{url}{PHONEBOOK}")));
@@ -154,6 +159,7 @@ pub fn html_form() -> MenuForm {
         items_max: thirty(),
         bytes_max: sixty_four_k(),
         auth: MenuAuth::Digest,
+        paged: true,
     }
 }
 

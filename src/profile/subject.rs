@@ -282,6 +282,7 @@ struct SiteView<'a> {
     codecs: &'a [String],
     resync_minutes: u32,
     pickup_code: Option<&'a str>,
+    menu: bool,
 }
 
 impl<'a> SiteView<'a> {
@@ -298,6 +299,7 @@ impl<'a> SiteView<'a> {
             codecs: &site.codecs,
             resync_minutes: site.resync_minutes,
             pickup_code: site.pickup_code.as_deref(),
+            menu: site.menu && subject.base.starts_with("http"),
         }
     }
 }

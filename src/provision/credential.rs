@@ -146,7 +146,8 @@ fn digest(
     };
     let made_at = i64::from_str_radix(shown.split_once('-')?.0, 16).ok()?;
     // A phone may name us with the whole URL.
-    let own = uri == covered.target || uri.split_once("://").is_some_and(|(_, rest)| rest.ends_with(covered.target));
+    let own = uri == covered.target
+        || uri.split_once("://").is_some_and(|(_, rest)| rest.ends_with(covered.target));
     if realm != REALM || !own || !same(shown, &nonce(made_at)) {
         return None;
     }
@@ -233,8 +234,7 @@ mod tests {
 
     fn header(algorithm: &str, password: &str, qop: bool, made_at: i64) -> String {
         let hash = if algorithm == "MD5" { hex::<Md5> } else { hex::<Sha256> };
-        let (who, what) =
-            (hash(&format!("me:offhook:{password}")), hash(&format!("GET:{}", COVERED.target)));
+        let (who, what) = (hash(&format!("me:offhook:{password}")), hash(&format!("GET:{}", COVERED.target)));
         let nonce = nonce(made_at);
         let (response, quality) = if qop {
             (hash(&format!("{who}:{nonce}:00000001:c:auth:{what}")), ", qop=auth, nc=00000001, cnonce=\"c\"")
@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn after_ten_wrong_ones_none_is_looked_at_for_a_while() {
-        let (mut wrongs, pair) = (Wrongs::default(), ([192, 0, 2, 1].into(), "000413aabbcc".parse().unwrap()));
+        let (mut wrongs, pair) =
+            (Wrongs::default(), ([192, 0, 2, 1].into(), "000413aabbcc".parse().unwrap()));
         let now = crate::clock::Clock::System.instant();
         for _ in 0..WRONG_MAX {
             assert!(wrongs.are_few(pair, now));

@@ -54,6 +54,8 @@ struct Viewer<'a> {
     device: Arc<Device>,
     profile: Option<&'a Profile>,
     form: MenuForm,
+    /// Whether no profile says how.
+    is_html: bool,
 }
 
 impl Desk {
@@ -88,7 +90,7 @@ impl Inner {
         }
         match self.credential(request, &viewer, asked.mac.is_none()) {
             Verdict::Right => self.shown(request, asked, &viewer).await,
-            verdict => self.unauthorized(viewer.form.auth, verdict, viewer.profile.is_none()),
+            verdict => self.unauthorized(viewer.form.auth, verdict, viewer.is_html),
         }
     }
 
@@ -125,10 +127,12 @@ impl Inner {
         let profile = device.vendor.as_ref().and_then(|vendor| self.parts.catalog.get(vendor));
         let profile = profile.map(AsRef::as_ref);
         let form = match ask {
-            Ask::Phonebook => profile.and_then(Profile::phonebook).cloned()?,
-            _ => profile.and_then(Profile::menu).cloned().unwrap_or_else(profile::html_form),
+            Ask::Phonebook => Some(profile.and_then(Profile::phonebook)?),
+            _ => profile.and_then(Profile::menu),
         };
-        (device.approval == Approval::Approved).then_some(Viewer { device, profile, form })
+        let is_html = form.is_none();
+        let form = form.cloned().unwrap_or_else(profile::html_form);
+        (device.approval == Approval::Approved).then_some(Viewer { device, profile, form, is_html })
     }
 
     /// Whether the menu credential of this phone was shown. The user is the phone's MAC, or one of its numbers where the
@@ -147,9 +151,8 @@ impl Inner {
         let may_be_basic = viewer.form.auth == MenuAuth::Basic || request.file.channel == Channel::Https;
         let fits = matches!(shown, Shown::Digest(_)) || may_be_basic;
         let covered = Covered { method: request.method, target: request.target };
-        let checked = |password: Secret| {
-            shown.check(&password, covered, self.parts.clock.now(), |at| self.nonce(at))
-        };
+        let checked =
+            |password: Secret| shown.check(&password, covered, self.parts.clock.now(), |at| self.nonce(at));
         let verdict = match self.menu_password(viewer) {
             Some(password) if fits && (is_mac || is_line && !by_mac) => checked(password),
             _ => Verdict::Wrong,
@@ -164,7 +167,8 @@ impl Inner {
 
     /// The password; where the vendor has one for menu and web page, it is that one.
     fn menu_password(&self, viewer: &Viewer<'_>) -> Option<Secret> {
-        let kind = viewer.profile.map_or(SecretKind::Menu, |profile| profile.release().kind_of(SecretKind::Menu));
+        let kind =
+            viewer.profile.map_or(SecretKind::Menu, |profile| profile.release().kind_of(SecretKind::Menu));
         let opened = self.parts.store.reveal(&viewer.device, kind, None);
         let opened = opened.inspect_err(|error| {
             warn!(device.mac = %viewer.device.mac, "Cannot open a menu credential: {error}");
@@ -194,7 +198,9 @@ impl Inner {
             quiet_off: config.dnd_off.as_deref(),
             items_max: viewer.form.items_max,
         };
-        let answer = match drawn(&asked.ask, &scene, viewer) {
+        let whole = Ask::Directory { from: 0, search: String::new() };
+        let ask = if asked.ask == Ask::Phonebook && viewer.form.paged { &whole } else { &asked.ask };
+        let answer = match drawn(ask, &scene, viewer) {
             Ok(Some(text)) => Answer::File(FileBody {
                 bytes: Bytes::from(text),
                 content_type: viewer.form.content_type.clone(),
@@ -269,7 +275,7 @@ fn phone(device: &Device, profile: Option<&Profile>) -> Phone {
 /// Draws with as many entries as fit into the octets that the phone reads.
 fn drawn(ask: &Ask, scene: &Scene<'_>, viewer: &Viewer<'_>) -> Result<Option<String>, String> {
     let form = &viewer.form;
-    let draw = |page: &Page| match viewer.profile.filter(|profile| profile.menu().is_some() || *ask == Ask::Phonebook) {
+    let draw = |page: &Page| match viewer.profile.filter(|_| !viewer.is_html) {
         Some(profile) => profile.draw_page(form, page, viewer.device.model.as_deref()),
         None => profile::draw_html(page),
     };

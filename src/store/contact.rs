@@ -36,7 +36,8 @@ impl Store {
                 let sql = "INSERT INTO contact (name, company, number, place) VALUES ($1, $2, $3, $4) \
                            ON CONFLICT (name, company, number) DO NOTHING";
                 let texts = [&contact.name, &contact.company, number];
-                let cells = texts.map(|text| Cell::text(text.as_str())).into_iter().chain([Cell::Number(place)]);
+                let cells =
+                    texts.map(|text| Cell::text(text.as_str())).into_iter().chain([Cell::Number(place)]);
                 added += write.change("add the contact", sql, cells).await?;
             }
         }
