@@ -200,6 +200,8 @@ async fn desk(
     let plan = store.import(&sheet, ImportOptions::default()).await.unwrap();
     assert!(plan.applied, "{:?}", plan.problems);
     let neighbours = Neighbours::declared(inventory.phones);
+    let mut site = Site::default();
+    site.menu = inventory.menu.enabled;
     let desk = Desk::new(DeskParts {
         agent: "test".into(),
         release: ReleaseConfig::default(),
@@ -207,7 +209,7 @@ async fn desk(
         deeds,
         alarms: Alarms::default(),
         adopt: AdoptConfig::default(),
-        site: Site { menu: inventory.menu.enabled, ..Site::default() },
+        site,
         menu: inventory.menu,
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
