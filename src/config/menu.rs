@@ -19,9 +19,14 @@ pub struct MenuConfig {
 }
 
 impl MenuConfig {
+    /// A code that is there.
+    pub fn code(code: &Option<String>) -> Option<&str> {
+        code.as_deref().filter(|code| !code.is_empty())
+    }
+
     /// What is wrong with it, in words.
     pub fn wrong(&self) -> Option<&'static str> {
-        let lacks = self.forward_on.as_ref().is_some_and(|code| !code.contains("{number}"));
+        let lacks = Self::code(&self.forward_on).is_some_and(|code| !code.contains("{number}"));
         lacks.then_some("has no {number} in it; write for example \"*72{number}\"")
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::book::{Book, Entry, dialled};
+use super::book::{Book, Entry, clean, dialled};
 use super::words::{Words, words};
 use super::{Ask, NUMBER, SEARCH};
 
@@ -166,7 +166,7 @@ fn status(scene: &Scene<'_>, words: &Words) -> Page {
     let mut page = Page::new(Kind::Text, words.phone);
     let own = lines.iter().map(|(name, number)| format!("{}: {}", words.number, titled(name, number)));
     page.text.extend(own);
-    page.text.extend(model.iter().map(|model| format!("{}: {}", words.model, super::book::clean(model))));
+    page.text.extend(model.iter().map(|model| format!("{}: {}", words.model, clean(model))));
     page.text.push(format!("MAC: {mac}"));
     page.text.extend(seen.iter().map(|seen| format!("{}: {seen}", words.seen)));
     page
@@ -174,16 +174,17 @@ fn status(scene: &Scene<'_>, words: &Words) -> Page {
 
 /// `Reception (201)`; once where both are the same.
 fn titled(name: &str, number: &str) -> String {
-    match super::book::clean(name) {
-        name if name.is_empty() || name == number => super::book::clean(number),
-        name => format!("{name} ({})", super::book::clean(number)),
+    match clean(name) {
+        name if name.is_empty() || name == number => clean(number),
+        name => format!("{name} ({})", clean(number)),
     }
 }
 
 fn directory(from: usize, search: &str, scene: &Scene<'_>, words: &Words) -> Page {
-    let found = scene.book.find(search);
+    let search = clean(search);
+    let title = if search.is_empty() { words.directory.to_owned() } else { search.clone() };
+    let found = scene.book.find(&search);
     let most = scene.items_max.max(1);
-    let title = if search.is_empty() { words.directory.to_owned() } else { search.to_owned() };
     if found.is_empty() {
         let mut page = Page::new(Kind::Text, &title);
         page.text.push(words.nobody.to_owned());
@@ -193,7 +194,7 @@ fn directory(from: usize, search: &str, scene: &Scene<'_>, words: &Words) -> Pag
     let mut page = Page::new(Kind::Directory, &title);
     page.entries = found.iter().skip(from).take(most).map(|entry| Entry::clone(entry)).collect();
     let at = |label: &str, from: usize| {
-        let query = form_urlencoded::Serializer::new(String::new()).append_pair(SEARCH, search).finish();
+        let query = form_urlencoded::Serializer::new(String::new()).append_pair(SEARCH, &search).finish();
         let query = if search.is_empty() { String::new() } else { format!("?{query}") };
         scene.item(label, &format!("directory/{from}{query}"))
     };

@@ -12,7 +12,8 @@ use super::escape::Writing;
 use super::schema::Format;
 use super::subject::Subject;
 use super::template::{Maps, TemplateError, Templates};
-use crate::menu::PHONEBOOK;
+use crate::device::Contact;
+use crate::menu::{self, Ask, Book, PHONEBOOK, Page, Phone, Scene};
 
 /// How phones are told to show who is at them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -125,6 +126,78 @@ impl Profile {
     }
 }
 
+/// What is wrong with how this profile draws pages: with names that try to break out, one entry and many.
+pub(super) fn wrong(profile: &Profile) -> Vec<String> {
+    let forms = [("menu.pages", profile.menu()), ("menu.phonebook", profile.phonebook())];
+    // A template seldom looks at the model: one that is known, and none.
+    let models = [profile.models().next().map(|model| model.name.as_str()), None];
+    let mut wrong = Vec::new();
+    for (key, form) in forms.into_iter().filter_map(|(key, form)| Some((key, form?))) {
+        for model in models {
+            let found = sample_pages(HOSTILE).iter().find_map(|page| wrong_page(profile, form, page, model));
+            let model = model.unwrap_or("an unknown model");
+            wrong.extend(found.map(|found| format!("{key} for {model}: {found}")));
+        }
+    }
+    wrong
+}
+
+fn wrong_page(profile: &Profile, form: &MenuForm, page: &Page, model: Option<&str>) -> Option<String> {
+    let text = match profile.draw_page(form, page, model) {
+        Ok(text) => text,
+        Err(error) => return Some(error),
+    };
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    if let Err(error) = roxmltree::Document::parse_with_options(&text, options) {
+        return Some(format!("a page is malformed: {error}"));
+    }
+    (text.len() > form.bytes_max && page.entries.len() <= 1)
+        .then(|| format!("a page with one entry has {} octets", text.len()))
+}
+
+/// Names that would be elements, attributes, entities or two lines.
+const HOSTILE: &[&str] = &["Zoë & <Söhne> \"x\" 'y' ]]>", "a\r\n\u{1}\u{2028}b", "&amp;{{ page }}{% if %}"];
+
+/// Every kind of page, with people of these names.
+fn sample_pages(names: &[&str]) -> Vec<Page> {
+    let contact = |name: &&str| Contact {
+        name: (*name).to_owned(),
+        company: (*name).to_owned(),
+        numbers: vec!["200".to_owned(), "+49 171 1".to_owned()],
+    };
+    let contacts: Vec<Contact> = names.iter().map(contact).collect();
+    let book = Book::new([], &contacts);
+    let own = names.iter().map(|name| ((*name).to_owned(), "201".to_owned()));
+    let phone = Phone { lines: own.collect(), ..Phone::default() };
+    let scene = Scene {
+        url: "http://192.0.2.1:8480/menu/000413aabbcc/",
+        language: "de",
+        phone: &phone,
+        book: &book,
+        forward_on: Some("*72{number}"),
+        forward_off: Some("*73"),
+        quiet_on: Some("*78"),
+        quiet_off: Some("*79"),
+        items_max: 1,
+    };
+    let found = |from: usize, search: &str| Ask::Directory { from, search: search.to_owned() };
+    let search = names.first().map(|name| (*name).to_owned()).unwrap_or_default();
+    let asks = [
+        Ask::Start,
+        Ask::Status,
+        Ask::Search,
+        found(0, ""),
+        found(1, ""),
+        found(0, &format!("{search}?")),
+        Ask::Forward { number: String::new() },
+        Ask::Forward { number: "200".to_owned() },
+        Ask::ForwardOff,
+        Ask::Quiet,
+        Ask::Phonebook,
+    ];
+    asks.iter().filter_map(|ask| menu::page(ask, &scene)).collect()
+}
+
 /// How pages are written, in every dialect: the escapes of XML are those of HTML.
 pub(super) fn writing() -> Writing {
     Writing::from(Format::Xml)
@@ -167,4 +240,49 @@ pub fn html_form() -> MenuForm {
 pub fn draw_html(page: &impl Serialize) -> Result<String, String> {
     let templates = HTML.as_ref().ok_or("the built-in page is broken")?;
     drawn(templates, "menu.html.j2", page, None).map_err(|error| told(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Catalog;
+    use super::*;
+
+    #[test]
+    fn every_dialect_draws_every_page() {
+        let catalog = Catalog::builtin().unwrap();
+        let with = catalog.profiles().filter(|profile| profile.menu().is_some()).count();
+        assert!(with >= 6, "{with}");
+        for profile in catalog.profiles() {
+            assert_eq!(wrong(profile), [""; 0], "{}", profile.vendor());
+        }
+        for page in sample_pages(HOSTILE) {
+            let text = draw_html(&page).unwrap();
+            let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+            assert!(roxmltree::Document::parse_with_options(&text, options).is_ok(), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn a_name_stays_a_name_in_every_dialect(name in "\\PC{1,70}|.{1,70}") {
+            static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::builtin().unwrap());
+            let pages = sample_pages(&[&name]);
+            for profile in CATALOG.profiles() {
+                for form in [profile.menu(), profile.phonebook()].into_iter().flatten() {
+                    for page in &pages {
+                        let text = profile.draw_page(form, page, None).unwrap();
+                        let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+                        let drawn = roxmltree::Document::parse_with_options(&text, options).unwrap();
+                        for entry in &page.entries {
+                            let shown = drawn.descendants().filter_map(|node| node.text());
+                            prop_assert!(shown.into_iter().any(|text| text == entry.name), "{} {text}", profile.vendor());
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

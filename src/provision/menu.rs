@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use super::credential::{self, Covered, Shown, Verdict, Wrongs};
 use super::desk::{Desk, Inner};
 use super::{Answer, FileBody, FileRequest, Proof};
+use crate::config::MenuConfig;
 use crate::device::{Approval, Channel, Device, Identity, Mac, Step as Life};
 use crate::menu::{self, Ask, Asked, Book, Page, Phone, Scene};
 use crate::profile::{self, MenuAuth, MenuForm, Profile};
@@ -192,10 +193,10 @@ impl Inner {
             language: &self.parts.site.language,
             phone: &phone,
             book: &book,
-            forward_on: config.forward_on.as_deref(),
-            forward_off: config.forward_off.as_deref(),
-            quiet_on: config.dnd_on.as_deref(),
-            quiet_off: config.dnd_off.as_deref(),
+            forward_on: MenuConfig::code(&config.forward_on),
+            forward_off: MenuConfig::code(&config.forward_off),
+            quiet_on: MenuConfig::code(&config.dnd_on),
+            quiet_off: MenuConfig::code(&config.dnd_off),
             items_max: viewer.form.items_max,
         };
         let whole = Ask::Directory { from: 0, search: String::new() };
