@@ -1,6 +1,7 @@
 //! Real texts of real phones, and whether the profiles read vendor, model, firmware and MAC from them.
 //!
 //! `recognition/*.tsv`: clue, text, vendor, model, firmware, mac, source.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
