@@ -105,8 +105,9 @@ fn typed(query: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(path: &str, query: &str, ask: Option<Ask>) {
-        assert_eq!(Asked::parse(path, query).map(|asked| asked.ask), ask, "{path}?{query}");
+    fn check(path: &str, query: &str, ask: impl Into<Option<Ask>>) {
+        let asked = Asked::parse(path, query);
+        assert_eq!(asked.map(|asked| asked.ask), ask.into(), "{path}?{query}");
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Contacts {
         } else if texts.into_iter().any(|text| text.chars().count() > TEXT_CHARS_MAX) {
             "is longer than 255 letters"
         } else {
-            return self.contacts.push(Contact { name, company, numbers });
+            self.contacts.push(Contact { name, company, numbers });
+            return;
         };
         self.problems.push((line, wrong.to_owned()));
     }
@@ -164,7 +165,7 @@ fn unfolded(text: &str) -> Vec<(usize, String)> {
         let line = line.trim_end_matches('\r');
         match lines.last_mut() {
             Some((_, last)) if line.starts_with([' ', '\t']) => {
-                last.push_str(line.get(1..).unwrap_or_default())
+                last.push_str(line.get(1..).unwrap_or_default());
             }
             Some((_, last))
                 if last.ends_with('=') && last.to_ascii_uppercase().contains("QUOTED-PRINTABLE") =>

@@ -3,6 +3,7 @@
 
 mod custody;
 mod handshake;
+mod menu;
 mod wire;
 
 use std::convert::Infallible;
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -35,15 +36,14 @@ use tracing::{debug, warn};
 
 use self::custody::{Delivery, Fate};
 use self::wire::Wire;
-use super::decide::{self, Form, Verb, not_found, refused_method, reply, unauthorized};
+use super::decide::{self, Form, Verb, not_found, refused_method, reply};
 use super::pace::{Kind, Pace};
 use crate::clock::Clock;
 use crate::device::Channel;
-use crate::menu;
 use crate::net::crowd::{Crowd, Place, pause};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
-use crate::provision::{Answer, Desk, FileRequest, Handed, MenuAnswer, MenuRequest, Want};
+use crate::provision::{Answer, Desk, FileRequest, Handed, Want};
 use crate::tls::{PhoneCertificate, Tls, Witness};
 
 /// Connections that the kernel completes while we are busy. A storm of 10,000 phones has to fit, because a lost SYN
@@ -377,7 +377,7 @@ impl Connection {
             let file = decide::authority_file(bytes, &tls.fingerprint());
             return Ok(reply(verb, request.headers(), Answer::File(file)));
         }
-        let is_menu = menu::is_menu(&path);
+        let is_menu = crate::menu::is_menu(&path);
         let file = FileRequest {
             path,
             user_agent: decide::user_agent(request.headers()),
@@ -389,14 +389,10 @@ impl Connection {
             want: if verb == Verb::Head { Want::Head } else { Want::Whole },
             known: decide::known_tags(request.headers()),
         };
-        let mut answer = if is_menu {
-            match self.menu(&file, request).await {
-                MenuAnswer::Given(answer) => answer,
-                MenuAnswer::Unauthorized(challenges) => return Ok(unauthorized(verb, &challenges)),
-            }
-        } else {
-            self.shared.desk.answer(&file).await
-        };
+        if is_menu {
+            return self.menu(verb, &file, request).await;
+        }
+        let mut answer = self.shared.desk.answer(&file).await;
         if let Answer::Silence = answer {
             return Err(Silence);
         }
@@ -419,20 +415,6 @@ impl Connection {
             return Err(Silence);
         }
         Ok(response)
-    }
-
-    /// A page of the user menu.
-    async fn menu(&self, file: &FileRequest, request: &Request<Incoming>) -> MenuAnswer {
-        let uri = request.uri();
-        let target = uri.path_and_query().map_or_else(|| uri.path(), |both| both.as_str());
-        let asked = MenuRequest {
-            file,
-            query: uri.query().unwrap_or_default(),
-            method: request.method().as_str(),
-            target,
-            authorization: request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()),
-        };
-        self.shared.desk.menu(&asked).await
     }
 
     /// The connection is over: whether its last file has arrived, the kernel knows by the acknowledgements, which may

@@ -112,12 +112,10 @@ fn folded(text: &str, german: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars().flat_map(char::to_lowercase) {
         match (c, german) {
-            ('ä', true) => out.push_str("ae"),
-            ('ö', true) => out.push_str("oe"),
+            ('ä', true) | ('æ', _) => out.push_str("ae"),
+            ('ö', true) | ('œ', _) => out.push_str("oe"),
             ('ü', true) => out.push_str("ue"),
             ('ß', _) => out.push_str("ss"),
-            ('æ', _) => out.push_str("ae"),
-            ('œ', _) => out.push_str("oe"),
             // What is left of İ in small letters.
             ('\u{300}'..='\u{36f}', _) => {}
             (c, _) => out.push(bare(c)),

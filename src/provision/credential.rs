@@ -2,6 +2,7 @@
 //! basic. Never waits, never reads a clock, and says no word about what was wrong.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -103,12 +104,11 @@ fn parameters(text: &str) -> HashMap<String, String> {
     while let Some((name, behind)) = rest.split_once('=') {
         let name = name.trim_matches([',', ' ', '\t']).to_ascii_lowercase();
         let behind = behind.trim_start();
-        let (value, next) = match behind.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted),
-            None => {
-                let (value, next) = behind.split_once(',').unwrap_or((behind, ""));
-                (value.trim().to_owned(), next)
-            }
+        let (value, next) = if let Some(quoted) = behind.strip_prefix('"') {
+            unquoted(quoted)
+        } else {
+            let (value, next) = behind.split_once(',').unwrap_or((behind, ""));
+            (value.trim().to_owned(), next)
         };
         found.insert(name, value);
         rest = next;
@@ -168,8 +168,13 @@ fn digest(
     Some(if (0..=NONCE_LIFE_MS).contains(&age) { Verdict::Right } else { Verdict::Stale })
 }
 
-fn hex<D: Digest>(text: &str) -> String {
-    D::digest(text.as_bytes()).iter().map(|octet| format!("{octet:02x}")).collect()
+fn hex<D: Digest>(written: &str) -> String {
+    let mut text = String::new();
+    for octet in D::digest(written.as_bytes()) {
+        // Writing into a text cannot fail.
+        let _ = write!(text, "{octet:02x}");
+    }
+    text
 }
 
 fn same(a: &str, b: &str) -> bool {

@@ -78,7 +78,7 @@ pub struct DeskParts {
 
 /// The desk. Cheap to clone.
 #[derive(Clone)]
-pub struct Desk(Arc<Inner>);
+pub struct Desk(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) parts: DeskParts,
@@ -165,10 +165,6 @@ impl Desk {
     pub fn tidy(&self) {
         self.0.raise_lost();
         self.0.pinned.prune(|mac| self.0.parts.store.inventory().grants(mac));
-    }
-
-    pub(super) fn inner(&self) -> &Inner {
-        &self.0
     }
 
     /// Stops the files that are on their way to a device that was locked, blocked or removed since they left; to be

@@ -36,6 +36,7 @@ pub struct MenuRequest<'a> {
 
 /// What it gets.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives for one request")]
 pub enum MenuAnswer {
     /// A page, or that there is none.
     Given(Answer),
@@ -62,7 +63,7 @@ struct Viewer<'a> {
 impl Desk {
     /// The page that this peer gets.
     pub async fn menu(&self, request: &MenuRequest<'_>) -> MenuAnswer {
-        let inner = self.inner();
+        let inner = &self.0;
         let asked = Asked::parse(&request.file.path, request.query);
         let Some(asked) = asked.filter(|_| inner.parts.menu.enabled) else {
             return MenuAnswer::Given(Answer::NotFound);

@@ -95,8 +95,8 @@ fn a_snom_shows_its_credential_and_pages_through_the_directory() {
         assert!(texts("Name").all(|name| name.chars().count() <= 60));
         let keys = page.descendants().filter(|node| node.has_tag_name("SoftKeyItem"));
         let next = keys.filter(|key| key.descendants().any(|node| node.text() == Some("Next")));
-        let urls = next.flat_map(|key| key.children().filter(|node| node.has_tag_name("URL")));
-        let Some(url) = urls.filter_map(|node| node.text()).next() else { break };
+        let mut urls = next.flat_map(|key| key.children().filter(|node| node.has_tag_name("URL")));
+        let Some(url) = urls.find_map(|node| node.text()) else { break };
         path = url.split_once("8480/").unwrap().1.to_owned();
     }
     numbers.sort();
