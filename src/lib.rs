@@ -63,6 +63,11 @@
 //! already, needs no more: everything was in memory. Whoever may not have a file gets the same 404, or ERROR 1,
 //! whatever the reason.
 //!
+//! **Somebody opens the menu on a phone.** [`http::server`] hands path, query and credential to
+//! [`provision::Desk::menu`]. Who it is says the neighbour table or a certificate, and where the profile wants it the menu
+//! credential, too; whoever is nobody's neighbour is asked for it, whichever phone the path names. [`menu::page`] says what
+//! stands on the page, and the profile's template draws it with as many entries as the phone reads.
+//!
 //! **It comes by TLS.** The connection's own task shakes hands ([`http::server`], [`tls::Tls::acceptor`]); a [`tls::Witness`]
 //! of that connection says whose certificate the phone has proved to hold, if it is one that proves anything. At the desk that
 //! MAC is worth more than the neighbour table: the phone's own files from anywhere, and another phone's from nowhere.
@@ -95,7 +100,7 @@
 //!
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
 //!    or `net`.
-//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `admin`,
+//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,menu,shelf}.rs`, `store`, `agent`, `admin`,
 //!    `operate`, `net`, `tls/{files,keeper}.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that
 //!    two rooms' servers share, so it waits
 //!    in `provision`.

@@ -91,7 +91,7 @@ impl Asked {
 }
 
 /// The value of a query's parameter, without what no phone's keypad types.
-fn typed(query: &str, name: &str) -> String {
+pub fn typed(query: &str, name: &str) -> String {
     let value = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name);
     let text: String = value.map(|(_, value)| book::clean(&value)).unwrap_or_default();
     let mut end = text.len().min(TYPED_BYTES_MAX);

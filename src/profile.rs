@@ -55,7 +55,7 @@ pub use fact::{check_fact, is_fact};
 pub use identify::{Clue, Identified, ReadClue};
 pub use keys::{KeyProblem, LaidKey};
 pub use layers::LaidSetting;
-pub use menu::{MenuAuth, MenuForm, draw_html, html_form};
+pub use menu::{MenuAuth, MenuForm, MenuQuery, draw_html, html_form};
 pub use model::Model;
 pub use origin::Origin;
 pub use path::{PathError, PathPattern, PathValues};

@@ -86,6 +86,10 @@ pub struct Page {
     pub number: bool,
     /// Of a field: where what was typed goes.
     pub url: String,
+    /// Of a directory: the first of its entries, from 1.
+    pub first: usize,
+    /// Of a directory: how many there are on all pages.
+    pub total: usize,
     /// Further entries.
     pub next: Option<Item>,
     /// Those before.
@@ -108,6 +112,8 @@ impl Page {
             parameter: SEARCH,
             number: false,
             url: String::new(),
+            first: 1,
+            total: 0,
             next: None,
             previous: None,
             search: None,
@@ -198,6 +204,8 @@ fn directory(from: usize, search: &str, scene: &Scene<'_>, words: &Words) -> Pag
         let query = if search.is_empty() { String::new() } else { format!("?{query}") };
         scene.item(label, &format!("directory/{from}{query}"))
     };
+    page.first = from.saturating_add(1);
+    page.total = found.len();
     let end = from.saturating_add(page.entries.len());
     page.next = (end < found.len()).then(|| at(words.next, end));
     page.previous = (from > 0).then(|| at(words.previous, from.saturating_sub(most)));

@@ -43,6 +43,21 @@ pub(super) struct MenuToml {
     pub(super) auth: MenuAuth,
     #[serde(default)]
     pub(super) paged: bool,
+    pub(super) query: Option<MenuQuery>,
+}
+
+/// How a phone that pages through the directory by itself calls what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MenuQuery {
+    /// The beginning of a name, perhaps with stars.
+    pub search: String,
+    /// The first entry, from 1.
+    pub first: String,
+    /// How many.
+    pub count: String,
+    /// A word that is answered as it was asked: which of its lists the phone means.
+    pub kind: String,
 }
 
 fn text_xml() -> String {
@@ -71,12 +86,14 @@ pub struct MenuForm {
     pub auth: MenuAuth,
     /// Whether the directory comes page by page, as in the menu.
     pub paged: bool,
+    /// Whether the phone says which part it wants.
+    pub query: Option<MenuQuery>,
 }
 
 impl From<MenuToml> for MenuForm {
     fn from(toml: MenuToml) -> Self {
-        let MenuToml { template, content_type, items_max, bytes_max, auth, paged } = toml;
-        Self { template, content_type, items_max, bytes_max, auth, paged }
+        let MenuToml { template, content_type, items_max, bytes_max, auth, paged, query } = toml;
+        Self { template, content_type, items_max, bytes_max, auth, paged, query }
     }
 }
 
@@ -85,6 +102,8 @@ impl From<MenuToml> for MenuForm {
 struct Ground<'a, P: Serialize> {
     page: &'a P,
     model: Option<&'a str>,
+    /// Which of its lists the phone asked for.
+    list: &'a str,
 }
 
 impl Profile {
@@ -114,14 +133,15 @@ impl Profile {
         menu.into_iter().chain(phonebook).collect()
     }
 
-    /// Draws a page in one of these forms.
+    /// Draws a page in one of these forms; `list` is which of its lists the phone asked for.
     pub fn draw_page(
         &self,
         form: &MenuForm,
         page: &impl Serialize,
         model: Option<&str>,
+        list: &str,
     ) -> Result<String, String> {
-        drawn(&self.templates, &form.template, page, model)
+        drawn(&self.templates, &form.template, Ground { page, model, list })
             .map_err(|error| format!("{}/templates/{}", self.vendor, told(&error)))
     }
 }
@@ -143,7 +163,7 @@ pub(super) fn wrong(profile: &Profile) -> Vec<String> {
 }
 
 fn wrong_page(profile: &Profile, form: &MenuForm, page: &Page, model: Option<&str>) -> Option<String> {
-    let text = match profile.draw_page(form, page, model) {
+    let text = match profile.draw_page(form, page, model, "") {
         Ok(text) => text,
         Err(error) => return Some(error),
     };
@@ -203,13 +223,12 @@ pub(super) fn writing() -> Writing {
     Writing::from(Format::Xml)
 }
 
-fn drawn(
+fn drawn<P: Serialize>(
     templates: &Templates,
     name: &str,
-    page: &impl Serialize,
-    model: Option<&str>,
+    ground: Ground<'_, P>,
 ) -> Result<String, TemplateError> {
-    let context = Value::from(Serde(Ground { page, model }));
+    let context = Value::from(Serde(ground));
     templates.draw(name, &writing(), context).map(|drawing| drawing.text)
 }
 
@@ -233,13 +252,14 @@ pub fn html_form() -> MenuForm {
         bytes_max: sixty_four_k(),
         auth: MenuAuth::Digest,
         paged: true,
+        query: None,
     }
 }
 
 /// Draws a page in that form.
 pub fn draw_html(page: &impl Serialize) -> Result<String, String> {
     let templates = HTML.as_ref().ok_or("the built-in page is broken")?;
-    drawn(templates, "menu.html.j2", page, None).map_err(|error| told(&error))
+    drawn(templates, "menu.html.j2", Ground { page, model: None, list: "" }).map_err(|error| told(&error))
 }
 
 #[cfg(test)]
@@ -273,7 +293,7 @@ mod tests {
             for profile in CATALOG.profiles() {
                 for form in [profile.menu(), profile.phonebook()].into_iter().flatten() {
                     for page in &pages {
-                        let text = profile.draw_page(form, page, None).unwrap();
+                        let text = profile.draw_page(form, page, None, "").unwrap();
                         let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
                         let drawn = roxmltree::Document::parse_with_options(&text, options).unwrap();
                         for entry in &page.entries {

@@ -200,9 +200,8 @@ impl Inner {
             quiet_off: MenuConfig::code(&config.dnd_off),
             items_max: viewer.form.items_max,
         };
-        let whole = Ask::Directory { from: 0, search: String::new() };
-        let ask = if asked.ask == Ask::Phonebook && viewer.form.paged { &whole } else { &asked.ask };
-        let answer = match drawn(ask, &scene, viewer) {
+        let (ask, items_max, list) = part(asked, request.query, &viewer.form);
+        let answer = match drawn(&ask, &Scene { items_max, ..scene }, viewer, &list) {
             Ok(Some(text)) => Answer::File(FileBody {
                 bytes: Bytes::from(text),
                 content_type: viewer.form.content_type.clone(),
@@ -274,11 +273,30 @@ fn phone(device: &Device, profile: Option<&Profile>) -> Phone {
     }
 }
 
+/// Which part of the directory a phone gets that asks for all of it, and which of its lists it calls that: its profile says
+/// whether it pages by itself, by our links, or not at all.
+fn part(asked: &Asked, query: &str, form: &MenuForm) -> (Ask, usize, String) {
+    let whole = |from, search| Ask::Directory { from, search };
+    match &form.query {
+        Some(names) if asked.ask == Ask::Phonebook => {
+            let number = |name: &str| menu::typed(query, name).parse::<usize>().ok();
+            let from = number(&names.first).unwrap_or(1).saturating_sub(1);
+            let count = number(&names.count).filter(|count| *count > 0).unwrap_or(form.items_max);
+            let search = menu::typed(query, &names.search).replace('*', "");
+            (whole(from, search), count.min(form.items_max), menu::typed(query, &names.kind))
+        }
+        None if asked.ask == Ask::Phonebook && form.paged => {
+            (whole(0, String::new()), form.items_max, String::new())
+        }
+        _ => (asked.ask.clone(), form.items_max, String::new()),
+    }
+}
+
 /// Draws with as many entries as fit into the octets that the phone reads.
-fn drawn(ask: &Ask, scene: &Scene<'_>, viewer: &Viewer<'_>) -> Result<Option<String>, String> {
+fn drawn(ask: &Ask, scene: &Scene<'_>, viewer: &Viewer<'_>, list: &str) -> Result<Option<String>, String> {
     let form = &viewer.form;
     let draw = |page: &Page| match viewer.profile.filter(|_| !viewer.is_html) {
-        Some(profile) => profile.draw_page(form, page, viewer.device.model.as_deref()),
+        Some(profile) => profile.draw_page(form, page, viewer.device.model.as_deref(), list),
         None => profile::draw_html(page),
     };
     let mut items_max = scene.items_max;

@@ -17,9 +17,11 @@ const ACCOUNTS: &str = "mac,vendor,model,username,password,display_name,web_pass
     08000faabbcc,mitel,6867i,205,canary-5,Emil,web-5,\n\
     0004f2aabbcc,polycom,VVX_400,206,canary-6,Frida,web-6,\n\
     001fc1aabbcc,htek,UC926,207,canary-7,Gustav,web-7,\n\
-    f87b20aabbcc,cisco,8841,208,canary-8,Hanna,web-8,\n";
+    f87b20aabbcc,cisco,8841,208,canary-8,Hanna,web-8,\n\
+    7c2f80aabbcc,gigaset,N670 IP PRO,209,canary-9,Ida,web-9,\n";
 const SNOM: &str = "127.0.0.11";
-const VENDORS: [(&str, &str, &str); 7] = [
+const GIGASET: &str = "127.0.0.19";
+const VENDORS: [(&str, &str, &str); 8] = [
     ("127.0.0.12", "805ec0aabbcc", "Yealink"),
     ("127.0.0.13", "000b82aabbcc", ""),
     ("127.0.0.14", "0c383eaabbcc", "IPPhone"),
@@ -27,6 +29,7 @@ const VENDORS: [(&str, &str, &str); 7] = [
     ("127.0.0.16", "0004f2aabbcc", "<html>"),
     ("127.0.0.17", "001fc1aabbcc", ""),
     ("127.0.0.18", "f87b20aabbcc", "Cisco"),
+    (GIGASET, "7c2f80aabbcc", ""),
 ];
 
 fn services() -> Services {
@@ -149,5 +152,23 @@ fn nobody_else_sees_it_and_nobody_learns_which_phones_there_are() {
     }
     assert_eq!(ask(&services, "127.0.0.98", "menu/000413aabbcc/", right).0, 401);
     assert_eq!(ask(&services, SNOM, "menu/000413aabbcc/nothing", right).0, 404);
+    services.stop();
+}
+
+#[test]
+fn a_gigaset_pages_through_the_directory_by_itself() {
+    let services = services();
+    let ask = |query: &str| ask(&services, GIGASET, &format!("menu/phonebook.xml?{query}"), &[]);
+    let (status, body) = ask("command=get_list&type=wp&first=3&count=2&set_first=*M%C3%BCller*");
+    assert_eq!(status, 200);
+    let list = roxmltree::Document::parse(&body).unwrap();
+    let of = |name| list.root_element().attribute(name);
+    assert_eq!(
+        [of("type"), of("total"), of("first"), of("last")],
+        [Some("wp"), Some("120"), Some("3"), Some("4")]
+    );
+    assert_eq!(list.descendants().filter(|node| node.has_tag_name("entry")).count(), 2);
+    let (_, body) = ask("first=0&count=0&set_first=nobody");
+    assert!(body.contains("total=\"0\" first=\"1\" last=\"0\""), "{body}");
     services.stop();
 }
