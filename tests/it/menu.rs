@@ -172,3 +172,15 @@ fn a_gigaset_pages_through_the_directory_by_itself() {
     assert!(body.contains("total=\"0\" first=\"1\" last=\"0\""), "{body}");
     services.stop();
 }
+
+#[test]
+fn where_the_menu_is_off_there_is_none() {
+    let services = Services::start(&[], 64);
+    for path in
+        ["menu/", "menu/805ec0aabbcc/", "menu/805ec0aabbcc/phonebook.xml", "menu/805ec0aabbcc/directory"]
+    {
+        assert_eq!(ask(&services, "127.0.0.2", path, &[]), (404, "not found\n".to_owned()), "{path}");
+        assert_eq!(ask(&services, "127.0.0.99", path, &[]).0, 404, "{path}");
+    }
+    services.stop();
+}
