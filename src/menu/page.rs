@@ -215,7 +215,9 @@ fn directory(from: usize, search: &str, scene: &Scene<'_>, words: &Words) -> Pag
 
 fn phonebook(scene: &Scene<'_>, words: &Words) -> Page {
     let mut page = Page::new(Kind::Directory, words.directory);
-    page.entries = scene.book.find("").into_iter().take(scene.items_max).cloned().collect();
+    let all = scene.book.find("");
+    page.total = all.len();
+    page.entries = all.into_iter().take(scene.items_max).cloned().collect();
     page
 }
 

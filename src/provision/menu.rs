@@ -202,13 +202,21 @@ impl Inner {
         };
         let (ask, items_max, list) = part(asked, request.query, &viewer.form);
         let answer = match drawn(&ask, &Scene { items_max, ..scene }, viewer, &list) {
-            Ok(Some(text)) => Answer::File(FileBody {
-                bytes: Bytes::from(text),
-                content_type: viewer.form.content_type.clone(),
-                etag: String::new(),
-                ranges: false,
-                receipt: None,
-            }),
+            Ok(Some((text, left_out))) => {
+                if left_out > 0 && self.is_news(file.peer, device.mac) {
+                    warn!(
+                        device.mac = %device.mac,
+                        "The directory is longer than {} reads: {left_out} entries are left out", device.mac
+                    );
+                }
+                Answer::File(FileBody {
+                    bytes: Bytes::from(text),
+                    content_type: viewer.form.content_type.clone(),
+                    etag: String::new(),
+                    ranges: false,
+                    receipt: None,
+                })
+            }
             Ok(None) => Answer::NotFound,
             Err(reason) => {
                 if self.is_news(file.peer, device.mac) {
@@ -292,8 +300,14 @@ fn part(asked: &Asked, query: &str, form: &MenuForm) -> (Ask, usize, String) {
     }
 }
 
-/// Draws with as many entries as fit into the octets that the phone reads.
-fn drawn(ask: &Ask, scene: &Scene<'_>, viewer: &Viewer<'_>, list: &str) -> Result<Option<String>, String> {
+/// Draws with as many entries as fit into the octets that the phone reads; with the text, how many of a whole directory
+/// found no place.
+fn drawn(
+    ask: &Ask,
+    scene: &Scene<'_>,
+    viewer: &Viewer<'_>,
+    list: &str,
+) -> Result<Option<(String, usize)>, String> {
     let form = &viewer.form;
     let draw = |page: &Page| match viewer.profile.filter(|_| !viewer.is_html) {
         Some(profile) => profile.draw_page(form, page, viewer.device.model.as_deref(), list),
@@ -304,7 +318,8 @@ fn drawn(ask: &Ask, scene: &Scene<'_>, viewer: &Viewer<'_>, list: &str) -> Resul
         let Some(page) = menu::page(ask, &Scene { items_max, ..*scene }) else { return Ok(None) };
         let text = draw(&page)?;
         if text.len() <= form.bytes_max {
-            return Ok(Some(text));
+            let left_out = page.total.saturating_sub(page.entries.len());
+            return Ok(Some((text, if *ask == Ask::Phonebook { left_out } else { 0 })));
         }
         let shown = page.entries.len();
         if shown <= 1 {

@@ -184,3 +184,23 @@ fn where_the_menu_is_off_there_is_none() {
     }
     services.stop();
 }
+
+#[test]
+fn a_long_directory_is_cut_where_the_phone_stops_reading() {
+    let services = services();
+    let contact = |n: u32| Contact {
+        name: format!("Ümläut {n:04} {}", "ö".repeat(60)),
+        company: String::new(),
+        numbers: vec![format!("+4989{n:05}")],
+    };
+    services.add_contacts(&(0..3_000).map(contact).collect::<Vec<_>>());
+    for (from, entry, bytes_max) in
+        [("127.0.0.12", "DirectoryEntry", 500_000), ("127.0.0.13", "Contact", 400_000)]
+    {
+        let (status, body) = ask(&services, from, "menu/phonebook.xml", &[]);
+        assert!(status == 200 && body.len() <= bytes_max, "{from}: {status}, {}", body.len());
+        let book = roxmltree::Document::parse(&body).unwrap();
+        assert!(book.descendants().filter(|node| node.has_tag_name(entry)).count() >= 1_000, "{from}");
+    }
+    services.stop();
+}
