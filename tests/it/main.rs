@@ -33,6 +33,7 @@ mod http;
 mod https;
 mod keys;
 mod lab;
+mod menu;
 mod neighbours;
 mod network;
 mod pbx;
