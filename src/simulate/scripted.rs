@@ -17,7 +17,13 @@ use crate::device::Vendor;
 use crate::profile::{Catalog, Simulate};
 use crate::secret::Secret;
 
-static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::builtin().unwrap());
+/// The profiles of the source tree over those that were built in, so that a change is tried without a build.
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor-profiles");
+    let (catalog, errors) = Catalog::load(Some(&folder));
+    assert_eq!(errors, []);
+    catalog
+});
 
 pub(super) const SNOM: &str = "snom";
 pub(super) const YEALINK: &str = "yealink";
