@@ -41,7 +41,7 @@ pub use catalog::{Catalog, Requested};
 pub use check::{Report, check_all};
 pub use dhcp::{
     ClassText, Dhcp, DhcpData, DhcpFinding, DhcpPlace, DhcpSetting, DhcpVerdict, Judgement, MacStart,
-    Misformat, class_text, redacted, shown_option,
+    Misformat, class_text, colons, redacted, shown_option,
 };
 pub use error::ProfileError;
 pub use escape::Unwritable;

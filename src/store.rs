@@ -51,7 +51,7 @@ pub use account::NewAccount;
 pub use alarm::AlarmRow;
 pub use audit::{AuditFilter, AuditRow, Broken, Damage, Record, Verified};
 pub use backup::{Backup, BackupHead, Saved};
-pub use condition::{Answered, Condition, Earlier, Once};
+pub use condition::{Answered, Condition, Earlier, Once, Versions};
 pub use db::sqlite_file;
 pub use device::{Approved, Give};
 pub use dhcp::{DhcpServerRow, Gives, MetServer};
@@ -102,6 +102,7 @@ struct Inner {
     adoptions: adopt::Queue,
     releases: release::Queue,
     leases: lease::Queue,
+    leases_asked: lease::Asked,
     strangers: sighting::Strangers,
     moments: timeline::Written,
 }
@@ -129,6 +130,7 @@ impl Store {
             adoptions: adopt::Queue::default(),
             releases: release::Queue::default(),
             leases: lease::Queue::default(),
+            leases_asked: lease::Asked::default(),
             strangers: sighting::Strangers::default(),
             moments: timeline::Written::default(),
         };

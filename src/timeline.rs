@@ -35,23 +35,6 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// What a sighting adds to the life of its phone; `None` where nobody knows which phone it was.
-    pub fn of(sighting: &Sighting) -> Option<Self> {
-        let data = &sighting.detail;
-        let fits = data.is_null() || data.to_string().len() <= DATA_BYTES_MAX;
-        Some(Self {
-            mac: sighting.identity.mac?,
-            stage: sighting.channel,
-            step: sighting.step,
-            text: tidied(&sighting.outcome),
-            data: if fits { data.clone() } else { serde_json::Value::Null },
-            agent: String::new(),
-            first: sighting.at,
-            last: sighting.at,
-            count: 1,
-        })
-    }
-
     /// One line for a person.
     pub fn line(&self) -> String {
         let Self { stage, text, last, .. } = self;
@@ -63,9 +46,16 @@ impl Moment {
     }
 }
 
-/// One line of bounded length.
-fn tidied(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_CHARS_MAX).collect()
+/// A sighting's sentence: one line of bounded length.
+pub fn sentence(sighting: &Sighting) -> String {
+    let is_tidy = |c: &char| !c.is_control();
+    sighting.outcome.chars().map(|c| if is_tidy(&c) { c } else { ' ' }).take(TEXT_CHARS_MAX).collect()
+}
+
+/// What else a sighting tells, as JSON; `None` where that is nothing, or too much.
+pub fn data(sighting: &Sighting) -> Option<String> {
+    let data = (!sighting.detail.is_null()).then(|| sighting.detail.to_string());
+    data.filter(|data| data.len() <= DATA_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -88,23 +78,30 @@ mod tests {
     #[test]
     fn a_moment_is_one_line_of_bounded_length() {
         let text = format!("a\nb\u{1b}[31m{}", "ü".repeat(2_000));
-        let moment = Moment::of(&sighting(&text, serde_json::Value::Null)).unwrap();
-        assert!(moment.text.starts_with("a b [31m") && moment.text.chars().count() == TEXT_CHARS_MAX);
-        let large = serde_json::json!({ "options": "x".repeat(DATA_BYTES_MAX) });
-        assert!(Moment::of(&sighting("leads here", large)).unwrap().data.is_null());
+        let text = sentence(&sighting(&text, serde_json::Value::Null));
+        assert!(text.starts_with("a b [31m") && text.chars().count() == TEXT_CHARS_MAX);
+        let options = |bytes| serde_json::json!({ "options": "x".repeat(bytes) });
+        assert_eq!(data(&sighting("leads here", options(3))).as_deref(), Some(r#"{"options":"xxx"}"#));
+        assert_eq!(data(&sighting("leads here", options(DATA_BYTES_MAX))), None);
+        assert_eq!(data(&sighting("leads here", serde_json::Value::Null)), None);
     }
 
     #[test]
     fn a_line_says_when_where_what_and_how_often() {
-        let mut moment = Moment::of(&sighting("leads here", serde_json::Value::Null)).unwrap();
+        let at = Timestamp(1_700_000_000_000);
+        let mut moment = Moment {
+            mac: "001565010203".parse().unwrap(),
+            stage: Channel::Dhcp,
+            step: Step::Given,
+            text: "leads here".to_owned(),
+            data: serde_json::Value::Null,
+            agent: String::new(),
+            first: at,
+            last: at,
+            count: 1,
+        };
         assert_eq!(moment.line(), "2023-11-14T22:13:20.000Z  dhcp  leads here");
         moment.count = 3;
         assert!(moment.line().ends_with("(3 times since 2023-11-14T22:13:20.000Z)"), "{}", moment.line());
-    }
-
-    #[test]
-    fn who_is_nobody_has_no_life() {
-        let nobody = Sighting { identity: Identity::default(), ..sighting("x", serde_json::Value::Null) };
-        assert_eq!(Moment::of(&nobody), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The phones: number n has the n-th address and a MAC of its own. What a Yealink T46U says of itself.
+//! The phones: number n has the n-th address and a MAC of its own, none next to another's. What a Yealink T46U says of itself.
 
 use std::net::Ipv4Addr;
 
@@ -28,12 +28,14 @@ impl Phones {
 
     /// Twelve digits; the maker's prefix is a real one.
     pub(crate) fn mac(phone: u32) -> String {
-        format!("805ec0{phone:06x}")
+        Self::octets(phone).iter().map(|octet| format!("{octet:02x}")).collect()
     }
 
-    /// The same as octets.
+    /// The same as octets. Phones of one site were not made one after the other, and servers that choose an address by a
+    /// hash of the MAC (dnsmasq) offer MACs in a row each other's.
     pub(crate) fn octets(phone: u32) -> [u8; 6] {
-        let [_, a, b, c] = phone.to_be_bytes();
+        // An odd factor: no two numbers of 24 bits become one.
+        let [_, a, b, c] = phone.wrapping_mul(0x9e37_79b1).to_be_bytes();
         [0x80, 0x5e, 0xc0, a, b, c]
     }
 

@@ -19,7 +19,8 @@ use crate::secret::Secret;
 use crate::store::{ApiToken, Presented, Scope, Store};
 
 /// What is no token may be presented so often at once by one address, then once more after each of these, and by so
-/// many addresses at a time. Nobody guesses 256 bits: this spares the database, and whoever has a wrong one hears of it.
+/// many addresses at a time. Nobody guesses 256 bits, and a right token is taken from any address, so each is looked for in
+/// the database: this is for whoever has a wrong one, to hear of it and to wait.
 pub(super) const FAILURES: (u32, Duration, usize) = (20, Duration::from_secs(3), 4_096);
 /// Octets of a header that is looked at as a token.
 const TOKEN_BYTES_MAX: usize = 256;

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::Problem;
 use crate::device::Mac;
+use crate::store::Versions;
 
 /// Octets of a body: a request names a few passwords and a reason.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -93,8 +94,8 @@ pub(super) struct Conditions {
     pub(super) request: [Bytes; 3],
     /// Idempotency-Key
     pub(super) key: Option<Bytes>,
-    /// If-Match: one of these versions.
-    pub(super) versions: Option<Vec<String>>,
+    /// If-Match
+    pub(super) versions: Option<Versions>,
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
@@ -167,13 +168,13 @@ fn without_values(said: &str) -> String {
     }
 }
 
-/// The versions of If-Match; none for `*`. One that is marked as weak is never the present one (RFC 9110, 13.1.1).
-fn versions(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
+/// The versions of If-Match. One that is marked as weak is never the present one (RFC 9110, 13.1.1).
+fn versions(headers: &HeaderMap) -> Result<Option<Versions>, Problem> {
     let mut versions = Vec::new();
     for value in headers.get_all(IF_MATCH) {
         let text = value.to_str().unwrap_or_default().trim();
         if text == "*" {
-            return Ok(None);
+            return Ok(Some(Versions::Any));
         }
         for tag in text.split(',').map(str::trim) {
             let quoted = tag.strip_prefix("W/").unwrap_or(tag);
@@ -186,7 +187,7 @@ fn versions(headers: &HeaderMap) -> Result<Option<Vec<String>>, Problem> {
             versions.push(if quoted == tag { inner.to_owned() } else { String::new() });
         }
     }
-    Ok((!versions.is_empty()).then_some(versions))
+    Ok((!versions.is_empty()).then_some(Versions::OneOf(versions)))
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<Bytes>, Problem> {
@@ -219,19 +220,17 @@ mod tests {
 
     #[test]
     fn if_match_is_a_list_of_tags() {
-        let check = |rows: &[&str], versions: Option<&[&str]>| {
+        let check = |rows: &[&str], versions: Option<Versions>| {
             let rows: Vec<_> = rows.iter().map(|value| ("if-match", *value)).collect();
-            let read = super::versions(&headers(&rows)).unwrap();
-            assert_eq!(
-                read.as_ref().map(|v| v.iter().map(String::as_str).collect::<Vec<_>>()).as_deref(),
-                versions
-            );
+            assert_eq!(super::versions(&headers(&rows)).unwrap(), versions);
         };
+        let one_of =
+            |tags: &[&str]| Some(Versions::OneOf(tags.iter().map(|tag| (*tag).to_owned()).collect()));
         check(&[], None);
-        check(&["*"], None);
-        check(&["\"a\""], Some(&["a"]));
-        check(&["\"a\", \"b\"", "\"c\""], Some(&["a", "b", "c"]));
-        check(&["W/\"a\""], Some(&[""]));
+        check(&["*"], Some(Versions::Any));
+        check(&["\"a\""], one_of(&["a"]));
+        check(&["\"a\", \"b\"", "\"c\""], one_of(&["a", "b", "c"]));
+        check(&["W/\"a\""], one_of(&[""]));
         for wrong in ["a", "\"a", "", "\"a\",,"] {
             assert!(super::versions(&headers(&[("if-match", wrong)])).is_err(), "{wrong}");
         }

@@ -286,6 +286,17 @@ on_both! {
         assert_ne!(now.head("etag"), Some(&*seen));
         assert_eq!(lock(&seen).await.status, 412);
         assert_eq!(lock("*").await.status, 200);
+        // Nothing is there to be as it was seen; without the header it would be taken in, or is not found anyway.
+        let stranger = "/api/v1/devices/00:04:13:00:00:77";
+        for (deed, status) in [("approve", 412), ("block", 404), ("lock", 404)] {
+            for tag in ["*", "\"0123456789abcdef\""] {
+                let told = site
+                    .post(&token, &format!("{stranger}/{deed}"), &[&format!("If-Match: {tag}")], &json!({}))
+                    .await;
+                assert_eq!(told.status, status, "{deed} {tag}: {told:?}");
+            }
+        }
+        assert_eq!(site.get(&token, stranger).await.status, 404);
         site.stop().await;
     }
 

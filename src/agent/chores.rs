@@ -16,15 +16,17 @@ use tracing::{debug, warn};
 use super::AgentError;
 use crate::device::{Identity, Sighting};
 use crate::provision::{Desk, Heard};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
-/// How soon a phone's sighting is in the database; a batch is one transaction.
+/// How soon a phone's sighting is in the database.
 const BATCH_WAIT: Duration = Duration::from_millis(500);
 /// How soon what could not be written is tried again, also when nothing else comes.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Sightings of one transaction. More wait for the next: while a whole fleet boots, its phones come first, and what is
-/// known of them is written down when they have their files.
+/// Sightings that are written in that time. More wait for the next: while a whole fleet boots, its phones come first, and
+/// what is known of them is written down when they have their files.
 const BATCH_MAX: usize = 2_000;
+/// Sightings of one transaction. While it lasts, no phone is given a lease.
+const TOGETHER_MAX: usize = 200;
 /// Sightings that wait for a database that does not take them: a fleet of 10,000 with its files.
 const KEPT_MAX: usize = 40_000;
 /// How soon a change by another process is seen when nobody pokes.
@@ -245,23 +247,33 @@ pub(super) async fn in_batches<T, W>(
 
 /// What cannot be written now, because another process holds the database or the disk is full, waits for the next batch.
 async fn write(store: &Store, mut batch: Vec<Heard>) -> Vec<Heard> {
-    if batch.is_empty() {
-        return batch;
-    }
-    let pending: Vec<Identity> =
-        batch.iter().filter(|heard| heard.pending).map(|heard| heard.sighting.identity.clone()).collect();
-    let sightings: Vec<Sighting> = batch.iter().map(|heard| heard.sighting.clone()).collect();
-    match store.record(&sightings, &pending).await {
-        Ok(()) => batch.clear(),
-        Err(error) if batch.len() < KEPT_MAX => {
-            warn!("Cannot write {} sightings yet: {error}", sightings.len());
-        }
-        Err(error) => {
-            warn!("Gave up {} sightings: {error}", sightings.len());
-            batch.clear();
+    store.when_leases_rest().await;
+    while !batch.is_empty() {
+        let rest = batch.split_off(batch.len().min(TOGETHER_MAX));
+        let pending: Vec<Identity> =
+            batch.iter().filter(|heard| heard.pending).map(|heard| heard.sighting.identity.clone()).collect();
+        let (sightings, is_pending): (Vec<Sighting>, Vec<bool>) =
+            batch.into_iter().map(|heard| (heard.sighting, heard.pending)).unzip();
+        match store.record(&sightings, &pending).await {
+            Ok(()) => batch = rest,
+            Err(error) => {
+                let sightings = sightings.into_iter().zip(is_pending);
+                let left = sightings.map(|(sighting, pending)| Heard { sighting, pending });
+                return give_up_or_keep(left.chain(rest).collect(), &error);
+            }
         }
     }
     batch
+}
+
+fn give_up_or_keep(mut left: Vec<Heard>, error: &StoreError) -> Vec<Heard> {
+    if left.len() < KEPT_MAX {
+        warn!("Cannot write {} sightings yet: {error}", left.len());
+    } else {
+        warn!("Gave up {} sightings: {error}", left.len());
+        left.clear();
+    }
+    left
 }
 
 /// The host's time zone as an IANA name; UTC where it does not say.

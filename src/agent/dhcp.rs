@@ -127,15 +127,7 @@ impl Opened {
         // Who only observes serves nothing, and tells what phones will make of it when it does.
         let roots = if options.observe { Roots::of(&options.config) } else { self.roots() };
         let config = &options.config.dhcp;
-        let answerer = (config.mode.answers() && !options.observe).then(|| answerer(parts, roots));
-        let answerer = answerer.map(|opened| opened.map(|answerer| (answerer, mpsc::channel(PACKETS_MAX))));
-        let (answers, mouth) = match answerer {
-            Some(Ok((answerer, (to, packets)))) => {
-                (Some((answerer, packets, parts.changes.clone())), Some(to))
-            }
-            Some(Err(_)) | None => (None, None),
-        };
-        let server = DhcpServer::open(DhcpParts {
+        let mut server = DhcpServer::open(DhcpParts {
             config: options.config.clone(),
             roots,
             interfaces: parts.interfaces.clone(),
@@ -145,16 +137,18 @@ impl Opened {
             sightings: parts.sightings.clone(),
             servers: parts.servers.clone(),
             reports: options.places.reports(),
-            answers: mouth,
         });
+        let answers = (config.mode.answers() && !options.observe).then(|| {
+            let (to, packets) = mpsc::channel(PACKETS_MAX);
+            let mouth = server.answered_by(to)?;
+            Some((Answerer::new(answer_parts(parts, roots), mouth), packets, parts.changes.clone()))
+        });
+        let answers = answers.flatten();
         let port = PORT.to_owned();
         self.services.push(match server.wire() {
             Ok(wire) => {
                 if wire.is_clamped() {
-                    warn!(
-                        "The kernel grants DHCP a small receive buffer; set net.core.rmem_max to 16777216, or give \
-                         CAP_NET_ADMIN"
-                    );
+                    service::warn_of_small_buffer("DHCP");
                 }
                 Service::on("DHCP", port, note(options, answers.is_some()))
             }
@@ -172,9 +166,9 @@ impl Opened {
     }
 }
 
-fn answerer(parts: &Parts, roots: Roots) -> std::io::Result<Answerer> {
+fn answer_parts(parts: &Parts, roots: Roots) -> AnswerParts {
     let options = &parts.options;
-    Answerer::open(AnswerParts {
+    AnswerParts {
         config: Arc::new(options.config.clone()),
         roots,
         data: options.places.data.clone(),
@@ -186,7 +180,7 @@ fn answerer(parts: &Parts, roots: Roots) -> std::io::Result<Answerer> {
         entropy: options.entropy.clone(),
         sightings: parts.sightings.clone(),
         alarms: parts.alarms.clone(),
-    })
+    }
 }
 
 /// The line of the port table.

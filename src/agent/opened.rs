@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::{Addresses, AgentOptions, OBSERVING, Parts, Service, dhcp, service};
 use crate::admin::server::AdminServer;
@@ -205,9 +204,7 @@ fn pnp_note(server: &PnpServer, table: &Table, options: &AgentOptions) -> String
         note.push_str("; heard by a packet socket");
     }
     if server.is_clamped() {
-        warn!(
-            "The kernel grants PnP a small receive buffer; set net.core.rmem_max to 16777216, or give CAP_NET_ADMIN"
-        );
+        service::warn_of_small_buffer("PnP");
     }
     note
 }

@@ -66,6 +66,13 @@ fn proof_note(abilities: Abilities) -> String {
     note
 }
 
+/// Says that the kernel grants a service less receive buffer than a storm of phones needs.
+pub(super) fn warn_of_small_buffer(service: &str) {
+    tracing::warn!(
+        "The kernel grants {service} a small receive buffer; set net.core.rmem_max to 16777216, or give CAP_NET_ADMIN"
+    );
+}
+
 /// Why no link can be heard, and what to do about it.
 pub(super) fn unheard(error: &io::Error) -> String {
     match error.kind() {

@@ -168,3 +168,21 @@ impl Ask {
         }
     }
 }
+
+/// `SplitMix64`: the same rolls in every run.
+pub(super) struct Dice(pub(super) u64);
+
+impl Dice {
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+
+    /// An index below the length.
+    pub(super) fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.roll(u64::try_from(length).unwrap())).unwrap()
+    }
+}

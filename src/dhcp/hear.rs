@@ -10,7 +10,7 @@ use super::message::{Kind, Message, Options, code};
 use crate::device::Mac;
 
 /// Exchanges at a time, some 2 KB each: a fleet of 10,000 that boots at once. Beyond, the oldest is forgotten.
-const EXCHANGES_MAX: usize = 16_384;
+pub const EXCHANGES_MAX: usize = 16_384;
 /// An answer comes within this, or was not heard: longer than a server that pings an address before it offers it (3 s),
 /// and after a phone has repeated its question once (4 s; RFC 2131, section 4.1).
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -110,7 +110,10 @@ impl Hear {
                 }
             }
             Kind::Discover | Kind::Request | Kind::Inform if is_phone => {
-                self.exchange(key, now).asked = Some(Question::read(message));
+                let exchange = self.exchange(key, now);
+                if !exchange.over {
+                    exchange.asked = Some(Question::read(message));
+                }
             }
             Kind::Decline | Kind::Release if is_phone => {
                 let exchange = Exchange { asked: Some(Question::read(message)), ..Exchange::new(key, now) };
@@ -130,9 +133,9 @@ impl Hear {
         self.concluded.pop_front()
     }
 
-    /// Whether [`Self::next_concluded`] has one.
-    pub fn has_concluded(&self) -> bool {
-        !self.concluded.is_empty()
+    /// How many [`Self::next_concluded`] has.
+    pub fn concluded(&self) -> usize {
+        self.concluded.len()
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -166,10 +169,10 @@ impl Hear {
             }
             return;
         }
-        exchange.answer = Some(answer);
-        // It stays for a while, so that the same answer, repeated or heard twice, is not told twice.
+        // That it was stays for a while, so that the same answer, repeated or heard twice, is not told twice.
+        let (asked, offers) = (exchange.asked.take(), std::mem::take(&mut exchange.offers));
+        let told = Exchange { asked, offers, answer: Some(answer), over: true, ..*exchange };
         exchange.over = true;
-        let told = exchange.clone();
         self.conclude(told);
     }
 
@@ -249,19 +252,16 @@ impl Relay {
 impl Answer {
     fn read(packet: &Packet) -> Self {
         let Packet { message, from, sender, .. } = packet;
-        let mut options = message.options.as_map().clone();
-        for (code, field) in [(code::TFTP_SERVER, &message.sname), (code::BOOT_FILE, &message.file)] {
-            if !field.is_empty() {
-                options.entry(code).or_insert_with(|| field.clone());
-            }
-        }
+        let fields = [(code::TFTP_SERVER, &message.sname), (code::BOOT_FILE, &message.file)];
+        let missing = fields.into_iter().filter(|(_, field)| !field.is_empty());
+        let missing = missing.map(|(code, field)| (code, field.as_slice()));
         Self {
             kind: message.kind,
             server: message.options.address(code::SERVER).unwrap_or(*from.ip()),
             sender: *sender,
             address: given(message.yiaddr).or_else(|| given(message.ciaddr)),
             next_server: given(message.siaddr),
-            options: options.into_iter().collect(),
+            options: message.options.with_missing(missing),
         }
     }
 }

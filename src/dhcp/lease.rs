@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 pub use record::{Change, Kept, Lease, Moment, REST, Record};
 pub use settings::{ADDRESSES_MAX, LEASE_MIN, Settings, SettingsError};
-pub use stand::{Alarm, SILENCE_BEFORE_RETURN, Stand};
+pub use stand::{Alarm, Harm, Raised, SILENCE_BEFORE_RETURN, Stand};
 
 use super::Packet;
 use super::decide::{self, Scope, Standing, Who};
@@ -42,6 +42,9 @@ use stand::Watch;
 
 /// Answers to strangers at once, at most: OFFER and ACK for 1,000 phones; never more than twice the pool.
 const STRANGERS_BURST_MAX: usize = 2_000;
+
+/// Free addresses that are looked at before the first lease.
+const SWEPT_MAX: usize = 4_096;
 
 /// What happened.
 #[derive(Debug)]
@@ -76,6 +79,13 @@ pub enum Input<'a> {
     Foreign {
         /// Which.
         server: Ipv4Addr,
+    },
+    /// Somebody uses an address that nobody was given ([`Server::to_sweep`]).
+    Swept {
+        /// Which address.
+        address: Ipv4Addr,
+        /// Who uses it.
+        by: Mac,
     },
     /// Another agent looks for servers here, because it wants to be one ([`candidate`](super::probe::candidate)).
     Rival {
@@ -130,6 +140,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Server {
     settings: Settings,
+    /// What of them every client may be told.
+    network: Vec<(u8, Vec<u8>)>,
     pool: Pool,
     pace: Pace,
     watch: Watch,
@@ -183,6 +195,7 @@ impl Server {
         let burst = STRANGERS_BURST_MAX.min(pool.size() * 2);
         let pace = Pace::new(settings.answers_per_s, u32::try_from(burst).unwrap_or(u32::MAX));
         Ok(Self {
+            network: answer::network(&settings),
             pool,
             pace,
             watch: Watch::new(stand, now),
@@ -221,6 +234,10 @@ impl Server {
                 }
             }
             Input::Probed { address, by } => self.probed(address, by, now),
+            Input::Swept { address, by } if self.is_strange(address, by) => {
+                self.quarantine(address, Some(by), now);
+            }
+            Input::Swept { .. } => {}
             Input::Committed { id } => self.committed(id, now),
             Input::Failed { id } => self.failed(id, now),
             Input::Foreign { server } => self.foreign(server, now),
@@ -268,6 +285,19 @@ impl Server {
     /// As it was configured, with what was learned about other servers.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The addresses that are free to be given, the next ones first; no more than may be asked for in a minute, because
+    /// every offer is probed as well.
+    pub fn to_sweep(&self) -> Vec<Ipv4Addr> {
+        self.pool.free_addresses().take(SWEPT_MAX).collect()
+    }
+
+    /// Whether it is news that this host uses the address: the address is free, and was not this host's.
+    pub fn is_strange(&self, address: Ipv4Addr, by: Mac) -> bool {
+        let slot = self.pool.slot(address);
+        slot.is_none_or(|slot| slot.state == State::Free && slot.mac != Some(by))
+            && self.pool.reservation(by) != Some(address)
     }
 
     /// How many of the addresses that everybody may get are taken, and how many there are.

@@ -1,13 +1,15 @@
 //! Reads and writes DHCP messages (RFC 2131, 2132, 3396). Never sends, never decides.
 
-use std::collections::BTreeMap;
+mod options;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::borrowed::{self, DhcpOptionIterator};
-use dhcproto::v4::{self, Flags, HType, Opcode};
+use dhcproto::v4::{self, Flags, HType, Opcode, borrowed};
 use dhcproto::{Encodable as _, Encoder};
 
+use self::options::Parts;
+pub use self::options::{Number, Options};
 use crate::device::Mac;
 
 /// Options by their numbers in RFC 2132 and the ones it was followed by, as far as they are named in this program.
@@ -59,6 +61,8 @@ const FILE: std::ops::Range<usize> = 108..236;
 const COOKIE: std::ops::Range<usize> = 236..240;
 const MAGIC: [u8; 4] = [99, 130, 83, 99];
 const BROADCAST_FLAG: u16 = 0x8000;
+/// Options of most messages.
+const OPTIONS_USUAL: usize = 16;
 
 /// Why octets are not a message that concerns a phone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -210,19 +214,25 @@ impl Message {
             .then(|| <[u8; 6]>::try_from(fixed.chaddr()).ok().and_then(Mac::new))
             .flatten()
             .ok_or(MessageError::Hardware { htype: htype.into(), hlen })?;
-        let mut options = Options::default();
-        options.add(fixed.opts());
-        let overloaded = options.number(code::OVERLOAD).unwrap_or(0);
+        let mut parts = Vec::with_capacity(OPTIONS_USUAL);
+        parts.extend(Parts(bytes.get(FIXED_BYTES..).unwrap_or_default()));
+        // Written in parts it is no number, as any other option.
+        let mut overloads = parts.iter().filter(|(code, _)| *code == code::OVERLOAD);
+        let overloaded = match (overloads.next(), overloads.next()) {
+            (Some((_, [how])), None) => *how,
+            _ => 0,
+        };
         let mut field = |range, bit: u8| {
             let field = bytes.get(range).unwrap_or_default();
             if overloaded & bit == 0 {
                 return until_zero(field).to_vec();
             }
-            options.add(DhcpOptionIterator::new(field));
+            parts.extend(Parts(field));
             Vec::new()
         };
         // RFC 3396, section 5: `file` comes before `sname`.
         let (file, sname) = (field(FILE, 1), field(SNAME, 2));
+        let options = Options::join(parts);
         let kind = options
             .number(code::MESSAGE_TYPE)
             .and_then(|number: u8| Kind::ALL.into_iter().find(|kind| kind.number() == number));
@@ -244,6 +254,33 @@ impl Message {
         })
     }
 
+    /// What is read of this draft where these options found no room in it.
+    pub fn said(draft: &Draft, left_out: &[u8]) -> Self {
+        let kind = [draft.kind.number()];
+        let written = draft.options.iter().filter(|(code, _)| !left_out.contains(code));
+        let written = written.map(|(code, value)| (*code, value.as_slice()));
+        let options = Options::join([(code::MESSAGE_TYPE, &kind[..])].into_iter().chain(written).collect());
+        let Draft { kind, from_server, xid, secs, broadcast, ciaddr, yiaddr, siaddr, giaddr, mac, .. } =
+            *draft;
+        let (hops, sname, file) = Default::default();
+        Self {
+            kind,
+            from_server,
+            hops,
+            xid,
+            secs,
+            broadcast,
+            ciaddr,
+            yiaddr,
+            siaddr,
+            giaddr,
+            mac,
+            sname,
+            file,
+            options,
+        }
+    }
+
     /// How long an answer may be, in octets of UDP payload (option 57 counts the headers, and may lie).
     pub fn size_max(&self) -> usize {
         let said = self.options.number::<u16>(code::SIZE_MAX).map_or(0, usize::from);
@@ -253,98 +290,6 @@ impl Message {
 
 fn until_zero(field: &[u8]) -> &[u8] {
     field.split(|octet| *octet == 0).next().unwrap_or_default()
-}
-
-/// A message's options: the parts of each joined (RFC 3396).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options(BTreeMap<u8, Vec<u8>>);
-
-impl Options {
-    fn add(&mut self, parts: DhcpOptionIterator<'_>) {
-        for part in parts {
-            self.0.entry(part.code().into()).or_default().extend_from_slice(part.data());
-        }
-    }
-
-    /// An option's octets.
-    pub fn get(&self, code: u8) -> Option<&[u8]> {
-        self.0.get(&code).map(Vec::as_slice)
-    }
-
-    /// Every option, by number.
-    pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.0.iter().map(|(code, value)| (*code, value.as_slice()))
-    }
-
-    /// All of them, by number.
-    pub fn as_map(&self) -> &BTreeMap<u8, Vec<u8>> {
-        &self.0
-    }
-
-    /// An option that is one number of exactly its type's length.
-    pub fn number<N: Number>(&self, code: u8) -> Option<N> {
-        self.get(code).and_then(N::of)
-    }
-
-    /// An option's first address.
-    pub fn address(&self, code: u8) -> Option<Ipv4Addr> {
-        self.addresses(code).next()
-    }
-
-    /// An option's addresses; a rest of less than four octets is left away.
-    pub fn addresses(&self, code: u8) -> impl Iterator<Item = Ipv4Addr> {
-        let octets = self.get(code).unwrap_or_default().chunks_exact(4);
-        octets.filter_map(|octets| <[u8; 4]>::try_from(octets).ok()).map(Ipv4Addr::from)
-    }
-
-    /// An option as a text for recognisers and people: without the zeros that some write behind it, control characters
-    /// as spaces, at most 255 characters. `None` when nothing is left.
-    pub fn text(&self, code: u8) -> Option<String> {
-        let text = String::from_utf8_lossy(self.get(code)?);
-        let text: String = text
-            .trim_end_matches('\0')
-            .chars()
-            .take(255)
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_owned())
-    }
-
-    /// The options that the client asks for, in its order of preference (option 55).
-    pub fn asked(&self) -> &[u8] {
-        self.get(code::ASKED).unwrap_or_default()
-    }
-}
-
-impl FromIterator<(u8, Vec<u8>)> for Options {
-    fn from_iter<I: IntoIterator<Item = (u8, Vec<u8>)>>(options: I) -> Self {
-        Self(options.into_iter().collect())
-    }
-}
-
-/// What a number in an option may be.
-pub trait Number: Sized {
-    /// `None` unless the octets are exactly as many as it has.
-    fn of(octets: &[u8]) -> Option<Self>;
-}
-
-impl Number for u8 {
-    fn of(octets: &[u8]) -> Option<Self> {
-        octets.try_into().ok().map(Self::from_be_bytes)
-    }
-}
-
-impl Number for u16 {
-    fn of(octets: &[u8]) -> Option<Self> {
-        octets.try_into().ok().map(Self::from_be_bytes)
-    }
-}
-
-impl Number for u32 {
-    fn of(octets: &[u8]) -> Option<Self> {
-        octets.try_into().ok().map(Self::from_be_bytes)
-    }
 }
 
 /// A message that is to be sent.

@@ -152,6 +152,13 @@ impl Pool {
         self.slots.get(&u32::from(address)).copied()
     }
 
+    /// The addresses of the range that nobody has now, in order.
+    pub(super) fn free_addresses(&self) -> impl Iterator<Item = Ipv4Addr> {
+        let is_free = |address: &u32| self.slots.get(address).is_none_or(|slot| slot.state == State::Free);
+        let range = (self.first..=self.last).filter(|address| !self.excluded.contains(address));
+        range.filter(is_free).map(Ipv4Addr::from)
+    }
+
     /// Every address that was used.
     pub(super) fn slots(&self) -> impl Iterator<Item = (Ipv4Addr, &Slot)> {
         self.slots.iter().map(|(address, slot)| (Ipv4Addr::from(*address), slot))

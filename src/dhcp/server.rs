@@ -2,10 +2,13 @@
 //! hands what was heard to who remembers and tells. Hearing sends nothing.
 
 pub mod answer;
+mod mouth;
+mod recent;
 mod spool;
 mod worker;
 
 use std::io;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +21,15 @@ use tokio::task::{JoinSet, unconstrained};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+pub use self::mouth::Mouth;
 use self::spool::Spool;
 use self::worker::Worker;
 use super::Packet;
+use super::message::Message;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::interfaces::Interfaces;
+use crate::net::limit::Losses;
 use crate::net::wire::{Frame, Wire};
 use crate::profile::Catalog;
 use crate::provision::{Heard, Roots};
@@ -38,8 +44,6 @@ const ARRIVALS_MAX: usize = 65_536;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a socket that only fails is left alone.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
-/// One line about lost datagrams for so many of them.
-const LOSSES_PER_LINE: u64 = 1_000;
 
 /// What the service needs from its agent.
 pub struct DhcpParts {
@@ -61,8 +65,6 @@ pub struct DhcpParts {
     pub servers: mpsc::Sender<MetServer>,
     /// The folder in which the hooks of DHCP servers leave their reports.
     pub reports: PathBuf,
-    /// Who answers: gets every message of the interfaces in use, of phones and of all others. `None`: nobody.
-    pub answers: Option<mpsc::Sender<Packet>>,
 }
 
 /// What has happened since the start.
@@ -95,6 +97,10 @@ pub struct DhcpServer {
     parts: DhcpParts,
     wire: io::Result<Arc<Wire>>,
     counters: Arc<Counters>,
+    queue: mpsc::Sender<Arrival>,
+    arrivals: mpsc::Receiver<Arrival>,
+    /// Who answers.
+    answers: Option<mpsc::Sender<Packet>>,
 }
 
 impl DhcpServer {
@@ -102,12 +108,21 @@ impl DhcpServer {
     /// called inside the runtime.
     pub fn open(parts: DhcpParts) -> Self {
         let wire = Wire::open(PORTS).map(Arc::new);
-        Self { parts, wire, counters: Arc::default() }
+        let (queue, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        Self { parts, wire, counters: Arc::default(), queue, arrivals, answers: None }
     }
 
-    /// The packet socket, for who answers; or why there is none.
+    /// The packet socket; or why there is none.
     pub fn wire(&self) -> Result<&Arc<Wire>, &io::Error> {
         self.wire.as_ref()
+    }
+
+    /// Lets somebody answer, who gets every message of the interfaces in use, of phones and of all others. `None` where
+    /// nothing can be heard.
+    pub fn answered_by(&mut self, answers: mpsc::Sender<Packet>) -> Option<Mouth> {
+        let wire = Arc::clone(self.wire.as_ref().ok()?);
+        self.answers = Some(answers);
+        Some(Mouth { wire, hearing: self.queue.clone(), counters: self.counters() })
     }
 
     /// What happens, in numbers.
@@ -117,16 +132,15 @@ impl DhcpServer {
 
     /// Hears until cancelled.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { parts, wire, counters } = self;
-        let (queue, arrivals) = mpsc::channel(ARRIVALS_MAX);
+        let Self { parts, wire, counters, queue, arrivals, answers } = self;
         let mut readers = JoinSet::new();
         if let Ok(wire) = wire {
-            let drained = drain(wire, queue.clone(), Arc::clone(&counters));
+            let drained = drain(wire, queue.clone(), Arc::clone(&counters), parts.clock.clone());
             readers.spawn(cancel.clone().run_until_cancelled_owned(unconstrained(drained)));
         }
-        let spool = Spool::new(parts.reports.clone());
+        let spool = Spool::new(parts.reports.clone(), parts.clock.clone());
         readers.spawn(cancel.clone().run_until_cancelled_owned(spool.read(queue)));
-        Worker::new(parts, Arc::clone(&counters)).run(arrivals, cancel).await;
+        Worker::new(parts, answers, Arc::clone(&counters)).run(arrivals, cancel).await;
         readers.shutdown().await;
         debug!(
             heard = counters.heard.load(Ordering::Relaxed),
@@ -147,15 +161,27 @@ impl DhcpServer {
 enum Arrival {
     /// A datagram as it was on a link.
     Datagram(Frame, Bytes),
+    /// What was answered from here.
+    Said(Said),
     /// The report of a hook.
     Report(super::report::Report),
 }
 
+/// An answer of ours on its way.
+#[derive(Debug)]
+struct Said {
+    interface: u32,
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    message: Message,
+}
+
 /// Empties the socket into the queue and does nothing else: what the kernel cannot hold is lost, and a DISCOVER that is
 /// lost costs a phone four seconds.
-async fn drain(wire: Arc<Wire>, queue: mpsc::Sender<Arrival>, counters: Arc<Counters>) {
+async fn drain(wire: Arc<Wire>, queue: mpsc::Sender<Arrival>, counters: Arc<Counters>, clock: Clock) {
     let mut buffer = Vec::new();
     let mut chunk = BytesMut::new();
+    let mut losses = Losses::default();
     loop {
         let frame = match wire.recv(&mut buffer).await {
             Ok(frame) => frame,
@@ -173,8 +199,12 @@ async fn drain(wire: Arc<Wire>, queue: mpsc::Sender<Arrival>, counters: Arc<Coun
         match queue.try_send(Arrival::Datagram(frame, chunk.split().freeze())) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                if counters.overflowed.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOSSES_PER_LINE) {
-                    warn!("More DHCP than can be heard: from {} on, some is lost", frame.from);
+                count(&counters.overflowed);
+                if let Some(lost) = losses.count(clock.instant()) {
+                    warn!(
+                        "More DHCP than can be heard: {lost} datagrams were lost, the last from {}",
+                        frame.from
+                    );
                 }
             }
             Err(TrySendError::Closed(_)) => return,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::hear::{Answer, Exchange, Question, Relay};
 use super::message::{Kind, Options, code};
 use crate::device::Step;
-use crate::profile::{DhcpPlace, DhcpVerdict, Judgement, Profile, class_text, redacted};
+use crate::profile::{DhcpPlace, DhcpVerdict, Judgement, Profile, class_text, colons, redacted};
 
 /// The options in which some vendor's phones look for their server, or for what leads them to it.
 const LEADING: [u8; 11] = [43, 66, 67, 114, 120, 125, 132, 150, 159, 160, 242];
@@ -46,7 +46,7 @@ pub fn tell(
     let taken = taken(exchange);
     let verdict = taken.and_then(|answer| {
         let profile = profile.filter(|profile| profile.dhcp().is_some())?;
-        Some(profile.judge(answer.options.as_map(), place?))
+        Some(profile.judge(&answer.options.to_map(), place?))
     });
     let (step, happened) = match (&exchange.answer, &exchange.asked, taken) {
         (Some(answer), asked, _) if answer.kind == Kind::Nak => (Step::Nak, denied(answer, asked.as_ref())),
@@ -214,7 +214,7 @@ fn question_data(asked: &Question) -> Value {
         "class": asked.class.as_deref().map(|class| redacted(&class_text(class))),
         "options": asked.options,
         "host_name": asked.host_name.as_deref().map(redacted),
-        "client_id": asked.client_id.as_deref().map(hexadecimal),
+        "client_id": asked.client_id.as_deref().map(colons),
         "relay": asked.relay.as_ref().map(relay_data),
     })
 }
@@ -256,11 +256,7 @@ fn shown(code: u8, octets: &[u8]) -> String {
 /// A circuit's or client's number: as text where it is one.
 fn identifier(octets: &[u8]) -> String {
     let is_text = !octets.is_empty() && octets.iter().all(|octet| (0x20..0x7f).contains(octet));
-    if is_text { redacted(&String::from_utf8_lossy(octets)) } else { hexadecimal(octets) }
-}
-
-fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
+    if is_text { redacted(&String::from_utf8_lossy(octets)) } else { colons(octets) }
 }
 
 fn duration(seconds: u32) -> String {

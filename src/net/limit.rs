@@ -1,4 +1,4 @@
-//! Token buckets per key, in a map that cannot grow without bound. Time is an argument.
+//! Token buckets per key, in a map that cannot grow without bound; and how often losses are told. Time is an argument.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -68,10 +68,40 @@ impl Bucket {
     }
 }
 
+/// One line about losses in this time.
+const LOSSES_TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// What was lost, until it is told: the first at once, then now and then how many.
+#[derive(Debug, Default)]
+pub struct Losses {
+    untold: u64,
+    told: Option<Instant>,
+}
+
+impl Losses {
+    /// One more is lost. How many are to be told now, if any.
+    pub fn count(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self.told.is_some_and(|at| now.saturating_duration_since(at) < LOSSES_TOLD_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::{Clock, Timestamp};
+
+    #[test]
+    fn losses_are_told_at_once_and_then_every_ten_seconds_with_their_number() {
+        let start = Clock::manual(Timestamp(0)).instant();
+        let mut losses = Losses::default();
+        let told = (0..25_000).filter_map(|ms| Some((ms, losses.count(start + Duration::from_millis(ms))?)));
+        assert_eq!(told.collect::<Vec<_>>(), [(0, 1), (10_000, 10_000), (20_000, 10_000)]);
+    }
 
     #[test]
     fn a_key_earns_its_tokens_back() {

@@ -33,6 +33,7 @@ use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy, EntropyError};
 use crate::config::{AdoptConfig, PnpConfig, PnpReceive};
 use crate::net::interfaces::Interfaces;
+use crate::net::limit::Losses;
 use crate::net::neighbours::Neighbours;
 use crate::net::packet;
 use crate::net::udp::{Datagram, UdpEndpoint};
@@ -50,8 +51,6 @@ const SEND_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a socket that only fails is left alone.
 const ERROR_PAUSE: Duration = Duration::from_millis(50);
-/// One line about lost datagrams for so many of them.
-const LOSSES_PER_LINE: u64 = 1_000;
 
 /// What the service needs from its agent.
 #[derive(Clone)]
@@ -216,7 +215,7 @@ impl PnpServer {
         let (queue, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let mut readers = JoinSet::new();
         for socket in [Source::Group(ear.clone()), Source::Voice(Arc::clone(&voice))] {
-            let drained = drain(socket, queue.clone(), Arc::clone(&counters));
+            let drained = drain(socket, queue.clone(), Arc::clone(&counters), parts.clock.clone());
             // Until the socket is empty: beside thousands of connections a task's turn comes seldom.
             readers.spawn(cancel.clone().run_until_cancelled_owned(unconstrained(drained)));
         }
@@ -272,10 +271,11 @@ impl Source {
 
 /// Empties a socket into the queue and does nothing else: what the kernel cannot hold is lost, and a lost first
 /// datagram costs a phone half a second at least.
-async fn drain(socket: Source, queue: mpsc::Sender<Arrival>, counters: Arc<Counters>) {
+async fn drain(socket: Source, queue: mpsc::Sender<Arrival>, counters: Arc<Counters>, clock: Clock) {
     let origin = socket.origin();
     let mut buffer = packet::buffer(DATAGRAM_BYTES_MAX + 1);
     let mut chunk = BytesMut::new();
+    let mut losses = Losses::default();
     loop {
         let datagram = match socket.next(&mut buffer).await {
             Ok(datagram) => datagram,
@@ -298,8 +298,11 @@ async fn drain(socket: Source, queue: mpsc::Sender<Arrival>, counters: Arc<Count
         match queue.try_send(arrival) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => {
-                if counters.overflowed.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOSSES_PER_LINE) {
-                    warn!("More SIP datagrams than can be answered: from {from} on, some are thrown away");
+                counters.overflowed.fetch_add(1, Ordering::Relaxed);
+                if let Some(lost) = losses.count(clock.instant()) {
+                    warn!(
+                        "More SIP than can be answered: {lost} datagrams were thrown away, the last from {from}"
+                    );
                 }
             }
             Err(TrySendError::Closed(_)) => return,

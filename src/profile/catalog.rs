@@ -24,8 +24,8 @@ use crate::device::{Mac, Source, Vendor};
 pub struct Catalog {
     profiles: BTreeMap<Vendor, Arc<Profile>>,
     readers: BTreeMap<Source, Reader>,
-    /// Smallest first: of nested ranges the innermost says most.
-    ranges: Vec<(MacRange, Arc<Profile>)>,
+    /// Smallest first: of nested ranges the innermost says most. Those of one size together, by their first address.
+    ranges: Vec<Vec<(MacRange, Arc<Profile>)>>,
 }
 
 /// All patterns for one source, tried together.
@@ -115,7 +115,9 @@ impl Catalog {
             profile.ranges.iter().map(|range| (*range, Arc::clone(profile))).collect::<Vec<_>>()
         };
         let mut ranges: Vec<_> = profiles.values().flat_map(owned).collect();
-        ranges.sort_by_key(|(range, _)| range.size());
+        ranges.sort_by_key(|(range, _)| (range.size(), range.first()));
+        let ranges = ranges.chunk_by(|(one, _), (other, _)| one.size() == other.size());
+        let ranges = ranges.map(<[_]>::to_vec).collect();
         Self { profiles, readers, ranges }
     }
 
@@ -131,7 +133,13 @@ impl Catalog {
 
     /// The vendor in whose range the address lies, the innermost range deciding: a hint, never an identity.
     pub fn range_owner(&self, mac: Mac) -> Option<&Arc<Profile>> {
-        self.ranges.iter().find(|(range, _)| range.covers(mac)).map(|(_, profile)| profile)
+        self.ranges.iter().find_map(|same| {
+            let behind = same.partition_point(|(range, _)| range.first() <= mac.as_u64());
+            let (range, _) = same.get(behind.checked_sub(1)?).filter(|(range, _)| range.covers(mac))?;
+            // Where two vendors claim one, the first of them.
+            let at = same.partition_point(|(other, _)| other.first() < range.first());
+            same.get(at).map(|(_, profile)| profile)
+        })
     }
 
     /// Votes on which phone this is.

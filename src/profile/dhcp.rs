@@ -182,7 +182,7 @@ pub fn class_text(octets: &[u8]) -> String {
 }
 
 /// Octets as people write them: `42:1d:68`.
-fn hexadecimal(octets: &[u8]) -> String {
+pub fn colons(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
 }
 

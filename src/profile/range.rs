@@ -20,6 +20,11 @@ pub struct MacRange {
 pub struct RangeError(String);
 
 impl MacRange {
+    /// Its first address, as a number.
+    pub(super) fn first(self) -> u64 {
+        self.first
+    }
+
     /// Whether the address lies in it.
     pub fn covers(self, mac: Mac) -> bool {
         (self.first..=self.last).contains(&mac.as_u64())

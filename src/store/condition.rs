@@ -26,8 +26,26 @@ const REMEMBER: &str = "remember the answer";
 pub struct Condition {
     /// It was not done before.
     pub once: Option<Once>,
-    /// The device has one of these versions ([`Store::version_of`]).
-    pub unchanged: Option<(Mac, Vec<String>)>,
+    /// The device is there, in one of these versions.
+    pub unchanged: Option<(Mac, Versions)>,
+}
+
+/// Versions of a device ([`Store::version_of`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Versions {
+    /// Whichever it has.
+    Any,
+    /// One of these.
+    OneOf(Vec<String>),
+}
+
+impl Versions {
+    fn have(&self, version: &String) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(versions) => versions.contains(version),
+        }
+    }
 }
 
 /// A deed that is to be done once. Two with one key are the same deed.
@@ -132,8 +150,7 @@ pub(super) async fn hold(
     }
     match &condition.unchanged {
         None => Ok(()),
-        Some((mac, _)) if store.inventory().device(*mac).is_none() => Err(StoreError::NoDevice(*mac)),
-        Some((mac, versions)) if store.version_of(*mac).is_some_and(|now| versions.contains(&now)) => Ok(()),
+        Some((mac, versions)) if store.version_of(*mac).is_some_and(|now| versions.have(&now)) => Ok(()),
         Some((mac, _)) => Err(StoreError::Changed(*mac)),
     }
 }

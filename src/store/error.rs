@@ -1,5 +1,6 @@
 //! Why the store did not do what it was asked, with what to do about it. Never holds a value that was bound to a query.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use super::vault::VaultError;
@@ -79,6 +80,9 @@ pub enum StoreError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// The address is another client's.
+    #[error("{0} is kept for {1}")]
+    Reserved(Ipv4Addr, Mac),
     /// Something else stands in the way.
     #[error("{0}")]
     Conflict(String),
@@ -104,7 +108,7 @@ impl StoreError {
             Self::Changed(_) => "changed",
             Self::Backup { .. } => "backup",
             Self::File { .. } => "file",
-            Self::Conflict(_) => "conflict",
+            Self::Reserved(..) | Self::Conflict(_) => "conflict",
             Self::Shared(error) => error.code(),
         }
     }
@@ -141,6 +145,10 @@ impl StoreError {
                 "nothing was changed; take another backup, or the offhook that made this one where it is newer"
             }
             Self::File { .. } => "check the file's name, its permissions and the free space",
+            Self::Reserved(..) => {
+                "offhook dhcp status shows what is kept; choose another address, or give that one up by offhook dhcp \
+                 unreserve MAC"
+            }
             Self::Conflict(_) => "",
             Self::Shared(error) => error.remedy(),
         }
@@ -156,6 +164,7 @@ impl StoreError {
             | Self::KeyReused
             | Self::Changed(_)
             | Self::Backup { .. }
+            | Self::Reserved(..)
             | Self::Conflict(_) => true,
             Self::Url(_)
             | Self::Open { .. }

@@ -84,6 +84,11 @@ impl Inventory {
         self.read().device(mac).cloned()
     }
 
+    /// Whether there is a device of this address.
+    pub fn has(&self, mac: Mac) -> bool {
+        self.read().device(mac).is_some()
+    }
+
     /// The device that this token belongs to, and which of its tokens it is.
     pub fn by_token(&self, token: &str) -> Option<(Arc<Device>, Token)> {
         if token.len() != TOKEN_CHARS {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -18,10 +19,14 @@ use super::write::{Cell, Write, insert_rows};
 use crate::clock::{BootId, BootInstant, Timestamp};
 use crate::device::Mac;
 
-/// Leases of one commit. More wait for the next one.
-const TOGETHER_MAX: usize = 1_024;
+/// Leases of one commit, give or take those that were asked for in the same moment. More wait for the next one.
+const TOGETHER_MAX: usize = 8_192;
 /// How long a client waits for a commit: it asks again after four seconds (RFC 2131, 4.1), and then there is a new one.
 const COMMIT_WAIT: Duration = Duration::from_millis(2_300);
+/// What nobody waits for lets leases go first until none was asked for in this time,
+const LEASES_REST: Duration = Duration::from_millis(20);
+/// but not more often than this: a second, as long as a fleet takes for its leases.
+const LEASES_FIRST: u32 = 50;
 /// So long behind its end a lease is remembered, for the phone that comes back.
 const KEPT: Duration = Duration::from_hours(90 * 24);
 /// Leases that are remembered behind their end.
@@ -100,16 +105,27 @@ pub struct Reservation {
     pub since: Timestamp,
 }
 
-pub(super) type Queue = queue::Queue<LeaseRow, ()>;
+pub(super) type Queue = queue::Queue<Vec<LeaseRow>, ()>;
+
+/// How often leases were asked for, and how often they had been when none was asked for for a while.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    so_far: AtomicU64,
+    at_rest: AtomicU64,
+}
 
 const COLUMNS: &str = "dhcp_lease (agent, interface, address, mac, client_id, host_name, class, state, granted_ms, \
                        granted_boot, granted_boot_ms, duration_ms, until_ms)";
 
 impl Store {
-    /// Writes a lease; what is given back is done when it is durable. An error means that the client may not be told of
-    /// it. Leases are written in the order of these calls.
-    pub fn commit_lease(&self, lease: LeaseRow) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let (answer, idle) = self.inner.leases.push(lease);
+    /// Writes leases; what is given back is done when all of them are durable. An error means that no client may be told
+    /// of its own. Leases are written in the order of these calls.
+    pub fn commit_leases(
+        &self,
+        leases: Vec<LeaseRow>,
+    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
+        self.inner.leases_asked.so_far.fetch_add(1, Ordering::Relaxed);
+        let (answer, idle) = self.inner.leases.push(leases);
         if idle {
             // On a task of its own: whoever gives up must not take the others' commit along.
             tokio::spawn(self.clone().serve_leases());
@@ -126,15 +142,34 @@ impl Store {
         let serving = self.inner.leases.serving();
         loop {
             let right = self.inner.writer.lock().await;
-            let waiting = self.inner.leases.take(TOGETHER_MAX);
+            let mut rows = 0;
+            let waiting = self.inner.leases.take_until(|_, next| {
+                rows += next.len();
+                rows > next.len() && rows > TOGETHER_MAX
+            });
             if waiting.is_empty() {
                 return serving.done();
             }
-            let outcome = self.write_leases(waiting.iter().map(|one| &one.question)).await;
+            let outcome = self.write_leases(waiting.iter().flat_map(|one| &one.question)).await;
             drop(right);
             match outcome {
                 Ok(()) => waiting.into_iter().for_each(|one| one.answer(Ok(()))),
                 Err(error) => queue::fail(waiting, error),
+            }
+        }
+    }
+
+    /// Waits until no lease is asked for: what a phone is waiting for comes before what is written down of it.
+    pub async fn when_leases_rest(&self) {
+        let Asked { so_far, at_rest } = &self.inner.leases_asked;
+        for _ in 0..LEASES_FIRST {
+            let before = so_far.load(Ordering::Relaxed);
+            if at_rest.load(Ordering::Relaxed) == before {
+                return;
+            }
+            tokio::time::sleep(LEASES_REST).await;
+            if so_far.load(Ordering::Relaxed) == before {
+                at_rest.store(before, Ordering::Relaxed);
             }
         }
     }
@@ -216,7 +251,7 @@ impl Store {
     pub async fn reserve(&self, mac: Mac, address: Ipv4Addr) -> Result<(), StoreError> {
         let kept = self.reservations().await?;
         if let Some(other) = kept.iter().find(|one| one.address == address && one.mac != mac) {
-            return Err(StoreError::Conflict(format!("{address} is kept for {}", other.mac)));
+            return Err(StoreError::Reserved(address, other.mac));
         }
         let mut write = Write::begin(self).await?;
         let since = write.now;
@@ -334,7 +369,7 @@ mod tests {
             let store = bench.store().await.in_agent("one");
             let until = bench.clock.now().0 + 3_600_000;
             let all: Vec<LeaseRow> = (1..=200).map(|last| lease(last, until)).collect();
-            let done = join_all(all.iter().cloned().map(|lease| store.commit_lease(lease))).await;
+            let done = join_all(all.chunks(7).map(|leases| store.commit_leases(leases.to_vec()))).await;
             assert!(done.into_iter().all(|one| one.is_ok()));
             let other = bench.store().await;
             assert_eq!(other.in_agent("one").leases().await.unwrap(), all);
@@ -353,7 +388,7 @@ mod tests {
                 ..lease(1, 9_000)
             };
             let (one, two) =
-                tokio::join!(store.commit_lease(first), store.commit_lease(last.clone()));
+                tokio::join!(store.commit_leases(vec![first]), store.commit_leases(vec![last.clone()]));
             one.and(two).unwrap();
             assert_eq!(store.leases().await.unwrap(), [last]);
         }
@@ -363,7 +398,7 @@ mod tests {
             let now = bench.clock.now().0;
             let kept = i64::try_from(KEPT.as_millis()).unwrap();
             for (last, until) in [(1, now - kept - 1), (2, now - kept), (3, now + 1)] {
-                store.commit_lease(lease(last, until)).await.unwrap();
+                store.commit_leases(vec![lease(last, until)]).await.unwrap();
             }
             assert_eq!(store.prune_leases().await.unwrap(), 1);
             assert_eq!(store.leases().await.unwrap().len(), 2);

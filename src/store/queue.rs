@@ -45,10 +45,17 @@ impl<Q, A> Queue<Q, A> {
     /// The first of the line, at most so many, without those who have gone. With nobody left, whoever serves the line
     /// is done.
     pub(super) fn take(&self, most: usize) -> Vec<Waiting<Q, A>> {
+        self.take_until(|taken, _| taken >= most)
+    }
+
+    /// The same until `is_enough` says so of the number of those taken and the question that comes next.
+    pub(super) fn take_until(&self, mut is_enough: impl FnMut(usize, &Q) -> bool) -> Vec<Waiting<Q, A>> {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         line.waiting.retain(|waiting| !waiting.reply.is_closed());
-        let rest = line.waiting.len().min(most);
-        let taken: Vec<_> = line.waiting.drain(..rest).collect();
+        let mut each = line.waiting.iter().enumerate();
+        let end = each.find(|(at, waiting)| is_enough(*at, &waiting.question)).map(|(at, _)| at);
+        let end = end.unwrap_or(line.waiting.len());
+        let taken: Vec<_> = line.waiting.drain(..end).collect();
         line.served = !taken.is_empty();
         taken
     }

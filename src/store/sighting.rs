@@ -97,7 +97,12 @@ impl Store {
             self.write_sightings(&mut transaction, &groups).await?;
             self.write_timeline(&mut transaction, sightings).await?;
             transaction.commit().await.map_err(failed("commit the sightings"))?;
+            drop(right);
             self.touch(&groups);
+        }
+        // What was written is written, whatever becomes of what is too much.
+        if let Err(error) = self.prune_timeline_when_due().await {
+            tracing::debug!("Cannot remove old rows of the timeline: {error}");
         }
         Ok(())
     }

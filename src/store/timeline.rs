@@ -13,7 +13,7 @@ use super::write::{Cell, bind, insert_rows, placeholders};
 use super::{Store, load, vault};
 use crate::clock::Timestamp;
 use crate::device::{Channel, Mac, Sighting, Step};
-use crate::timeline::Moment;
+use crate::timeline::{self, Moment};
 
 /// Rows of one phone: what it did for months, or a day of trouble.
 const OF_A_PHONE_MAX: i64 = 200;
@@ -78,19 +78,22 @@ impl Store {
         connection: &mut AnyConnection,
         sightings: &[Sighting],
     ) -> Result<(), StoreError> {
-        let mut moments: BTreeMap<Key, Moment> = BTreeMap::new();
-        for moment in sightings.iter().filter_map(Moment::of) {
-            let key = (moment.mac, moment.first.0.div_euclid(HOUR_MS), mark(&moment));
-            let known = moments.entry(key).or_insert_with(|| Moment { count: 0, ..moment.clone() });
-            known.count += 1;
-            known.first = known.first.min(moment.first);
-            if known.last <= moment.last {
-                known.last = moment.last;
-                known.data = moment.data;
+        let mut lines: BTreeMap<Key, Line<'_>> = BTreeMap::new();
+        for sighting in sightings {
+            // Who is nobody has no life.
+            let Some(mac) = sighting.identity.mac else { continue };
+            let text = timeline::sentence(sighting);
+            let key = (mac, sighting.at.0.div_euclid(HOUR_MS), mark(sighting, &text));
+            let new = Line { newest: sighting, text, first: sighting.at, count: 0 };
+            let line = lines.entry(key).or_insert(new);
+            line.count += 1;
+            line.first = line.first.min(sighting.at);
+            if line.newest.at <= sighting.at {
+                line.newest = sighting;
             }
         }
         let agent = self.agent.as_deref().unwrap_or_default();
-        let rows: Vec<Vec<Cell>> = moments.into_iter().map(|(key, moment)| row(key, moment, agent)).collect();
+        let rows: Vec<Vec<Cell>> = lines.into_iter().map(|(key, line)| row(key, line, agent)).collect();
         let written = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         insert_rows(
             connection,
@@ -101,13 +104,17 @@ impl Store {
              last_ms = excluded.last_ms, seen = timeline.seen + excluded.seen",
         )
         .await?;
-        let counter = &self.inner.moments.0;
-        let due = counter.fetch_add(written, Ordering::Relaxed).saturating_add(written);
-        if written > 0 && due >= SLACK {
-            counter.store(0, Ordering::Relaxed);
-            prune(connection, self.inner.clock.now()).await?;
-        }
+        self.inner.moments.0.fetch_add(written, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Removes what is too much as soon as so much was written that there may be something.
+    pub(super) async fn prune_timeline_when_due(&self) -> Result<(), StoreError> {
+        if self.inner.moments.0.load(Ordering::Relaxed) < SLACK {
+            return Ok(());
+        }
+        self.inner.moments.0.store(0, Ordering::Relaxed);
+        self.prune_timeline().await
     }
 
     /// Which of these phones were led here by DHCP lately: those came by no path that somebody typed.
@@ -136,70 +143,102 @@ impl Store {
         Ok(led)
     }
 
-    /// Removes what has had its time, and what is too much.
+    /// Removes what has had its time, and what is too much: what is old, of a phone its oldest, then strangers' oldest,
+    /// then the oldest of all. What that is is looked for before anybody who wants to write has to wait.
     pub async fn prune_timeline(&self) -> Result<(), StoreError> {
+        let surplus = self.surplus().await?;
         let _right = self.inner.writer.lock().await;
         let mut transaction = self.inner.db.begin().await?;
-        prune(&mut transaction, self.inner.clock.now()).await?;
+        surplus.delete(&mut transaction).await?;
         transaction.commit().await.map_err(failed(PRUNE))
+    }
+
+    async fn surplus(&self) -> Result<Surplus, StoreError> {
+        let reader = self.inner.db.reader();
+        let full = sqlx::query_as("SELECT mac FROM timeline GROUP BY mac HAVING COUNT(*) > $1")
+            .bind(OF_A_PHONE_MAX)
+            .fetch_all(reader)
+            .await
+            .map_err(failed(PRUNE))?;
+        let strangers = "SELECT t.last_ms FROM timeline t WHERE NOT EXISTS (SELECT 1 FROM device d WHERE d.mac = t.mac) \
+             ORDER BY t.last_ms DESC LIMIT 1 OFFSET $1";
+        let all = "SELECT last_ms FROM timeline ORDER BY last_ms DESC LIMIT 1 OFFSET $1";
+        let mut last_kept = [None; 2];
+        for (kept, (sql, rows_max)) in last_kept.iter_mut().zip([(strangers, STRANGERS_MAX), (all, ROWS_MAX)])
+        {
+            let row: Option<(i64,)> =
+                sqlx::query_as(sql).bind(rows_max - 1).fetch_optional(reader).await.map_err(failed(PRUNE))?;
+            *kept = row.map(|(last_ms,)| last_ms);
+        }
+        let [strangers, all] = last_kept;
+        let old = self.inner.clock.now().minus(KEPT).0;
+        Ok(Surplus { full, strangers, before: all.map_or(old, |all| all.max(old)) })
     }
 }
 
+/// What is too much.
+struct Surplus {
+    /// Phones with too many rows.
+    full: Vec<(String,)>,
+    /// When the oldest of the strangers' rows was that is kept; `None` while there are not so many.
+    strangers: Option<i64>,
+    /// When the oldest of all rows was that is kept.
+    before: i64,
+}
+
 /// Sixteen digits tell the moments of one phone and hour apart.
-fn mark(moment: &Moment) -> String {
-    let words = [moment.stage.as_str(), moment.step.as_str(), moment.text.as_str()].join("\n");
-    let digest = Sha256::digest(words.as_bytes());
+fn mark(sighting: &Sighting, text: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(sighting.channel.as_str())
+        .chain_update("\n")
+        .chain_update(sighting.step.as_str())
+        .chain_update("\n")
+        .chain_update(text)
+        .finalize();
     vault::hex(digest.get(..8).unwrap_or_default())
 }
 
-fn row((mac, hour, mark): Key, moment: Moment, agent: &str) -> Vec<Cell> {
+/// The same sightings of one phone within an hour.
+struct Line<'a> {
+    newest: &'a Sighting,
+    text: String,
+    first: Timestamp,
+    count: i64,
+}
+
+fn row((mac, hour, mark): Key, line: Line<'_>, agent: &str) -> Vec<Cell> {
     vec![
         Cell::Text(load::key(mac)),
         Cell::Number(hour),
         Cell::Text(mark),
-        Cell::text(moment.stage.as_str()),
-        Cell::text(moment.step.as_str()),
-        Cell::Text(moment.text),
-        Cell::Maybe((!moment.data.is_null()).then(|| moment.data.to_string())),
+        Cell::text(line.newest.channel.as_str()),
+        Cell::text(line.newest.step.as_str()),
+        Cell::Text(line.text),
+        Cell::Maybe(timeline::data(line.newest)),
         Cell::text(agent),
-        Cell::Number(moment.first.0),
-        Cell::Number(moment.last.0),
-        Cell::Number(moment.count),
+        Cell::Number(line.first.0),
+        Cell::Number(line.newest.at.0),
+        Cell::Number(line.count),
     ]
 }
 
-/// Deletes the surplus: what is old, of a phone its oldest, then strangers' oldest, then the oldest of all.
-async fn prune(connection: &mut AnyConnection, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM timeline WHERE last_ms < $1")
-        .bind(now.minus(KEPT).0)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed(PRUNE))?;
-    let full: Vec<(String,)> = sqlx::query_as("SELECT mac FROM timeline GROUP BY mac HAVING COUNT(*) > $1")
-        .bind(OF_A_PHONE_MAX)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed(PRUNE))?;
-    for (mac,) in full {
-        sqlx::query(
-            "DELETE FROM timeline WHERE mac = $1 AND last_ms < (SELECT MIN(last_ms) FROM (SELECT last_ms FROM timeline \
-             WHERE mac = $1 ORDER BY last_ms DESC LIMIT $2) newest)",
-        )
-        .bind(mac)
-        .bind(OF_A_PHONE_MAX)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed(PRUNE))?;
+impl Surplus {
+    async fn delete(self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        let of_a_phone = "DELETE FROM timeline WHERE mac = $1 AND last_ms < (SELECT MIN(last_ms) FROM (SELECT last_ms FROM \
+             timeline WHERE mac = $1 ORDER BY last_ms DESC LIMIT $2) newest)";
+        for (mac,) in self.full {
+            let query = sqlx::query(of_a_phone).bind(mac).bind(OF_A_PHONE_MAX);
+            query.execute(&mut *connection).await.map_err(failed(PRUNE))?;
+        }
+        if let Some(strangers) = self.strangers {
+            let sql = "DELETE FROM timeline WHERE last_ms < $1 AND NOT EXISTS (SELECT 1 FROM device d WHERE d.mac = \
+                 timeline.mac)";
+            sqlx::query(sql).bind(strangers).execute(&mut *connection).await.map_err(failed(PRUNE))?;
+        }
+        let sql = "DELETE FROM timeline WHERE last_ms < $1";
+        sqlx::query(sql).bind(self.before).execute(connection).await.map_err(failed(PRUNE))?;
+        Ok(())
     }
-    let strangers = "DELETE FROM timeline WHERE NOT EXISTS (SELECT 1 FROM device d WHERE d.mac = timeline.mac) AND \
-         last_ms < (SELECT MIN(last_ms) FROM (SELECT t.last_ms FROM timeline t WHERE NOT EXISTS (SELECT 1 FROM device d \
-         WHERE d.mac = t.mac) ORDER BY t.last_ms DESC LIMIT $1) newest)";
-    let all = "DELETE FROM timeline WHERE last_ms < (SELECT MIN(last_ms) FROM (SELECT last_ms FROM timeline ORDER BY \
-         last_ms DESC LIMIT $1) newest)";
-    for (sql, rows_max) in [(strangers, STRANGERS_MAX), (all, ROWS_MAX)] {
-        sqlx::query(sql).bind(rows_max).execute(&mut *connection).await.map_err(failed(PRUNE))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -18,9 +18,8 @@ use crate::device::{Device, Mac};
 use crate::release::Grants;
 use crate::secret::{Sealed, SecretKind};
 
-/// Values in one INSERT: enough to make its overhead small, few enough for SQLite, which finds a parameter's name by
-/// going through all of them, once per parameter.
-const CELLS_MAX: usize = 160;
+/// Values in one INSERT: enough to make its overhead small.
+const CELLS_MAX: usize = 1_600;
 /// Rows of the audit that a write keeps in memory before it stores them.
 const AUDIT_PENDING_MAX: usize = 1_024;
 
@@ -326,10 +325,18 @@ pub(super) async fn insert_rows(
     rows: Vec<Vec<Cell>>,
     rest: &'static str,
 ) -> Result<(), StoreError> {
-    let mut rows = rows.into_iter().peekable();
-    while let Some(columns) = rows.peek().map(Vec::len) {
-        let chunk: Vec<Vec<Cell>> = rows.by_ref().take((CELLS_MAX / columns.max(1)).max(1)).collect();
-        let places = placeholders(chunk.len(), columns);
+    let columns = rows.first().map_or(1, Vec::len);
+    let most = (CELLS_MAX / columns).max(1);
+    let mut rows = rows.into_iter();
+    while rows.len() > 0 {
+        // A power of two: the few texts that there are of a statement stay prepared.
+        let taken = 1 << rows.len().min(most).ilog2();
+        let chunk: Vec<Vec<Cell>> = rows.by_ref().take(taken).collect();
+        let places = if connection.backend_name() == "SQLite" {
+            unnamed(chunk.len(), columns)
+        } else {
+            placeholders(chunk.len(), columns)
+        };
         // Only names from this program's text and numbers go in; every value is bound.
         let sql = AssertSqlSafe(format!("INSERT INTO {into} VALUES {places} {rest}"));
         bind(sqlx::query(sql), chunk.into_iter().flatten())
@@ -338,6 +345,13 @@ pub(super) async fn insert_rows(
             .map_err(failed(operation))?;
     }
     Ok(())
+}
+
+/// `(?, ?), (?, ?)`: the same places for SQLite alone, which finds a place's name by going through all of them, once per
+/// place.
+fn unnamed(rows: usize, columns: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row.as_str(); rows].join(", ")
 }
 
 /// `($1, $2), ($3, $4)`: the places of `rows` rows.
@@ -414,5 +428,6 @@ mod tests {
     #[test]
     fn places_are_numbered_through() {
         assert_eq!(placeholders(2, 2), "($1, $2), ($3, $4)");
+        assert_eq!(unnamed(2, 2), "(?, ?), (?, ?)");
     }
 }

@@ -53,6 +53,15 @@ impl Routed {
     }
 }
 
+/// An agent that hears no DHCP (without `CAP_NET_RAW`): only hooks tell it.
+fn deaf<'a>(lab: &Lab, host: &'a Host) -> Agent<'a> {
+    let accounts =
+        format!("mac,vendor,model,username,password\n{YEALINK},yealink,T46U,201,kHook-201-secret\n");
+    let mut agent = Agent::on(lab.folder(), host, &Setup { accounts, ..Setup::default() });
+    agent.begin(&["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]);
+    agent
+}
+
 /// The script of `examples/`, and what it needs to know of this lab.
 fn hook(name: &str, agent: &Agent<'_>) -> (String, [String; 2]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
@@ -69,8 +78,7 @@ fn the_hook_of_dnsmasq_reports_phones_of_routed_networks() {
             return;
         }
         let routed = Routed::new(lab);
-        let setup = Setup { accounts: String::new(), config: String::new() };
-        let agent = Agent::start(lab, &routed.server, &setup);
+        let mut agent = deaf(lab, &routed.server);
         let (script, [offhook, reports]) = hook("dnsmasq-dhcp-script", &agent);
         let script = format!("--dhcp-script={script}");
         let own = ["--dhcp-range=10.9.3.1,10.9.3.99,255.255.0.0,1h", &script, "--script-on-renewal"];
@@ -83,6 +91,26 @@ fn the_hook_of_dnsmasq_reports_phones_of_routed_networks() {
             "{data}"
         );
         assert!(data["options"].as_str().unwrap().contains("66"), "{data}");
+        // What the agent hears as well is told once.
+        agent.end();
+        agent.begin(&[]);
+        let steps = || {
+            let shown = agent.json(&["device", "show", YEALINK]);
+            let life = shown["timeline"].as_array().unwrap().clone();
+            let dhcp = life.into_iter().filter(|moment| moment["stage"] == "dhcp");
+            dhcp.map(|moment| moment["step"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let before = steps().len();
+        lease(&routed.phone, &["-V", "yealink", "-O", "66"]);
+        lab::poll("the line of what was heard", || (steps().len() > before).then_some(()));
+        let reports = agent.config().with_file_name("data").join("run/reports");
+        dnsmasq.line("DHCPACK(eth0) 10.9.3.");
+        lab::poll("the report to be read", || {
+            std::fs::read_dir(&reports).unwrap().next().is_none().then_some(())
+        });
+        let steps = steps();
+        assert_eq!(steps.iter().filter(|step| *step == "leased").count(), 1, "{steps:?}");
+        assert_eq!(steps.len(), before + 1, "{steps:?}");
         assert!(!dnsmasq.has_ended());
     });
 }
@@ -98,7 +126,7 @@ fn the_hook_of_kea_reports_phones_of_routed_networks() {
             |place: &&str| Path::new("/usr/lib").join(place).join("kea/hooks/libdhcp_run_script.so");
         let library = LIBRARIES.iter().map(library).find(|path| path.exists()).expect("Kea's package has it");
         let routed = Routed::new(lab);
-        let agent = Agent::start(lab, &routed.server, &Setup::default());
+        let agent = deaf(lab, &routed.server);
         let (script, places) = hook("kea-run-script", &agent);
         // Kea gives its scripts an environment of their own.
         let [offhook, reports] = places;

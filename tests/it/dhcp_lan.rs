@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
 use crate::agent::{Agent, Setup};
 use crate::dhcp_fleet::{Client, Fleet, Life, Lived, Reply, Step, message::ACK, office, phones, sheet, text};
 use crate::dhcp_peers::{Kind, LEASE_SECONDS, Serving, mac_of};
@@ -14,8 +17,10 @@ const PHONES: u32 = 50;
 /// All are switched on within this time, so that a server's small receive buffer is not what is measured.
 const SPREAD: Duration = Duration::from_millis(2500);
 const SERVING: Serving = Serving { network: [10, 20], third: 4, tftp_server: "http://10.20.0.9/phones/" };
-/// Two medians of a few hundred exchanges differ by that much between two runs of the same thing.
-const NOISE: Duration = Duration::from_millis(1);
+/// Exchanges that are measured come one after the other, four milliseconds apart.
+const ONE_BY_ONE: Duration = Duration::from_secs(1);
+/// How often without, with, with, without.
+const ROUNDS: usize = 4;
 
 /// A LAN with a server and an office.
 struct Lan {
@@ -57,17 +62,31 @@ impl Lan {
         lived
     }
 
+    /// How long each took from DISCOVER to ACK, of those who had to repeat nothing, by a server that runs.
+    fn exchanges(&mut self) -> Vec<Duration> {
+        let lived = self.fleet.live(&self.everybody, Life::Lease, ONE_BY_ONE, PATIENCE);
+        assert!(lived.iter().all(|one| one.lease.is_some()), "everybody gets a lease");
+        lived.iter().filter(|one| one.resent == 0).map(|one| one.took).collect()
+    }
+
     /// Hosts that are no phones.
     fn others(&self) -> BTreeSet<String> {
         self.everybody.iter().filter(|one| !one.is_phone()).map(|one| text(one.mac)).collect()
     }
 }
 
-/// From DISCOVER to ACK, of those who had to repeat nothing.
-fn median(lived: &[Lived]) -> Duration {
-    let mut times: Vec<Duration> = lived.iter().filter(|one| one.resent == 0).map(|one| one.took).collect();
+/// The time in the middle.
+fn middle(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
     times.sort_unstable();
     times[times.len() / 2]
+}
+
+/// From now on this test's clients and the server that it starts share one core, and leave the first to the agent.
+fn on_the_last_core() {
+    let mut core = CpuSet::new();
+    core.set(std::thread::available_parallelism().unwrap().get() - 1).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &core).unwrap();
 }
 
 /// The frames that left the agent's host, and that nothing of it went to a host that is no phone.
@@ -89,25 +108,51 @@ fn is_dhcp(packet: &Packet) -> bool {
     [67, 68].contains(&packet.source_port)
 }
 
-/// The same morning without the agent, twice beside it, and without it again.
+/// Beside the agent nobody notices anything: no frame leaves it, everybody gets the same lease, and it takes as long.
+///
+/// How long is measured four times in the order without, with, with, without, each time 250 exchanges one after the other.
+/// All hosts share the cores of this machine. The agent's host would have its own, so the agent runs only when nobody else
+/// wants to (as an ordinary process of a debug build it would add 0.3 to 0.5 ms to 0.45 ms on two busy cores). What is
+/// left is what the kernel does to hand it the frames, and everything else that runs here: two measures without the agent
+/// differ by more than 5 % as well. How much, is measured at the same time, and is the bound beside the 5 %.
 fn observed_beside(name: &str, kind: Kind) {
     lab::run(name, |lab| {
-        if !lab::has(kind.program()) {
+        if !lab::has(kind.program()) || !lab::has("taskset") {
             return;
         }
         let host = lab.host("agent", "10.20.0.2/16");
         let mut lan = Lan::new(lab);
-        let before = lan.morning(lab, kind);
         let seen = host.capture();
         let mut agent = Agent::start(lab, &host, &Setup::default());
-        let (first, second) = (lan.morning(lab, kind), lan.morning(lab, kind));
+        lan.morning(lab, kind);
         agent.end();
         let sent = sent_by(&host, &seen, &lan);
         assert_eq!(sent.iter().filter(|packet| is_dhcp(packet)).count(), 0, "{sent:?}");
-        let after = lan.morning(lab, kind);
-        let (without, with) = (median(&before).min(median(&after)), median(&first).min(median(&second)));
-        println!("{kind:?}: a lease takes {without:?} without the agent, {with:?} beside it (medians)");
-        assert!(with <= without.mul_f64(1.05) + NOISE, "{without:?} without, {with:?} with");
+        drop(seen);
+        on_the_last_core();
+        let _server = kind.start(lab, &lan.dhcp, &SERVING);
+        // Whom the server knows it answers in another time than whom it meets.
+        lan.exchanges();
+        let (mut without, mut with, mut noise) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for _ in 0..ROUNDS {
+            let first = lan.exchanges();
+            agent.begin(&["taskset", "--cpu-list", "0"]);
+            with.extend([lan.exchanges(), lan.exchanges()].concat());
+            agent.end();
+            let second = lan.exchanges();
+            noise = noise.max(middle(&first).abs_diff(middle(&second)));
+            without.extend([first, second].concat());
+        }
+        let (without, with) = (middle(&without), middle(&with));
+        println!(
+            "{kind:?}: a lease takes {without:?} without the agent, {with:?} beside it (medians of {} each); two \
+             medians without it differ by up to {noise:?}",
+            ROUNDS * 2 * (PCS + PHONES as usize)
+        );
+        assert!(
+            with <= without.mul_f64(1.05) + noise,
+            "{without:?} without, {with:?} with, {noise:?} of noise"
+        );
     });
 }
 

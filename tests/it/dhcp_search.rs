@@ -34,7 +34,9 @@ fn of_agents_for_one_network_one_serves_and_the_others_leave_it_to_that_one() {
                 [0, 1, 2].map(|at| agent(lab, &hosts[at], &format!("agent{at}")));
             std::thread::scope(|scope| {
                 let both = [&mut first, &mut second].map(|agent| scope.spawn(|| agent.begin(&[])));
-                both.into_iter().for_each(|begun| begun.join().unwrap());
+                for begun in both {
+                    begun.join().unwrap();
+                }
             });
             let words = "the DHCP server 192.168.40.2 answers there";
             second.log(words);
@@ -114,5 +116,37 @@ fn who_only_looks_for_servers_stops_at_once_as_well() {
         let off = Instant::now();
         lab::poll("the time of the next question", || (off.elapsed() > UNTIL_THE_NEXT).then_some(()));
         assert_eq!(seen.count(asked), 2, "in the middle of a search");
+    });
+}
+
+#[test]
+fn addresses_in_use_are_known_before_the_first_phone_asks() {
+    lab::run("dhcp_search::addresses_in_use_are_known_before_the_first_phone_asks", |lab| {
+        let server = lab.host("agent", "192.168.40.1/24");
+        // Without the sweep, three of them would be three alarms in the first minute.
+        let squatters =
+            [100, 101, 103, 104].map(|last| lab.host(&format!("pc{last}"), &format!("192.168.40.{last}/24")));
+        let phone = plug(lab, "phone", "80:5e:c0:aa:bb:01");
+        lab.await_cables();
+        let seen = squatters[0].capture();
+        let mut agent = agent(lab, &server, "agent");
+        agent.begin(&[]);
+        let alarm = agent.alarmed("dhcp_conflict");
+        let text = alarm["text"].as_str().unwrap();
+        assert!(text.contains("uses 192.168.40.100 of the pool") && text.contains("and 3 more"), "{text}");
+        let asks = |packet: &Packet| packet.ether_type == 0x0806;
+        let swept = seen.count(asks);
+        assert!(swept <= 2 * 20 + 8, "two questions for each free address at most: {swept}");
+        searched(&agent);
+        let bound = udhcpc(lab, &phone, "yealink", &[]).line("EVENT bound");
+        assert!(bound.contains("ip=192.168.40.102 "), "{bound}");
+        let status = lab::poll("its status", || {
+            let status = agent.json(&["dhcp", "status"]);
+            (status[0]["pools"][0]["state"] == "serving").then_some(status)
+        });
+        let leases = status[0]["leases"].as_array().unwrap();
+        assert_eq!(leases.iter().filter(|lease| lease["state"] == "quarantined").count(), 4, "{status}");
+        let alarms = agent.json(&["alarm", "list"]);
+        assert_eq!(alarms.as_array().unwrap().len(), 1, "{alarms}");
     });
 }

@@ -1,7 +1,6 @@
 //! Leases and answers to INFORM from the agent, to clients that it did not write: udhcpc, dhclient, dhcpcd, with what
 //! phones write into options 60 and 55.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, Setup};
@@ -32,19 +31,30 @@ pub(crate) fn plug(lab: &Lab, name: &str, mac: &str) -> Host {
 }
 
 /// Says what udhcpc was told, and sets the address as it wants it.
-fn script(lab: &Lab) -> PathBuf {
-    let script = lab.file(
-        "udhcpc.sh",
-        "#!/bin/sh\necho \"EVENT $1 ip=$ip tftp=$tftp lease=$lease router=$router dns=$dns server=$serverid\"\n\
-         [ \"$1\" = bound ] && ip address replace $ip/24 dev $interface\nexit 0\n",
-    );
-    lab::tool(&["chmod", "+x", &script.to_string_lossy()]);
+const SET: &str = "#!/bin/sh\necho \"EVENT $1 ip=$ip tftp=$tftp lease=$lease router=$router dns=$dns server=$serverid\"\n\
+    [ \"$1\" = bound ] && ip address replace $ip/24 dev $interface\nexit 0\n";
+/// Says what dhclient and dhcpcd were told.
+pub(crate) const SAY: &str = "#!/bin/sh\necho \"$reason ip=$new_ip_address 66=$new_tftp_server_name\"\n";
+
+fn script(lab: &Lab, name: &str, text: &str) -> String {
+    let script = lab.file(name, text).to_string_lossy().into_owned();
+    lab::tool(&["chmod", "+x", &script]);
     script
+}
+
+/// ISC dhclient with this configuration and this script.
+pub(crate) fn dhclient(lab: &Lab, host: &Host, conf: &str, says: &str) -> Process {
+    let program = dhcp_peers::unconfined("dhclient", lab.folder());
+    let (conf, says) = (lab.file("dhclient.conf", conf), script(lab, "dhclient.sh", says));
+    let (leases, pid) = (lab.file("dhclient.leases", ""), lab.folder().join("dhclient.pid"));
+    let [conf, leases, pid] = [conf, leases, pid].map(|path| path.to_string_lossy().into_owned());
+    let files = ["-sf", &says, "-cf", &conf, "-lf", &leases, "-pf", &pid];
+    host.spawn(&[&[&program, "-4", "-d", "-v"][..], &files, &["eth0"]].concat())
 }
 
 /// busybox udhcpc, as this kind of client (option 60).
 pub(crate) fn udhcpc(lab: &Lab, host: &Host, class: &str, more: &[&str]) -> Process {
-    let script = script(lab).to_string_lossy().into_owned();
+    let script = script(lab, "udhcpc.sh", SET);
     let usual = ["busybox", "udhcpc", "-f", "-i", "eth0", "-s", &script, "-V", class, "-O", "tftp"];
     host.spawn(&[&usual, more].concat())
 }
@@ -58,7 +68,7 @@ pub(crate) fn searched(agent: &Agent<'_>) {
     agent.log("No other DHCP server answers on eth0");
 }
 
-fn answers(seen: &Capture, to: &str) -> usize {
+pub(crate) fn answers(seen: &Capture, to: &str) -> usize {
     let to = to.to_owned();
     seen.count(move |packet| packet.source_port == 67 && of(packet) == to)
 }
@@ -69,7 +79,7 @@ fn of(packet: &Packet) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
 }
 
-fn signal(process: &Process, name: &str) {
+pub(crate) fn signal(process: &Process, name: &str) {
     lab::tool(&["kill", &format!("-{name}"), &process.id().to_string()]);
 }
 
@@ -109,33 +119,12 @@ fn real_clients_get_renew_and_release_leases_and_the_switch_silences_at_once() {
             assert_eq!(answers(&seen, "3c:52:82:00:00:01"), 0);
 
             // dhclient and dhcpcd, one after the other on the same host.
-            let program = lab::program("dhclient").expect("tests/packages.txt names it");
-            let copy = lab.file("dhclient", std::fs::read(program).unwrap());
-            let conf = lab.file(
-                "dhclient.conf",
+            let mut dhclient = dhclient(
+                lab,
+                &second,
                 "send vendor-class-identifier \"snomD785\";\nrequest subnet-mask, routers, tftp-server-name;\n",
+                SAY,
             );
-            let say = lab
-                .file("say.sh", "#!/bin/sh\necho \"$reason ip=$new_ip_address 66=$new_tftp_server_name\"\n");
-            lab::tool(&["chmod", "+x", &copy.to_string_lossy(), &say.to_string_lossy()]);
-            let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-            let leases = lab.file("dhclient.leases", "");
-            let pid = lab.folder().join("dhclient.pid");
-            let mut dhclient = second.spawn(&[
-                &text(&copy),
-                "-4",
-                "-d",
-                "-v",
-                "-sf",
-                &text(&say),
-                "-cf",
-                &text(&conf),
-                "-lf",
-                &text(&leases),
-                "-pf",
-                &text(&pid),
-                "eth0",
-            ]);
             let bound = dhclient.line("BOUND ip=");
             assert!(bound.contains("ip=192.168.40.102 ") && bound.contains(ROOT), "{bound}");
             drop(dhclient);
@@ -151,7 +140,7 @@ fn real_clients_get_renew_and_release_leases_and_the_switch_silences_at_once() {
                     "-o",
                     "tftp_server_name",
                     "-c",
-                    &text(&say),
+                    &script(lab, "say.sh", SAY),
                     "eth0",
                 ]);
                 assert!(

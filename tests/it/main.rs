@@ -23,6 +23,7 @@ mod dhcp_lan;
 mod dhcp_observe;
 mod dhcp_peers;
 mod dhcp_search;
+mod dhcp_served;
 mod dhcp_server;
 mod dhcp_snippet;
 mod dhcp_verify;

@@ -144,6 +144,8 @@ pub(in crate::admin) async fn block(
         Begun::Deed(deed) => deed,
     };
     if deed.is_due() {
+        // Nothing else is said of a phone that is not there, whatever If-Match says (RFC 9110, 13.2.1).
+        view::known(shared.store(), mac).await?;
         let outcome = deed.store.block(mac).await;
         deed.did(outcome)?;
     }

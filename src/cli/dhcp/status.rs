@@ -12,6 +12,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::device::Mac;
 use crate::store::{DhcpServerRow, LeaseRow, LeaseState, Reservation, Store, SwitchRow};
 
+/// DHCP servers of an interface that are shown: a link has one or two, and a flood invents hundreds.
+const SERVERS_SHOWN: usize = 10;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Leases {
     /// Those that have ended as well
@@ -162,12 +165,18 @@ fn print(shown: &Shown) {
             output::print(&format!("  {title}: {}\n", counts.join(", ")));
         }
     }
-    for server in servers {
+    let mut heard: Vec<&DhcpServerRow> = servers.iter().collect();
+    // Whoever invents servers says each of them once or twice.
+    heard.sort_by_key(|server| std::cmp::Reverse(server.count));
+    for server in heard.iter().take(SERVERS_SHOWN) {
         let mac = server.mac.map(|mac| format!(" ({mac})")).unwrap_or_default();
         output::print(&format!(
             "  DHCP server {}{mac}: heard {} times, last at {}\n",
             server.address, server.count, server.last
         ));
+    }
+    if let Some(more) = heard.len().checked_sub(SERVERS_SHOWN).filter(|more| *more > 0) {
+        output::print(&format!("  and {more} more that were heard less often; --json has them all\n"));
     }
     for one in reservations {
         output::print(&format!("  {} is kept for {}\n", one.address, one.mac));

@@ -79,7 +79,7 @@ async fn rows(network: &Network, chosen: &[Chosen], heard: &interview::Outcome) 
     let answers: Vec<(&Chosen, &Heard)> =
         heard.answers.iter().filter_map(|heard| Some((chosen.get(heard.vendor)?, heard))).collect();
     let strangers = answers.iter().flat_map(|(chosen, heard)| {
-        report::strange_hosts(&chosen.profile.judge(heard.options.as_map(), &place))
+        report::strange_hosts(&chosen.profile.judge(&heard.options.to_map(), &place))
     });
     let found = names::look_up(strangers.collect()).await;
     place

@@ -7,9 +7,11 @@ use super::super::Packet;
 use super::super::decide;
 use super::super::message::{Draft, Kind, Message, code};
 use super::super::reply::{Because, Destination, Reply};
-use super::settings::LEASE_MIN;
+use super::settings::{LEASE_MIN, Settings};
 use super::{Guest, Lease, Server};
 
+/// Options of most answers.
+const OPTIONS_USUAL: usize = 16;
 /// What a NAK tells whoever reads a capture.
 const START_ANEW: &[u8] = b"this address is not yours here";
 
@@ -107,39 +109,39 @@ impl Server {
     fn options(&self, message: &Message, guest: Guest<'_>, duration: Duration) -> Vec<(u8, Vec<u8>)> {
         let seconds = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
         let time = |seconds: u32| seconds.to_be_bytes().to_vec();
-        let mut options = vec![
+        let mut options = Vec::with_capacity(OPTIONS_USUAL);
+        options.extend([
             (code::SERVER, self.settings.address.octets().to_vec()),
             (code::LEASE_TIME, time(seconds)),
             (code::SUBNET_MASK, self.settings.mask().octets().to_vec()),
             (code::RENEWAL_TIME, time(seconds / 2)),
             // 0.875 of it.
             (code::REBINDING_TIME, time(seconds - seconds / 8)),
-        ];
+        ]);
         let asked = message.options.asked();
-        let network = self.network().into_iter();
-        options.extend(network.filter(|(code, _)| asked.is_empty() || asked.contains(code)));
+        let is_asked = |(code, _): &&(u8, Vec<u8>)| asked.is_empty() || asked.contains(code);
+        options.extend(self.network.iter().filter(is_asked).cloned());
         options.extend(decide::known(message, guest.values));
         echoed(message, options)
     }
+}
 
-    /// What the administrator says about the network; nothing of it is ever made up.
-    fn network(&self) -> Vec<(u8, Vec<u8>)> {
-        let settings = &self.settings;
-        let addresses = |addresses: &[Ipv4Addr]| -> Vec<u8> {
-            addresses.iter().flat_map(std::net::Ipv4Addr::octets).collect()
-        };
-        let domain = settings.domain.as_ref().map(|domain| domain.as_bytes().to_vec());
-        [
-            (code::ROUTER, addresses(settings.router.as_slice())),
-            (code::DNS, addresses(&settings.dns)),
-            (code::DOMAIN_NAME, domain.unwrap_or_default()),
-            (code::BROADCAST, addresses(&[settings.prefix.last()])),
-            (code::NTP, addresses(&settings.ntp)),
-        ]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .collect()
-    }
+/// What the administrator says about the network; nothing of it is ever made up.
+pub(super) fn network(settings: &Settings) -> Vec<(u8, Vec<u8>)> {
+    let addresses = |addresses: &[Ipv4Addr]| -> Vec<u8> {
+        addresses.iter().flat_map(std::net::Ipv4Addr::octets).collect()
+    };
+    let domain = settings.domain.as_ref().map(|domain| domain.as_bytes().to_vec());
+    [
+        (code::ROUTER, addresses(settings.router.as_slice())),
+        (code::DNS, addresses(&settings.dns)),
+        (code::DOMAIN_NAME, domain.unwrap_or_default()),
+        (code::BROADCAST, addresses(&[settings.prefix.last()])),
+        (code::NTP, addresses(&settings.ntp)),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .collect()
 }
 
 /// The NAK in place of an ACK: to everybody, because the client must not use the address that it has (RFC 2131,

@@ -66,6 +66,11 @@ pub enum Alarm {
     Starvation,
     /// The pool is used up.
     Full,
+    /// Clients ask again and again as if nobody had answered them.
+    Unseen {
+        /// The last of them.
+        mac: Mac,
+    },
     /// The pool switched itself off.
     TooMany,
 }
@@ -74,7 +79,9 @@ impl Alarm {
     /// Whether the network may suffer from what we do. A pool that runs low harms nobody else.
     fn is_harm(&self) -> bool {
         match self {
-            Self::Foreign { .. } | Self::Conflict { .. } | Self::Declined { .. } => true,
+            Self::Foreign { .. } | Self::Conflict { .. } | Self::Declined { .. } | Self::Unseen { .. } => {
+                true
+            }
             Self::Starvation | Self::Full | Self::TooMany => false,
         }
     }
@@ -84,6 +91,8 @@ impl Alarm {
         match (self, other) {
             (Self::Conflict { by, .. }, Self::Conflict { by: other, .. }) => by == other,
             (Self::Declined { mac, .. }, Self::Declined { mac: other, .. }) => mac == other,
+            // Three clients in a row are one sign, whoever is the last.
+            (Self::Unseen { .. }, Self::Unseen { .. }) => false,
             _ => self == other,
         }
     }
@@ -105,8 +114,12 @@ impl fmt::Display for Alarm {
                 f.write_str("most of the pool is taken; the rest is for phones of the inventory")
             }
             Self::Full => f.write_str("no address is left in the pool"),
+            Self::Unseen { .. } => f.write_str(
+                "clients go on asking as if nobody had answered them: a switch that guards DHCP may drop answers of \
+                 this host's port",
+            ),
             Self::TooMany => {
-                f.write_str("three alarms in a minute: the pool is switched off and nothing is sent any more")
+                f.write_str("three alarms in a minute: DHCP is switched off there and nothing is sent any more")
             }
         }
     }
@@ -118,7 +131,24 @@ pub(super) struct Watch {
     pub(super) stand: Stand,
     /// When another server was heard last.
     heard: Option<(Instant, Ipv4Addr)>,
-    raised: VecDeque<(Instant, Alarm)>,
+    harm: Harm,
+}
+
+/// The alarms of the last minute: each is raised once in it, and three signs of harm are too many.
+#[derive(Debug, Default)]
+pub struct Harm(VecDeque<(Instant, Alarm)>);
+
+impl Harm {
+    /// Whether the alarm is to be raised, and whether it is one too many.
+    pub fn raise(&mut self, alarm: Alarm, now: Instant) -> Raised {
+        self.0.retain(|(at, _)| now.saturating_duration_since(*at) < HARM_WINDOW);
+        if self.0.len() >= ALARMS_MAX || self.0.iter().any(|(_, other)| alarm.is_same(other)) {
+            return Raised::Again;
+        }
+        self.0.push_back((now, alarm));
+        let harm = self.0.iter().filter(|(_, alarm)| alarm.is_harm()).count();
+        if alarm.is_harm() && harm >= HARM_MAX { Raised::TooMany } else { Raised::New }
+    }
 }
 
 impl Watch {
@@ -128,7 +158,7 @@ impl Watch {
             Stand::Yielding { server } => Some((now, server)),
             Stand::Serving | Stand::Off { .. } => None,
         };
-        Self { stand, heard, raised: VecDeque::new() }
+        Self { stand, heard, harm: Harm::default() }
     }
 
     /// Whether new clients are answered.
@@ -169,19 +199,15 @@ impl Watch {
             Some((_, server)) => Stand::Yielding { server },
             None => Stand::Serving,
         };
-        self.raised.clear();
+        self.harm = Harm::default();
     }
 
-    /// Whether the alarm is to be raised, and whether it is one too many.
+    /// As [`Harm::raise`]; what is off cannot be switched off.
     pub(super) fn raise(&mut self, alarm: Alarm, now: Instant) -> Raised {
-        self.raised.retain(|(at, _)| now.saturating_duration_since(*at) < HARM_WINDOW);
-        if self.raised.len() >= ALARMS_MAX || self.raised.iter().any(|(_, other)| alarm.is_same(other)) {
-            return Raised::Again;
+        match self.harm.raise(alarm, now) {
+            Raised::TooMany if matches!(self.stand, Stand::Off { .. }) => Raised::New,
+            raised => raised,
         }
-        self.raised.push_back((now, alarm));
-        let harm = self.raised.iter().filter(|(_, alarm)| alarm.is_harm()).count();
-        let is_off = matches!(self.stand, Stand::Off { .. });
-        if alarm.is_harm() && harm >= HARM_MAX && !is_off { Raised::TooMany } else { Raised::New }
     }
 }
 
@@ -275,7 +301,7 @@ impl Server {
 
 /// What an alarm is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Raised {
+pub enum Raised {
     /// The same as within the last minute.
     Again,
     /// To be raised.

@@ -1,6 +1,6 @@
 //! What is read from a message, trap by trap, and that nothing which comes from a network can stop the reader.
 
-use super::super::fixture::{Ask, INTERFACE, OURS, PHONE, address, mac, table, values};
+use super::super::fixture::{Ask, Dice, INTERFACE, OURS, PHONE, address, mac, table, values};
 use std::net::SocketAddrV4;
 
 use super::super::{Packet, decide};
@@ -200,38 +200,27 @@ fn how_much_a_client_takes_is_between_what_all_take_and_one_frame() {
     check(u16::MAX, 1_472);
 }
 
-/// `SplitMix64`.
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % sides as u64).unwrap()
-    }
-
     fn octet(&mut self) -> u8 {
         // Lengths and codes that mean something, more often than others.
         const TELLING: [u8; 16] = [0, 1, 2, 3, 4, 6, 17, 43, 52, 53, 54, 55, 82, 127, 254, 255];
-        if self.roll(2) == 0 { TELLING[self.roll(16)] } else { u8::try_from(self.roll(256)).unwrap() }
+        if self.index(2) == 0 { TELLING[self.index(16)] } else { u8::try_from(self.index(256)).unwrap() }
     }
 
     fn mangle(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.roll(6) {
-            let at = self.roll(bytes.len().max(1));
-            match self.roll(6) {
+        for _ in 0..=self.index(6) {
+            let at = self.index(bytes.len().max(1));
+            match self.index(6) {
                 0 => bytes.truncate(at),
                 1 => {
-                    let more = self.roll(300);
+                    let more = self.index(300);
                     bytes.extend((0..more).map(|_| self.octet()));
                 }
                 2 if at < bytes.len() => drop(bytes.remove(at)),
                 3 => bytes.insert(at, self.octet()),
                 // Where the options stand.
                 4 if bytes.len() > FIXED_BYTES => {
-                    let at = FIXED_BYTES + self.roll(bytes.len() - FIXED_BYTES);
+                    let at = FIXED_BYTES + self.index(bytes.len() - FIXED_BYTES);
                     bytes[at] = self.octet();
                 }
                 _ if at < bytes.len() => bytes[at] = self.octet(),
@@ -254,7 +243,7 @@ fn no_octets_stop_it() {
     let scope = decide::Scope { table: &table(), relays: &[address(9)] };
     let (values, mut dice, mut read, mut answered) = (values(), Dice(1), 0, 0);
     for _ in 0..count {
-        let mut bytes = bases[dice.roll(bases.len())].clone();
+        let mut bytes = bases[dice.index(bases.len())].clone();
         dice.mangle(&mut bytes);
         let Ok(message) = Message::read(&bytes) else { continue };
         read += 1;
@@ -286,6 +275,7 @@ fn written_again(message: &Message) {
     };
     let Written { bytes, left_out } = draft.write(SIZE_MAX);
     let again = Message::read(&bytes).unwrap();
+    assert_eq!(Message::said(&draft, &left_out), again);
     assert!((SIZE_MIN..=SIZE_MAX).contains(&bytes.len()));
     assert_eq!(
         (again.kind, again.xid, again.mac, again.secs),

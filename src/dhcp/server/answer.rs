@@ -2,14 +2,14 @@
 //! leases down before their ACKs leave, and sends. Whoever hears hands it every message; it never waits for the store
 //! or the link on behalf of one client while another one could be answered.
 //!
-//! Answers leave by a packet socket of its own, so that whoever hears the link hears them as well, and what a phone was
-//! given from here is told like what any other server gave it.
+//! What leaves is told to whoever hears ([`Mouth`]), like what any other server gives.
 
 mod client;
 mod house;
 mod record;
 mod rows;
 mod search;
+mod sweep;
 mod unseen;
 mod voice;
 
@@ -31,6 +31,7 @@ use tracing::{debug, error, info, warn};
 use self::client::{Clients, host_for};
 use self::house::{House, Overheard, Place, State, Up, kept_here, stand_of};
 use self::search::Search;
+use self::sweep::Swept;
 use self::voice::Voice;
 use crate::alarm::{Alarm, AlarmKind, Alarms};
 use crate::clock::{Clock, Entropy};
@@ -38,16 +39,16 @@ use crate::config::{Config, DhcpMode, PoolConfig};
 use crate::device::Mac;
 use crate::dhcp::Packet;
 use crate::dhcp::decide::{self, Scope, Standing, Who};
-use crate::dhcp::lease::{self, Command, Input, Moment, Server, Stand};
+use crate::dhcp::lease::{self, Command, Harm, Input, Moment, Raised, Server, Stand};
 use crate::dhcp::message::{Kind, code};
 use crate::dhcp::pace::Pace;
 use crate::dhcp::probe::{self, Responder};
+use crate::dhcp::server::Mouth;
 use crate::dhcp::silence::Why;
 use crate::net::Prefix;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{Evidence, Neighbours, Occupied};
 use crate::net::sink::Sink;
-use crate::net::wire::Wire;
 use crate::profile::Catalog;
 use crate::provision::{Heard, Roots};
 use crate::store::{LeaseRow, Reservation, Store, StoreError, SwitchState, Switches};
@@ -62,6 +63,8 @@ const FOREIGN_EVERY: Duration = Duration::from_secs(30);
 const FAILURE_LINE_EVERY: Duration = Duration::from_secs(10);
 /// Answers at once to strangers in mode `inform`: a site whose phones all come back with the power.
 const INFORM_BURST: u32 = 1_000;
+/// Why what was on is off.
+const TOO_MANY: &str = "three alarms in a minute";
 /// A DHCP server's port.
 const SERVER_PORT: u16 = 67;
 
@@ -91,17 +94,15 @@ pub struct AnswerParts {
     pub alarms: Alarms,
 }
 
-/// The service, opened and not yet running.
+/// The service, not yet running.
 pub struct Answerer {
     worker: Worker,
 }
 
 impl Answerer {
-    /// Opens the socket that answers leave by. `PermissionDenied` without `CAP_NET_RAW`.
-    pub fn open(parts: AnswerParts) -> io::Result<Self> {
-        // No frame has this port: it hears nothing.
-        let wire = Wire::open([0, 0])?;
-        Ok(Self { worker: Worker::new(parts, wire) })
+    /// Who answers, by this mouth.
+    pub fn new(parts: AnswerParts, mouth: Mouth) -> Self {
+        Self { worker: Worker::new(parts, mouth) }
     }
 
     /// Answers until cancelled. `packets` are all messages of the interfaces in use; `written` changes whenever a
@@ -135,10 +136,15 @@ struct Worker {
     voice: Voice,
     /// In mode `inform`.
     paces: HashMap<u32, Pace>,
+    harm: HashMap<u32, Harm>,
+    /// Where it has switched itself off, until the row that says so is read.
+    gone_off: HashSet<u32>,
     noted: HashMap<u32, Instant>,
     failure_said: Option<Instant>,
     reports: HashMap<u32, serde_json::Value>,
     tasks: JoinSet<Done>,
+    /// What is to be written down, and whose it is: what comes together is written together.
+    unwritten: (Vec<LeaseRow>, Vec<Written>),
     commits: FuturesOrdered<BoxFuture<'static, Commit>>,
 }
 
@@ -147,25 +153,31 @@ enum Done {
     Rows(Result<(Switches, Vec<Reservation>), StoreError>),
     Leases { house: usize, epoch: u64, rows: Result<Vec<LeaseRow>, StoreError> },
     Probed { house: usize, epoch: u64, address: Ipv4Addr, found: Occupied },
+    Swept { house: usize, epoch: u64, swept: Swept },
     Searched { interface: u32, number: u64, found: io::Result<std::collections::BTreeSet<Responder>> },
     Written,
 }
 
-/// A lease that was written, or could not be.
+/// Leases that were written, or could not be.
 struct Commit {
-    house: usize,
-    epoch: u64,
-    id: u64,
+    leases: Vec<Written>,
     outcome: Result<(), StoreError>,
 }
 
+/// Which pool's machine wants to know that a lease is written.
+struct Written {
+    house: usize,
+    epoch: u64,
+    id: u64,
+}
+
 impl Worker {
-    fn new(parts: AnswerParts, wire: Wire) -> Self {
+    fn new(parts: AnswerParts, mouth: Mouth) -> Self {
         let config = &parts.config.dhcp;
         let pools = if config.mode == DhcpMode::Server { config.pool.as_slice() } else { &[] };
         let houses = pools.iter().cloned().map(House::new).collect();
         let clients = Clients::new(Arc::clone(&parts.config), Arc::clone(&parts.catalog), parts.roots);
-        let voice = Voice::new(wire, parts.clock.clone(), parts.sightings.clone());
+        let voice = Voice::new(mouth, parts.clock.clone(), parts.sightings.clone());
         Self {
             table: parts.interfaces.current(),
             names: HashMap::new(),
@@ -180,10 +192,13 @@ impl Worker {
             clients,
             voice,
             paces: HashMap::new(),
+            harm: HashMap::new(),
+            gone_off: HashSet::new(),
             noted: HashMap::new(),
             failure_said: None,
             reports: HashMap::new(),
             tasks: JoinSet::new(),
+            unwritten: Default::default(),
             commits: FuturesOrdered::new(),
             parts,
         }
@@ -202,6 +217,7 @@ impl Worker {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             self.act();
+            self.write();
             let now = self.parts.clock.instant();
             let due = self.houses.iter().filter_map(House::poll_timeout).min();
             let due = due.map_or(TICK, |due| due.saturating_duration_since(now));
@@ -252,18 +268,14 @@ impl Worker {
         if let Some(other) = probe::candidate(packet) {
             return self.meet_rival(packet, other, now);
         }
+        let has_pool = self.houses.iter().any(|house| *house.pool.interface == *name);
+        let is_off = switches.state(&name) == SwitchState::Off || self.gone_off.contains(&packet.interface);
         if self.voice.asked(packet, now) {
-            let text = format!(
-                "clients on {name} go on asking as if nobody had answered them: a switch that guards DHCP may drop \
-                 answers of this host's port"
-            );
-            self.raise(AlarmKind::DhcpUnseen, None, text);
+            self.unseen(packet, &name, has_pool || is_off, now);
         }
         let host = host_for(packet, &self.table);
-        let is_off = switches.state(&name) == SwitchState::Off;
         let client = self.clients.find(packet, host, self.parts.store.inventory(), now);
         let input = Input::Packet { packet, who: &client.who, values: &client.values };
-        let has_pool = self.houses.iter().any(|house| *house.pool.interface == *name);
         let is_searched = self.searches.contains_key(&packet.interface);
         let ups = self.houses.iter_mut().filter_map(|house| house.on(packet.interface));
         let mut fitting = ups.filter(|up| up.server.fits(packet));
@@ -301,6 +313,24 @@ impl Worker {
             Ok(reply) => self.voice.send(&reply, name, now),
             Err(why) => self.voice.silent(packet.interface, why, mac),
         }
+    }
+
+    /// Nobody seems to see our answers. Of a pool that is no harm: whoever has a lease goes on by it. Answers to INFORM
+    /// that nobody sees are of no use to anybody, so three such alarms in a minute end them.
+    fn unseen(&mut self, packet: &Packet, name: &Arc<str>, is_said_only: bool, now: Instant) {
+        let (interface, alarm) = (packet.interface, lease::Alarm::Unseen { mac: packet.message.mac });
+        self.alarm(&alarm, name);
+        if is_said_only || self.harm.entry(interface).or_default().raise(alarm, now) != Raised::TooMany {
+            return;
+        }
+        self.alarm(&lease::Alarm::TooMany, name);
+        self.gone_off.insert(interface);
+        self.write_switch(name, SwitchState::Off, TOO_MANY.to_owned());
+    }
+
+    fn alarm(&self, alarm: &lease::Alarm, name: &str) {
+        let (kind, mac) = kind_of(alarm);
+        self.raise(kind, mac, format!("on {name}: {alarm}"));
     }
 
     /// A server answers somebody.
@@ -378,36 +408,42 @@ impl Worker {
                 up.server.handle(Input::Committed { id }, now);
             }
             Command::Commit { id, change } => {
-                let row = record::row(change, name, &self.parts.clock);
-                let written = self.parts.store.commit_lease(row);
-                let commit = async move { Commit { house, epoch, id, outcome: written.await } };
-                self.commits.push_back(Box::pin(commit));
+                self.unwritten.0.push(record::row(change, name, &self.parts.clock));
+                self.unwritten.1.push(Written { house, epoch, id });
             }
             Command::Send(reply) => self.voice.send(&reply, name, now),
             Command::WouldSend(reply) => self.voice.would(reply, now),
             Command::Silence { why, mac } => self.voice.silent(interface, why, mac),
             Command::Stand(stand) => self.stood(stand, interface, name, now),
-            Command::Alarm(alarm) => {
-                let (kind, mac) = kind_of(&alarm);
-                self.raise(kind, mac, format!("on {name}: {alarm}"));
-            }
+            Command::Alarm(alarm) => self.alarm(&alarm, name),
+        }
+    }
+
+    /// Has written down what is to be.
+    fn write(&mut self) {
+        let (rows, leases) = std::mem::take(&mut self.unwritten);
+        if !rows.is_empty() {
+            let written = self.parts.store.commit_leases(rows);
+            self.commits.push_back(Box::pin(async move { Commit { leases, outcome: written.await } }));
         }
     }
 
     fn committed(&mut self, commit: Commit) {
         let now = self.parts.clock.instant();
-        let Commit { house, epoch, id, outcome } = commit;
+        let Commit { leases, outcome } = commit;
         if let Err(error) = &outcome
             && self.failure_said.is_none_or(|at| now.saturating_duration_since(at) >= FAILURE_LINE_EVERY)
         {
             self.failure_said = Some(now);
             warn!("Cannot write DHCP leases, so no client gets or renews one until it works again: {error}");
         }
-        if let Some((up, _, now_at)) = self.up(house)
-            && now_at == epoch
-        {
-            let input = if outcome.is_ok() { Input::Committed { id } } else { Input::Failed { id } };
-            up.server.handle(input, now);
+        for Written { house, epoch, id } in leases {
+            if let Some((up, _, now_at)) = self.up(house)
+                && now_at == epoch
+            {
+                let input = if outcome.is_ok() { Input::Committed { id } } else { Input::Failed { id } };
+                up.server.handle(input, now);
+            }
         }
     }
 
@@ -429,6 +465,7 @@ impl Worker {
                     up.server.handle(Input::Probed { address, by }, now);
                 }
             }
+            Done::Swept { house, epoch, swept } => self.swept(house, epoch, swept, now),
             Done::Searched { interface, number, found } => self.searched(interface, number, found, now),
         }
     }
@@ -458,6 +495,7 @@ fn kind_of(alarm: &lease::Alarm) -> (AlarmKind, Option<Mac>) {
         lease::Alarm::Conflict { by, .. } => (AlarmKind::DhcpConflict, Some(*by)),
         lease::Alarm::Declined { mac, .. } => (AlarmKind::DhcpConflict, Some(*mac)),
         lease::Alarm::Starvation | lease::Alarm::Full => (AlarmKind::DhcpPool, None),
+        lease::Alarm::Unseen { .. } => (AlarmKind::DhcpUnseen, None),
         lease::Alarm::TooMany => (AlarmKind::DhcpOff, None),
     }
 }

@@ -2,34 +2,40 @@
 //! of this host, and nothing more: a report is small, read once, and removed.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, DirEntry, File, OpenOptions, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::libc;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use super::Arrival;
+use crate::clock::Clock;
 use crate::dhcp::report::{REPORT_BYTES_MAX, Report};
 
 /// How soon a report is read.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Reports that are read at a time; more wait for the next look.
 const TOGETHER_MAX: usize = 1_000;
+/// A file whose name begins with a dot is being written, unless it is as old as this: then its writer died.
+const WRITTEN_WITHIN: Duration = Duration::from_mins(10);
+/// A report is so old when it is read: by then the answer that it is about has been heard, if it can be heard here.
+const READ_AFTER: Duration = Duration::from_secs(1);
 /// Its group may leave reports, and not see those of others; only the agent reads and removes.
 const MODE: u32 = 0o1730;
 
 /// The folder.
 pub(super) struct Spool {
     folder: PathBuf,
+    clock: Clock,
 }
 
 impl Spool {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub(super) fn new(folder: PathBuf, clock: Clock) -> Self {
+        Self { folder, clock }
     }
 
     /// Makes the folder, then reads what comes into it for ever.
@@ -41,8 +47,8 @@ impl Spool {
             );
         }
         loop {
-            let folder = self.folder.clone();
-            let taken = tokio::task::spawn_blocking(move || take(&folder)).await;
+            let (folder, now) = (self.folder.clone(), wall(&self.clock));
+            let taken = tokio::task::spawn_blocking(move || take(&folder, now)).await;
             match taken {
                 Ok(Ok(reports)) => {
                     for report in reports {
@@ -70,8 +76,13 @@ fn make(folder: &Path) -> io::Result<()> {
     std::fs::set_permissions(folder, Permissions::from_mode(MODE))
 }
 
+/// The present moment, as files have theirs.
+fn wall(clock: &Clock) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(clock.now().0).unwrap_or(0))
+}
+
 /// The reports that lie there, the oldest first; all that was looked at is removed.
-fn take(folder: &Path) -> io::Result<Vec<Report>> {
+fn take(folder: &Path, now: SystemTime) -> io::Result<Vec<Report>> {
     let mut names: Vec<OsString> = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -81,8 +92,8 @@ fn take(folder: &Path) -> io::Result<Vec<Report>> {
             let _ = std::fs::remove_dir(folder.join(name));
             continue;
         }
-        // A name that begins with a dot is still being written.
-        if !name.as_encoded_bytes().starts_with(b".") {
+        let rest = if name.as_encoded_bytes().starts_with(b".") { WRITTEN_WITHIN } else { READ_AFTER };
+        if is_older(&entry, rest, now) {
             names.push(name);
         }
         if names.len() >= TOGETHER_MAX {
@@ -105,8 +116,14 @@ fn take(folder: &Path) -> io::Result<Vec<Report>> {
     Ok(reports.into_iter().map(|(_, report)| report).collect())
 }
 
+/// One from a time that has not come yet is old: somebody has set the clock.
+fn is_older(entry: &DirEntry, rest: Duration, now: SystemTime) -> bool {
+    let written = entry.metadata().and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| now.duration_since(written).map_or(true, |age| age >= rest))
+}
+
 /// Reads a report that may be anything: a link, a pipe, a gigabyte.
-fn read_one(file: &Path) -> io::Result<(std::time::SystemTime, Report)> {
+fn read_one(file: &Path) -> io::Result<(SystemTime, Report)> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
     let file: File = OpenOptions::new().read(true).custom_flags(flags).open(file)?;
     let metadata = file.metadata()?;
@@ -148,12 +165,20 @@ mod tests {
         for number in 0..=TOGETHER_MAX {
             std::fs::create_dir_all(folder.join(format!("full{number}/within"))).unwrap();
         }
-        let taken = take(&folder).unwrap();
+        let written = folder.join("one").metadata().unwrap().modified().unwrap();
+        assert!(take(&folder, written + READ_AFTER / 2).unwrap().is_empty(), "it is too new");
+        // All of them were written after the first.
+        let later = written + READ_AFTER * 30;
+        let taken = take(&folder, later).unwrap();
         assert_eq!(taken.iter().map(|report| report.by.as_str()).collect::<Vec<_>>(), ["kea"]);
         let left = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
         let left: Vec<_> = left.filter(|name| !name.as_encoded_bytes().starts_with(b"full")).collect();
         assert_eq!(left, [".half"]);
         assert!(parent.path().join("elsewhere").exists());
-        assert!(take(&folder).unwrap().is_empty());
+        assert!(take(&folder, later).unwrap().is_empty());
+        assert_eq!(take(&folder, written + WRITTEN_WITHIN * 2).unwrap().len(), 1, "its writer is gone");
+        assert!(!folder.join(".half").exists());
+        write("later", REPORT);
+        assert_eq!(take(&folder, SystemTime::UNIX_EPOCH).unwrap().len(), 1, "the clock was set back");
     }
 }

@@ -13,14 +13,15 @@ use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, trace};
 
-use super::{Arrival, Counters, DhcpParts, count};
+use super::recent::Recent;
+use super::{Arrival, Counters, DhcpParts, Said, count};
 use crate::clock::Timestamp;
 use crate::device::{Channel, Identity, Mac, Sighting, Step, Vendor};
 use crate::dhcp::Packet;
-use crate::dhcp::hear::{Exchange, Hear};
+use crate::dhcp::hear::{EXCHANGES_MAX, Exchange, Hear};
 use crate::dhcp::message::{Kind, Message, code};
 use crate::dhcp::probe::is_probe;
-use crate::dhcp::report::Report;
+use crate::dhcp::report::{LeaseEvent, Report};
 use crate::dhcp::servers::{Server, Servers};
 use crate::dhcp::tell::{Told, leading, tell};
 use crate::net::interfaces::{Interface, Table};
@@ -32,9 +33,15 @@ use crate::store::MetServer;
 /// Messages taken in before everybody else has a turn: some milliseconds.
 const BATCH: usize = 256;
 /// Exchanges are told so many at a time, and no sooner again than after this: 4,000 in a second, as many as the store takes
-/// sightings. Those of a storm wait for their turn, so that no phone waits for them.
+/// sightings.
 const TOLD_PER_TURN: usize = 40;
 const TURN: Duration = Duration::from_millis(10);
+/// The same while a fleet boots: telling what a phone got takes as long as giving it, and the next phone waits for that.
+const TOLD_PER_BUSY_TURN: usize = 5;
+/// More messages than this in a turn, with those of a hundred phones in a second, are a fleet's.
+const BUSY_TURN: usize = 20;
+/// Beyond so many, exchanges are told in any case: of more than there is room for, the oldest would be forgotten.
+const WAITING_MAX: usize = EXCHANGES_MAX / 4 * 3;
 /// Questions of programs at once: `offhook dhcp verify` has some for each vendor.
 const PROBES_MAX: usize = 64;
 /// Servers told of after each batch: whoever invents them does not make a row for each.
@@ -42,13 +49,16 @@ const SERVERS_PER_BATCH: usize = 4;
 
 pub(super) struct Worker {
     parts: DhcpParts,
+    answers: Option<mpsc::Sender<Packet>>,
     counters: Arc<Counters>,
     table: Arc<Table>,
     votes: Votes,
     hear: Hear,
     servers: Servers,
-    /// When exchanges may be told again.
+    recent: Recent,
+    /// When exchanges may be told again, and how many messages came since the last time.
     turn: Instant,
+    arrived: usize,
     /// The latest questions of programs that look for servers, so that the answers are not taken for a phone's.
     probes: VecDeque<(Mac, u32)>,
 }
@@ -69,18 +79,34 @@ impl Client {
 }
 
 impl Worker {
-    pub(super) fn new(parts: DhcpParts, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(
+        parts: DhcpParts,
+        answers: Option<mpsc::Sender<Packet>>,
+        counters: Arc<Counters>,
+    ) -> Self {
         let table = parts.interfaces.current();
-        let (votes, hear, servers) = Default::default();
+        let (votes, hear, servers, recent) = Default::default();
         let turn = parts.clock.instant();
-        Self { parts, counters, table, votes, hear, servers, turn, probes: VecDeque::new() }
+        Self {
+            parts,
+            answers,
+            counters,
+            table,
+            votes,
+            hear,
+            servers,
+            recent,
+            turn,
+            arrived: 0,
+            probes: VecDeque::new(),
+        }
     }
 
     pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>, cancel: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let now = self.parts.clock.instant();
-            let turn = self.hear.has_concluded().then_some(self.turn);
+            let turn = (self.hear.concluded() > 0).then_some(self.turn);
             let due =
                 [self.hear.poll_timeout(), self.servers.poll_timeout(), turn].into_iter().flatten().min();
             let due = due.map(|due| due.saturating_duration_since(now));
@@ -90,6 +116,7 @@ impl Worker {
                     if taken == 0 {
                         break;
                     }
+                    self.arrived += taken;
                     for arrival in batch.drain(..) {
                         self.take_in(arrival);
                     }
@@ -110,6 +137,7 @@ impl Worker {
     fn take_in(&mut self, arrival: Arrival) {
         let taken = catch_unwind(AssertUnwindSafe(|| match arrival {
             Arrival::Datagram(frame, bytes) => self.read(frame, &bytes),
+            Arrival::Said(said) => self.said(said),
             Arrival::Report(report) => self.report(&report),
         }));
         if taken.is_err() {
@@ -128,7 +156,7 @@ impl Worker {
                 trace!("{} of {} from {from}", message.kind, message.mac);
                 let packet = Packet { interface, sender, is_own_hosts, from, to, message };
                 self.hear(&packet);
-                if let Some(answers) = &self.parts.answers
+                if let Some(answers) = &self.answers
                     && answers.try_send(packet).is_err()
                 {
                     count(&self.counters.dropped);
@@ -141,18 +169,27 @@ impl Worker {
         }
     }
 
+    /// What was answered from here is heard like any other server's answer.
+    fn said(&mut self, said: Said) {
+        let Said { interface, from, to, message } = said;
+        let sender = self.interface(interface).and_then(|interface| interface.mac);
+        self.hear(&Packet { interface, sender, is_own_hosts: true, from, to, message });
+    }
+
     fn hear(&mut self, packet: &Packet) {
         let message = &packet.message;
         let now = self.parts.clock.instant();
         let server = message.options.address(code::SERVER);
-        let client = self
-            .client(message.mac, message.options.get(code::VENDOR_CLASS).filter(|_| !message.from_server));
-        let is_phone = client.is_phone() && !self.is_of_a_probe(message);
+        let class = message.options.get(code::VENDOR_CLASS).filter(|_| !message.from_server);
+        let is_phone = self.is_phone(message.mac, class) && !self.is_of_a_probe(message);
         match (message.kind, server) {
             (Kind::Offer | Kind::Ack | Kind::Nak, _) => {
                 count(&self.counters.answers);
                 let address = server.unwrap_or(*packet.from.ip());
                 self.servers.met(packet.interface, address, packet.sender, now);
+                if message.kind == Kind::Ack && is_phone && !message.yiaddr.is_unspecified() {
+                    self.recent.given(message.mac, message.yiaddr, now);
+                }
             }
             (Kind::Request, Some(server)) => self.servers.met(packet.interface, server, None, now),
             (Kind::Request, None)
@@ -162,6 +199,13 @@ impl Worker {
             count(if is_phone { &self.counters.phones } else { &self.counters.others });
         }
         self.hear.handle(packet, is_phone, now);
+    }
+
+    /// The same as [`Client::is_phone`]; who is known by its address needs no vote.
+    fn is_phone(&mut self, mac: Mac, class: Option<&[u8]>) -> bool {
+        self.parts.catalog.range_owner(mac).is_some()
+            || self.parts.store.inventory().has(mac)
+            || self.client(mac, class).is_phone()
     }
 
     /// Whether `offhook dhcp verify`, or an agent that looks for servers, asks this or is answered: its address and its
@@ -180,9 +224,14 @@ impl Worker {
     fn tell(&mut self) {
         let now = self.parts.clock.instant();
         if self.turn <= now {
-            let told = std::iter::from_fn(|| self.hear.next_concluded()).take(TOLD_PER_TURN);
-            let told: Vec<Exchange> = told.collect();
-            self.turn = if told.len() == TOLD_PER_TURN { now + TURN } else { now };
+            let is_busy = std::mem::take(&mut self.arrived) > BUSY_TURN;
+            let most = if is_busy && self.hear.concluded() < WAITING_MAX {
+                TOLD_PER_BUSY_TURN
+            } else {
+                TOLD_PER_TURN
+            };
+            let told: Vec<Exchange> = std::iter::from_fn(|| self.hear.next_concluded()).take(most).collect();
+            self.turn = if told.is_empty() { now } else { now + TURN };
             for exchange in &told {
                 self.tell_exchange(exchange, now);
             }
@@ -214,6 +263,10 @@ impl Worker {
 
     fn report(&mut self, report: &Report) {
         count(&self.counters.reports);
+        let gives = matches!(report.event, LeaseEvent::New | LeaseEvent::Kept);
+        if gives && self.recent.was_given(report.mac, report.address, self.parts.clock.instant()) {
+            return debug!("{} was heard to be given {} as well", report.mac, report.address);
+        }
         let client = self.client(report.mac, report.class.as_deref().map(str::as_bytes));
         if client.is_phone() {
             self.record(client, report.told(), self.parts.clock.now());

@@ -9,7 +9,7 @@ use super::destination::{Destination, server};
 use super::endpoint::Endpoint;
 use super::form::{self, Form, Shape};
 use super::template::{Facts, Role};
-use super::{Dhcp, DhcpData, DhcpPlace, DhcpSetting, hexadecimal};
+use super::{Dhcp, DhcpData, DhcpPlace, DhcpSetting, colons};
 use crate::profile::Profile;
 use crate::profile::schema::WithoutScheme;
 
@@ -358,7 +358,7 @@ impl Desk<'_> {
             DhcpData::Text(text) => format!("set option {code} to {text} (without quotes in the value)"),
             DhcpData::Addresses(_) => format!("set option {code} to the address list {}", setting.meaning),
             DhcpData::Octets(octets) => {
-                format!("set option {code} to the octets {} ({})", hexadecimal(octets), setting.meaning)
+                format!("set option {code} to the octets {} ({})", colons(octets), setting.meaning)
             }
         }
     }

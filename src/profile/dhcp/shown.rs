@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::endpoint::redacted;
-use super::{form, hexadecimal};
+use super::{colons, form};
 
 /// Option 150, a list of addresses (RFC 5859).
 const TFTP_ADDRESSES: u8 = 150;
@@ -38,7 +38,7 @@ fn shown_sub(octets: &[u8]) -> String {
         return redacted(&text);
     }
     let printed: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if redacted(&printed) == printed { hexadecimal(octets) } else { format!("{} octets", octets.len()) }
+    if redacted(&printed) == printed { colons(octets) } else { format!("{} octets", octets.len()) }
 }
 
 #[cfg(test)]

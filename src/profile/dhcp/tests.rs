@@ -57,7 +57,7 @@ fn text(setting: &DhcpSetting) -> String {
     match &setting.data {
         DhcpData::Text(text) => text.clone(),
         DhcpData::Addresses(addresses) => format!("{addresses:?}"),
-        DhcpData::Octets(octets) => hexadecimal(octets),
+        DhcpData::Octets(octets) => colons(octets),
     }
 }
 
@@ -84,7 +84,7 @@ fn each_vendor_gets_its_own_form() {
     check(&profile("avaya"), &[(43, avaya), (242, sson)]);
     let minet = "id:ipphone.mitel.com;sw_tftp=192.0.2.1;call_srv=pbx.example;vlan=101";
     let identified = [&[0, 0, 4, 3, 68][..], minet.as_bytes()].concat();
-    check(&profile("mitel"), &[(43, minet), (125, &hexadecimal(&identified))]);
+    check(&profile("mitel"), &[(43, minet), (125, &colons(&identified))]);
     let siemens = "01:07:53:69:65:6d:65:6e:73:02:04:00:00:00:65:03:16:73:64:6c:70:3a:2f:2f:31:39:32:2e:30:2e:32:2e:31:3a:31:38:34:34:33:ff";
     check(&profile("unify"), &[(43, siemens)]);
     check(&profile("poly"), &[(66, base), (160, base)]);
@@ -92,7 +92,7 @@ fn each_vendor_gets_its_own_form() {
     check(&builtin("yealink"), &[(43, base), (66, base), (132, "101"), (160, base)]);
     let subs = [&[66, 23][..], base.as_bytes(), &[0, 132, 4, b'1', b'0', b'1', 0]].concat();
     let names = [&[0, 3][..], b"pbx", &[7], b"example", &[0]].concat();
-    let snom = [(43, &*hexadecimal(&subs)), (66, base), (120, &*hexadecimal(&names)), (132, "101")];
+    let snom = [(43, &*colons(&subs)), (66, base), (120, &*colons(&names)), (132, "101")];
     check(&builtin("snom"), &snom);
 }
 
@@ -114,7 +114,7 @@ fn what_is_not_known_at_a_place_is_left_out() {
             (43, "id:ipphone.mitel.com;sw_tftp=192.0.2.1"),
             (125, &{
                 let text = "id:ipphone.mitel.com;sw_tftp=192.0.2.1";
-                hexadecimal(&[&[0, 0, 4, 3, 38][..], text.as_bytes()].concat())
+                colons(&[&[0, 0, 4, 3, 38][..], text.as_bytes()].concat())
             }),
         ],
     );
@@ -151,13 +151,13 @@ fn the_octets_of_captures_come_out_again() {
     );
     let place = DhcpPlace { base_tftp: None, vlan: Some(114), vlan_priority: Some(5), ..place() };
     let octets = snom.dhcp_values(&place).remove(&43).unwrap();
-    assert_eq!(hexadecimal(&octets), "84:04:31:31:34:00:85:02:35:00");
+    assert_eq!(colons(&octets), "84:04:31:31:34:00:85:02:35:00");
     // A complete value of an OpenStage, and the documented one of a MiNET phone.
     let unify = profile("unify");
     let place = DhcpPlace { vlan: Some(101), ..DhcpPlace::at(Ipv4Addr::new(93, 122, 114, 96)) };
     let octets = unify.dhcp_values(&place).remove(&43).unwrap();
     let captured = "01:07:53:69:65:6d:65:6e:73:02:04:00:00:00:65:03:1a:73:64:6c:70:3a:2f:2f:39:33:2e:31:32:32:2e:31:31:34:2e:39:36:3a:31:38:34:34:33:ff";
-    assert_eq!(hexadecimal(&octets), captured);
+    assert_eq!(colons(&octets), captured);
     let verdict = unify.judge(&BTreeMap::from([(43, octets)]), &place);
     assert!(verdict.is_right(), "{verdict:?}");
     assert_eq!(verdict.url.as_deref(), Some("sdlp://93.122.114.96"));

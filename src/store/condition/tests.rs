@@ -90,7 +90,7 @@ on_both! {
         let seen = version();
         let only = |versions: &[&str]| {
             let versions = versions.iter().map(|version| (*version).to_owned()).collect();
-            store.on_condition(Condition { once: None, unchanged: Some((mac(1), versions)) })
+            store.on_condition(Condition { once: None, unchanged: Some((mac(1), Versions::OneOf(versions))) })
         };
         assert_eq!(other.version_of(mac(1)).unwrap(), seen);
         assert_eq!(store.version_of(mac(9)), None);
@@ -105,7 +105,10 @@ on_both! {
         let before = version();
         bench.clock.advance(Duration::from_hours(25));
         assert_ne!(version(), before, "what has run out is another state");
-        let missing = Condition { once: None, unchanged: Some((mac(9), vec![String::new()])) };
-        assert!(matches!(store.on_condition(missing).block(mac(9)).await, Err(StoreError::NoDevice(_))));
+        let any = |mac| store.on_condition(Condition { once: None, unchanged: Some((mac, Versions::Any)) });
+        any(mac(1)).block(mac(1)).await.unwrap();
+        let outcome = any(mac(9)).approve(mac(9), &Give::Nothing).await;
+        assert!(matches!(outcome, Err(StoreError::Changed(_))), "{outcome:?}");
+        assert!(store.inventory().device(mac(9)).is_none());
     }
 }

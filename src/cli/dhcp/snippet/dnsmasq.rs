@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::plan::{self, Mark, Plan, about, colons};
-use crate::profile::DhcpData;
+use super::plan::{self, Mark, Plan, about};
+use crate::profile::{DhcpData, colons};
 
 pub(super) fn text(plan: &Plan) -> String {
     let head = plan.head(

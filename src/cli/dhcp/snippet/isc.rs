@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::plan::{self, Mark, Plan, about, colons};
-use crate::profile::DhcpData;
+use super::plan::{self, Mark, Plan, about};
+use crate::profile::{DhcpData, colons};
 
 pub(super) fn text(plan: &Plan) -> String {
     let mut text = plan.head(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use crate::profile::{ClassText, DhcpData, DhcpPlace, DhcpSetting, MacStart, Profile};
+use crate::profile::{ClassText, DhcpData, DhcpPlace, DhcpSetting, MacStart, Profile, colons};
 
 /// Everything that a snippet says.
 #[derive(Debug, Serialize)]
@@ -153,11 +153,6 @@ pub(super) fn listed(names: &[&str]) -> String {
         [one] => (*one).to_owned(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
-}
-
-/// `42:1d:68`
-pub(super) fn colons(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join(":")
 }
 
 /// `421d68`

@@ -165,7 +165,7 @@ impl<'a> Report<'a> {
                 options: &heard.options,
                 classes: class.into_iter().collect(),
                 macs: BTreeSet::from([heard.mac]),
-                verdict: profile.judge(heard.options.as_map(), self.place),
+                verdict: profile.judge(&heard.options.to_map(), self.place),
             });
         }
         groups

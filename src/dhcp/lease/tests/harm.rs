@@ -175,6 +175,30 @@ fn d9_others_are_served_where_the_administrator_says_so_and_no_other_server_was_
 }
 
 #[test]
+fn d7_addresses_in_use_are_known_before_the_first_question() {
+    let reservations = BTreeMap::from([(mac(7), address(104))]);
+    let mut lan = Lan::new(Settings { reservations, ..settings() });
+    lan.lease(mac(1), address(100));
+    lan.lease(mac(2), address(101));
+    lan.ask(&Ask::release(mac(2), address(101)), PHONE);
+    lan.pass(10_000);
+    let rest: Vec<Ipv4Addr> = (101..200).map(address).collect();
+    assert_eq!(lan.server.to_sweep(), rest, "all but the one that is leased");
+    let mut swept = |last, by| lan.hand(Input::Swept { address: address(last), by: mac(by) }).len();
+    assert_eq!([swept(100, 9), swept(101, 2), swept(104, 7)], [0; 3], "whose they are, or were");
+    assert_eq!([swept(101, 9), swept(102, 9), swept(103, 9), swept(104, 9)], [1; 4], "written down");
+    assert_eq!(lan.server.stand(), Stand::Serving, "nobody was harmed, however many they are");
+    assert_eq!(lan.answer(&Ask::discover(mac(2)), PHONE).unwrap().draft.yiaddr, address(105));
+    assert_eq!(lan.answer(&Ask::discover(mac(7)), PHONE).unwrap().draft.yiaddr, address(106));
+    let large = Settings {
+        prefix: Prefix::new(OURS, 16).unwrap(),
+        last: Ipv4Addr::new(192, 168, 80, 1),
+        ..settings()
+    };
+    assert_eq!(Lan::new(large).server.to_sweep().len(), SWEPT_MAX);
+}
+
+#[test]
 fn d10_an_address_in_use_is_not_offered_for_an_hour() {
     let mut lan = Lan::new(settings());
     lan.hosts.insert(address(100), mac(500));
@@ -420,4 +444,19 @@ fn d6_what_a_client_was_only_offered_is_no_record() {
     lan.pass(61_000);
     assert_eq!(lan.answer(&Ask::reboot(mac(1), address(100)), PHONE), Err(Why::Unknown));
     assert_eq!(lan.answer(&Ask::discover(mac(1)), PHONE).unwrap().draft.yiaddr, address(100));
+}
+
+#[test]
+fn d16_three_alarms_in_a_minute_are_too_many_whatever_gives_the_answers() {
+    let start = crate::clock::Clock::manual(Timestamp(0)).instant();
+    let at = |s| start + Duration::from_secs(s);
+    let unseen = |last| Alarm::Unseen { mac: mac(last) };
+    let mut harm = Harm::default();
+    let told = [harm.raise(unseen(1), at(0)), harm.raise(unseen(1), at(1)), harm.raise(unseen(2), at(59))];
+    assert_eq!(told, [Raised::New, Raised::New, Raised::TooMany]);
+    let mut harm = Harm::default();
+    let told = [0, 30, 60, 90].map(|s| harm.raise(unseen(1), at(s)));
+    assert_eq!(told, [Raised::New; 4], "two in a minute");
+    let told = [Alarm::Full, Alarm::Full, Alarm::Starvation].map(|alarm| harm.raise(alarm, at(91)));
+    assert_eq!(told, [Raised::New, Raised::Again, Raised::New], "nobody else is harmed");
 }

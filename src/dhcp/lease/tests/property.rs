@@ -6,6 +6,7 @@
 //! P6 every ACK was written down; P7 and of the pool; P8 no other message leaves, and an INFORM's answer holds nothing of
 //! the network.
 
+use super::super::super::fixture::Dice;
 use super::super::super::rule::Rule;
 use super::world::{Setting, Step, World};
 use crate::rule::without;
@@ -17,22 +18,7 @@ const LIFE_COSTS: u64 = 20;
 const LIVES_WITH_A_BROKEN_RULE_MAX: u64 = 4_000;
 const STEPS: usize = 120;
 
-/// `SplitMix64`.
-struct Dice(u64);
-
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn index(&mut self, length: u64) -> usize {
-        usize::try_from(self.roll(length)).unwrap()
-    }
-
     fn small(&mut self, sides: u64) -> u8 {
         u8::try_from(self.roll(sides)).unwrap()
     }

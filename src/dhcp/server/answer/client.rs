@@ -19,8 +19,8 @@ use crate::store::Inventory;
 const SERVER_FOR: Duration = Duration::from_hours(1);
 /// Servers that are remembered; a link has one or two.
 const SERVERS_MAX: usize = 1_024;
-/// Values that are kept: of each vendor at each address of ours.
-const VALUES_MAX: usize = 1_024;
+/// Addresses of ours for which the values of each vendor are kept.
+const PLACES_MAX: usize = 64;
 
 /// What a client is told, by option.
 pub(super) type Values = Arc<BTreeMap<u8, Vec<u8>>>;
@@ -31,7 +31,7 @@ pub(super) struct Clients {
     catalog: Arc<Catalog>,
     roots: Roots,
     votes: Votes,
-    values: HashMap<(Vendor, Ipv4Addr), Values>,
+    values: HashMap<Ipv4Addr, HashMap<Vendor, Values>>,
     servers: HashMap<Mac, Instant>,
 }
 
@@ -70,7 +70,8 @@ impl Clients {
         now: Instant,
     ) -> Client {
         let (mac, options) = (packet.message.mac, &packet.message.options);
-        let owner = self.catalog.range_owner(mac).map(|profile| profile.vendor().clone());
+        let owner = self.catalog.range_owner(mac).cloned();
+        let owner = owner.as_ref().map(|profile| profile.vendor());
         let device = inventory.device(mac);
         let is_server =
             self.servers.get(&mac).is_some_and(|at| now.saturating_duration_since(*at) < SERVER_FOR);
@@ -82,7 +83,7 @@ impl Clients {
         let text = class.map(class_text);
         let catalog = &self.catalog;
         let vote = || catalog.identify_client(class, mac).identity;
-        let identity = self.votes.identity(text.as_deref().into_iter(), mac, owner.as_ref(), vote);
+        let identity = self.votes.identity(text.as_deref().into_iter(), mac, owner, vote);
         let known = is_known(&identity, catalog);
         let standing = match admission(&identity, device.as_deref(), &self.config.adopt, known) {
             Admission::Serve => Standing::Approved,
@@ -93,25 +94,25 @@ impl Clients {
                 if blocked { Standing::Blocked } else { Standing::Unwelcome }
             }
         };
-        let says_so = class.is_some() && identity.vendor.is_some() && identity.vendor == owner;
+        let says_so = class.is_some() && identity.vendor.is_some() && identity.vendor.as_ref() == owner;
         let who = Who { oui: owner.is_some(), class: says_so, standing, is_server };
-        let vendor = device.and_then(|device| device.vendor.clone()).or(identity.vendor).or(owner);
-        let values = vendor.as_ref().zip(host).map(|(vendor, host)| self.values(vendor, host));
+        let known = device.as_ref().and_then(|device| device.vendor.as_ref());
+        let vendor = known.or(identity.vendor.as_ref()).or(owner);
+        let values = vendor.zip(host).map(|(vendor, host)| self.values(vendor, host));
         Client { who, values: values.unwrap_or_default() }
     }
 
     fn values(&mut self, vendor: &Vendor, host: Ipv4Addr) -> Values {
-        let key = (vendor.clone(), host);
-        if let Some(values) = self.values.get(&key) {
+        if let Some(values) = self.values.get(&host).and_then(|here| here.get(vendor)) {
             return Arc::clone(values);
         }
-        if self.values.len() >= VALUES_MAX {
+        if self.values.len() >= PLACES_MAX {
             self.values.clear();
         }
         let place = self.roots.dhcp_place(host, &self.config);
         let values = self.catalog.get(vendor).map(|profile| profile.dhcp_values(&place));
         let values = Values::new(values.unwrap_or_default());
-        self.values.insert(key, Arc::clone(&values));
+        self.values.entry(host).or_default().insert(vendor.clone(), Arc::clone(&values));
         values
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::sweep::Ending;
 use crate::config::{DhcpConfig, PoolConfig, Router};
 use crate::device::Mac;
 use crate::dhcp::lease::{Server, Settings, Stand};
@@ -38,6 +39,8 @@ pub(super) struct Up {
     pub(super) place: Place,
     /// Nobody else has the port, and nobody who renews is told that nobody has it. None in a dry run.
     pub(super) _sink: Option<Arc<Sink>>,
+    /// Its free addresses are being asked for.
+    pub(super) sweep: Option<Ending>,
 }
 
 /// Where a pool is served.

@@ -4,7 +4,7 @@
 use super::{
     Arc, BTreeMap, Done, Duration, Evidence, FOREIGN_EVERY, HashMap, Input, Instant, Ipv4Addr, LeaseRow,
     Moment, Place, Reservation, SERVER_PORT, Server, Sink, Stand, State, StoreError, SwitchState, Switches,
-    Up, Worker, debug, house, info, io, kept_here, record, stand_of, warn,
+    TOO_MANY, Up, Worker, debug, house, info, io, kept_here, record, stand_of, warn,
 };
 
 /// What was found out on the way is written again for so long; then the rows stay behind what is in memory.
@@ -129,9 +129,12 @@ impl Worker {
                     words(server.stand())
                 };
                 info!("DHCP leases of {} on {name}: {words}", house.pool.range);
-                house.state = State::Up(Box::new(Up { server, place, _sink: sink }));
+                house.state = State::Up(Box::new(Up { server, place, _sink: sink, sweep: None }));
                 if is_searched {
                     self.search(place, &name, is_serving, false);
+                }
+                if is_serving {
+                    self.sweep(at);
                 }
             }
         }
@@ -178,6 +181,8 @@ impl Worker {
     /// Somebody has set the switch of this interface.
     fn switched(&mut self, interface: u32, name: &str, state: SwitchState, who: &str, now: Instant) {
         info!("DHCP on {name} is switched {} by {who}", state.as_str());
+        self.gone_off.remove(&interface);
+        self.harm.remove(&interface);
         let mut alone = None;
         for up in self.houses.iter_mut().filter_map(|house| house.on(interface)) {
             let settings = up.server.settings();
@@ -198,10 +203,20 @@ impl Worker {
         if let Some(place) = alone {
             self.search(place, name, true, true);
         }
+        if state == SwitchState::On {
+            for at in 0..self.houses.len() {
+                if self.houses.get(at).is_some_and(|house| *house.pool.interface == *name) {
+                    self.sweep(at);
+                }
+            }
+        }
     }
 
     /// A machine says that its pool is served, or no longer.
     pub(super) fn stood(&mut self, stand: Stand, interface: u32, name: &Arc<str>, now: Instant) {
+        if stand != Stand::Serving {
+            self.houses.iter_mut().filter_map(|house| house.on(interface)).for_each(|up| up.sweep = None);
+        }
         match stand {
             Stand::Serving => info!("DHCP on {name}: {}", words(stand)),
             Stand::Off { automatic: false } => info!("DHCP on {name}: {}", words(stand)),
@@ -223,12 +238,12 @@ impl Worker {
                         up.server.handle(Input::SwitchedOff, now);
                     }
                 }
-                self.write_switch(name, SwitchState::Off, "three alarms in a minute".to_owned());
+                self.write_switch(name, SwitchState::Off, TOO_MANY.to_owned());
             }
         }
     }
 
-    fn write_switch(&mut self, name: &Arc<str>, state: SwitchState, why: String) {
+    pub(super) fn write_switch(&mut self, name: &Arc<str>, state: SwitchState, why: String) {
         let (store, name) = (self.parts.store.clone(), Arc::clone(name));
         self.tasks.spawn(async move {
             let mut again = tokio::time::interval(WRITE_AGAIN_AFTER);
@@ -279,7 +294,7 @@ impl Worker {
             let is_searched = self.searches.contains_key(&interface);
             let own = self.houses.iter().filter(|house| *house.pool.interface == *name);
             let pools: Vec<serde_json::Value> = own.map(|house| house.report(is_searched)).collect();
-            let (counted, _) = self.voice.report(interface);
+            let counted = self.voice.report(interface, &name);
             let mut report = BTreeMap::from([("pools", serde_json::Value::from(pools))]);
             report.insert("counted", counted);
             let report = serde_json::json!(report);

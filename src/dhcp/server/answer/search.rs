@@ -5,17 +5,17 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use super::house::Place;
+use super::sweep::Ending;
 use super::{Done, Worker};
 use crate::dhcp::Packet;
 use crate::dhcp::ask::{self, Turn};
 use crate::dhcp::lease::{Input, Stand};
 use crate::dhcp::probe::{Asker, Responder};
 
-/// A search under way. Whoever drops it ends it: nothing of it is sent any more.
+/// A search under way.
 pub(super) struct Search {
     place: Place,
     /// Tells its end from the end of an earlier one.
@@ -25,15 +25,7 @@ pub(super) struct Search {
     /// Whether a person has switched on.
     switch_on: bool,
     /// `None`: it failed, and is tried again.
-    task: Option<AbortHandle>,
-}
-
-impl Drop for Search {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
+    task: Option<Ending>,
 }
 
 impl Worker {
@@ -65,7 +57,7 @@ impl Worker {
             let found = ask::search(asker, is_candidate, &clock, &entropy).await;
             Done::Searched { interface, number, found }
         });
-        let search = Search { place, number, is_candidate, switch_on, task: Some(task) };
+        let search = Search { place, number, is_candidate, switch_on, task: Some(Ending::of(task)) };
         self.searches.insert(interface, search);
     }
 

@@ -14,18 +14,20 @@ use crate::device::{Channel, Identity, Mac, Sighting, Step};
 use crate::dhcp::Packet;
 use crate::dhcp::message::{Kind, Message, Options, code};
 use crate::dhcp::reply::{Because, Reply};
+use crate::dhcp::server::Mouth;
 use crate::dhcp::silence::Why;
 use crate::dhcp::tell::leading;
-use crate::net::wire::Wire;
 use crate::provision::Heard;
 
 /// A server's answer comes within this of ours, or there is none: longer than one that pings an address first.
 const BESIDE: Duration = Duration::from_secs(4);
+/// Leases between two reports that have a line each; of a whole fleet's there is one line.
+const LEASES_SAID: u32 = 20;
 /// Answers that wait for a server's beside them.
 const BESIDE_MAX: usize = 4_096;
 
 pub(super) struct Voice {
-    wire: Wire,
+    mouth: Mouth,
     clock: Clock,
     sightings: mpsc::Sender<Heard>,
     tallies: HashMap<u32, Tally>,
@@ -36,28 +38,39 @@ pub(super) struct Voice {
 /// What was done on one interface.
 #[derive(Debug, Default)]
 struct Tally {
-    answers: BTreeMap<String, u64>,
+    /// By what became of them (nothing: they were sent), what they said, and what they answered.
+    answers: BTreeMap<(&'static str, Kind, Because), u64>,
     silences: BTreeMap<&'static str, u64>,
     unseen: Unseen,
-    is_new: bool,
+    /// Leases since the last report.
+    leased: u32,
+}
+
+impl Tally {
+    /// Counts a lease. Whether a line is said of it.
+    fn is_said(&mut self) -> bool {
+        self.leased += 1;
+        self.leased <= LEASES_SAID
+    }
 }
 
 impl Voice {
-    pub(super) fn new(wire: Wire, clock: Clock, sightings: mpsc::Sender<Heard>) -> Self {
+    pub(super) fn new(mouth: Mouth, clock: Clock, sightings: mpsc::Sender<Heard>) -> Self {
         let (tallies, beside) = Default::default();
-        Self { wire, clock, sightings, tallies, beside }
+        Self { mouth, clock, sightings, tallies, beside }
     }
 
     /// Sends an answer.
     pub(super) fn send(&mut self, reply: &Reply, interface: &str, now: Instant) {
-        let written = reply.write();
-        let (receiver, to) = reply.target();
         let (kind, mac, because) = (reply.draft.kind, reply.draft.mac, reply.because);
-        if let Err(error) = self.wire.send(reply.interface, receiver, reply.source(), to, &written.bytes) {
-            // The client asks again.
-            self.count(reply, "not sent: ");
-            return warn!("Cannot send {kind} to {mac} on {interface}: {error}");
-        }
+        let written = match self.mouth.say(reply) {
+            Ok(written) => written,
+            Err(error) => {
+                // The client asks again.
+                self.count(reply, "not sent: ");
+                return warn!("Cannot send {kind} to {mac} on {interface}: {error}");
+            }
+        };
         self.count(reply, "");
         self.tally(reply.interface).unseen.answered(mac, reply.draft.xid, now);
         let address = reply.draft.yiaddr;
@@ -66,11 +79,13 @@ impl Voice {
                 let options = codes(reply);
                 info!(device.mac = %mac, "Answered the INFORM of {mac} on {interface} with options {options}");
             }
-            (Kind::Ack, Because::Selecting | Because::InitReboot) => {
+            (Kind::Ack, Because::Selecting | Because::InitReboot)
+                if self.tally(reply.interface).is_said() =>
+            {
                 info!(device.mac = %mac, "Leased {address} to {mac} on {interface} for {} s", seconds(reply));
             }
             _ => debug!(
-                device.mac = %mac, "Sent {kind} ({}) to {mac} at {to} on {interface}", because.as_str()
+                device.mac = %mac, "Sent {kind} ({}) to {mac} at {} on {interface}", because.as_str(), reply.target().1
             ),
         }
         if !written.left_out.is_empty() {
@@ -140,7 +155,6 @@ impl Voice {
         debug!(device.mac = %mac, "Did not answer {mac}: {says}");
         let tally = self.tally(interface);
         *tally.silences.entry(word).or_default() += 1;
-        tally.is_new = true;
     }
 
     /// A client asks. Whether it is time to say that our answers seem to get lost.
@@ -148,18 +162,23 @@ impl Voice {
         self.tally(packet.interface).unseen.asked(&packet.message, now)
     }
 
-    /// What was counted on this interface, and whether anything was since the last time.
-    pub(super) fn report(&mut self, interface: u32) -> (Value, bool) {
+    /// What was counted on this interface.
+    pub(super) fn report(&mut self, interface: u32, name: &str) -> Value {
         let tally = self.tally(interface);
-        let report = json!({ "answers": tally.answers, "silences": tally.silences });
-        (report, std::mem::take(&mut tally.is_new))
+        let more = std::mem::take(&mut tally.leased).saturating_sub(LEASES_SAID);
+        if more > 0 {
+            info!("Leased {more} more addresses on {name}; offhook dhcp leases lists them");
+        }
+        let word =
+            |(became, kind, because): (&str, Kind, Because)| format!("{became}{kind} ({})", because.as_str());
+        let answers: BTreeMap<String, u64> =
+            tally.answers.iter().map(|(key, count)| (word(*key), *count)).collect();
+        json!({ "answers": answers, "silences": tally.silences })
     }
 
-    fn count(&mut self, reply: &Reply, prefix: &str) {
-        let word = format!("{prefix}{} ({})", reply.draft.kind, reply.because.as_str());
+    fn count(&mut self, reply: &Reply, became: &'static str) {
         let tally = self.tally(reply.interface);
-        *tally.answers.entry(word).or_default() += 1;
-        tally.is_new = true;
+        *tally.answers.entry((became, reply.draft.kind, reply.because)).or_default() += 1;
     }
 
     fn tally(&mut self, interface: u32) -> &mut Tally {
