@@ -34,8 +34,12 @@ struct Line {
     auth_id: Option<String>,
 }
 
-/// What the phone of a case reads: the files it asks for, and those that they name.
-fn read(spec: &PhoneSpec, habits: &Habits, folder: &Path) -> Result<Settings, String> {
+/// What a phone reads of these files: those it asks for, and those that they name.
+pub(super) fn read(
+    spec: &PhoneSpec,
+    habits: &Habits,
+    file: impl Fn(&str) -> Option<Vec<u8>>,
+) -> Result<Settings, String> {
     let Some(reading) = &habits.sheet.read else {
         return Err("it is not said how files are read".to_owned());
     };
@@ -48,7 +52,7 @@ fn read(spec: &PhoneSpec, habits: &Habits, folder: &Path) -> Result<Settings, St
         let mut pending = vec![name.clone()];
         let mut found = false;
         while let Some(name) = pending.pop().filter(|name| !seen.contains(&name.to_ascii_lowercase())) {
-            let Some(body) = file(folder, &name) else { continue };
+            let Some(body) = file(&name) else { continue };
             found = true;
             seen.push(name.to_ascii_lowercase());
             let contents = Contents::read(&body, reading).map_err(|reason| format!("{name}: {reason}"))?;
@@ -79,7 +83,8 @@ fn check(vendor: &str, path: &Path) -> Result<(), String> {
     let spec = PhoneSpec { model, firmware, ..phone(vendor, &case.mac.bare()) };
     let habits = Habits::of(&spec);
     let sheet = &habits.sheet;
-    let settings = read(&spec, &habits, &path.with_extension(""))?;
+    let folder = path.with_extension("");
+    let settings = read(&spec, &habits, |name| file(&folder, name))?;
     check_accounts(&case, sheet, &settings)?;
     let has = |kind: &str| case.secrets.contains_key(kind);
     if meaning::has(&sheet.webui, &settings) && !has("webui") {

@@ -95,8 +95,9 @@ impl Stage {
             Store::open(&url, Vault::with_key([7; 32]), Clock::System, entropy.clone()).await.unwrap();
         store.import(&sheet, ImportOptions::default()).await.unwrap();
         let logins = cast.iter().map(|part| (part.username.clone(), Secret::new(password(part))));
-        let registrar =
-            Registrar::start((Ipv4Addr::LOCALHOST, 0).into(), logins, entropy.clone()).await.unwrap();
+        // Some phones know no other port than SIP's own.
+        let listen = SocketAddr::from((Ipv4Addr::new(127, 0, 9, 250), 5060));
+        let registrar = Registrar::start(listen, logins, entropy.clone()).await.unwrap();
         Self { folder, store, registrar, entropy }
     }
 
@@ -104,7 +105,7 @@ impl Stage {
         let here = Listen::On(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let mut config = Config::default();
         config.agent.interfaces = vec!["lo".to_owned()];
-        config.sip.registrar = Some(self.registrar.address().to_string());
+        config.sip.registrar = Some(self.registrar.address().ip().to_string());
         (config.pnp.port, config.pnp.reply_port) = (0, 0);
         (config.http.listen, config.tftp.listen) = (here, here);
         (config.https.listen, config.admin.listen) = (Listen::Off, Listen::Off);
