@@ -28,6 +28,7 @@ mod dhcp_server;
 mod dhcp_snippet;
 mod dhcp_verify;
 mod dhcp_voice;
+mod every_vendor;
 mod files;
 mod http;
 mod https;
