@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use super::PREAMBLE_BYTES;
 use crate::device::{Mac, Vendor};
 use crate::profile::{FileId, Rendered};
 use crate::store::Keys;
