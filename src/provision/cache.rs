@@ -59,7 +59,8 @@ impl Kept {
     /// The same file, begun with a comment; that is not what a person compares.
     pub(super) fn with_preamble(self: &Arc<Self>) -> Result<Arc<Self>, String> {
         let rendered = self.rendered.with_preamble(PREAMBLE_BYTES);
-        let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
+        let rendered =
+            rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
         let bare = Some(self.bare());
         Ok(Arc::new(Self { bare, ..Self::new(self.revision, rendered, self.place.clone()) }))
     }
