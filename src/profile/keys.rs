@@ -169,9 +169,14 @@ impl Model {
             KeyPlace::Number(number) => Ok(number),
             KeyPlace::Page(page, key) => {
                 let keys = self.number("page_keys").ok_or_else(|| unknown("how many keys a page of"))?;
-                let number = within(page, key, keys, "page")?;
+                let before = self.number("keys_before_pages").unwrap_or(0);
+                let number = within(page, key, keys, "page")?.saturating_add(before);
                 match self.line_keys {
-                    Some(own) if number > own => Err(format!("{name} has {own} line keys, {keys} on a page")),
+                    Some(own) if number > own => {
+                        let beside =
+                            if before > 0 { format!("{before} beside the pages, ") } else { String::new() };
+                        Err(format!("{name} has {own} line keys, {beside}{keys} on a page"))
+                    }
                     _ => Ok(number),
                 }
             }
