@@ -207,3 +207,31 @@ fn within(part: u16, key: u16, keys: u16, word: &str) -> Result<u16, String> {
     }
     Ok(part.saturating_sub(1).saturating_mul(keys).saturating_add(key))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Catalog;
+    use super::*;
+    use crate::device::Vendor;
+
+    #[test]
+    fn pages_count_behind_the_keys_beside_them() {
+        let catalog = Catalog::builtin().unwrap();
+        let number = |vendor: &str, model: &str, page, key| {
+            catalog.get(&Vendor::new(vendor)).unwrap().key_number(Some(model), KeyPlace::Page(page, key))
+        };
+        for (vendor, model) in [("fanvil", "X5U"), ("nethesis", "NP-X5")] {
+            assert_eq!(number(vendor, model, 1, 1), Ok(5));
+            assert_eq!(number(vendor, model, 2, 5), Ok(15));
+            assert_eq!(number(vendor, model, 5, 6), Ok(34));
+            assert_eq!(number(vendor, model, 1, 7), Err("a page has 6 keys".to_owned()));
+            let beyond = format!("{model} has 34 line keys, 4 beside the pages, 6 on a page");
+            assert_eq!(number(vendor, model, 6, 1), Err(beyond));
+        }
+        for (model, expected) in
+            [("X4U", 3), ("X6U", 5), ("X210", 10), ("X210i", 10), ("V64", 0), ("X7C", 0), ("X7", 0)]
+        {
+            assert_eq!(number("fanvil", model, 1, 1), Ok(expected + 1), "{model}");
+        }
+    }
+}

@@ -43,10 +43,12 @@ impl SecretNames {
 /// (`P34`) is a name by its number.
 fn alike(name: &str) -> String {
     let name = name.trim_matches(['.', ':', ' ', '\t']).to_ascii_lowercase().replace('_', ".");
-    let is_digit = |c: char| c.is_ascii_digit();
-    let bare = name.strip_prefix(|c: char| c.is_ascii_alphabetic());
-    if bare.is_some_and(|number| !number.is_empty() && number.chars().all(is_digit)) {
-        return name;
+    let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((letter, number)) = name.split_at_checked(1)
+        && letter.starts_with(|c: char| c.is_ascii_alphabetic())
+        && is_digits(number)
+    {
+        return format!("{letter}{}", number.trim_start_matches('0'));
     }
     let mut masked = String::with_capacity(name.len());
     for c in name.chars() {
