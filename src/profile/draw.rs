@@ -220,8 +220,8 @@ pub fn laid_settings(profile: Option<&Profile>, subject: &Subject<'_>) -> Vec<La
         None => (None, subject.model()),
     };
     let vendor = subject.device.and_then(|device| device.vendor.as_ref());
-    let vendor = profile.map(|profile| profile.vendor()).or(vendor);
-    let vendor = vendor.map(|vendor| vendor.as_str()).unwrap_or_default();
+    let vendor = profile.map(super::Profile::vendor).or(vendor);
+    let vendor = vendor.map(crate::device::Vendor::as_str).unwrap_or_default();
     let stack = Stack::new(subject, vendor, name, model.map(Model::settings));
     let mut laid = subject.site.facts_of(&stack);
     let others = stack.settled().into_iter().filter(|(name, _)| !super::is_fact(name));

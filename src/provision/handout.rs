@@ -174,7 +174,7 @@ impl Inner {
 
     /// The same file, beginning with octets that say nothing.
     pub(super) fn with_preamble(&self, case: &Case<'_>, mut due: Box<Due>) -> Step {
-        match preamble(&due.shape.kept) {
+        match due.shape.kept.with_preamble() {
             Ok(kept) => {
                 due.shape.kept = kept;
                 Step::Due(due)
@@ -322,7 +322,7 @@ impl Inner {
             shape
         };
         if request.want == Want::WithPreamble {
-            shape.kept = preamble(&shape.kept)?;
+            shape.kept = shape.kept.with_preamble()?;
         }
         Ok(shape)
     }
@@ -479,12 +479,6 @@ fn same_phone(asker: Asker, case: &Case<'_>, grants: &Grants) -> Asker {
         return Asker { key: bound.key.clone(), ..asker };
     }
     asker
-}
-
-fn preamble(kept: &Arc<Kept>) -> Result<Arc<Kept>, String> {
-    let rendered = kept.rendered.with_preamble(PREAMBLE_BYTES);
-    let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
-    Ok(Arc::new(kept.in_form(rendered)))
 }
 
 impl Due {
