@@ -189,7 +189,7 @@ impl RawLines {
 
     /// The lines, each behind this indentation and with this end.
     pub(super) fn indented(&self, indentation: &str, end: &str) -> String {
-        self.lines.iter().map(|line| format!("{indentation}{}{end}", line.text)).collect()
+        self.lines.iter().flat_map(|line| [indentation, &line.text, end]).collect()
     }
 
     /// Takes out of a template's text the lines that these replace, none with a place for something else in it. Of

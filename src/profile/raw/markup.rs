@@ -138,7 +138,7 @@ fn tag_length(tag: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Of each line whether it stands beside raw(), is an element, is in a tag.
+    /// Of each line whether it stands beside `raw()`, is an element, is in a tag.
     fn told(text: &str) -> String {
         let markup = Markup::new(text);
         let mut at = 0;

@@ -29,12 +29,12 @@ impl SecretNames {
     pub(super) fn covers(&self, name: &str) -> bool {
         // With a colon or a slash in it a name may be one word here and two to the phone.
         let parts = name.split([':', '/']).filter(|part| !part.is_empty());
-        std::iter::once(name).chain(parts).any(|name| match name.trim().split_once(' ') {
-            None => self.words.contains(&alike(name)),
-            Some(_) => {
-                let mut names = std::iter::once(name).chain(name.split(' '));
-                names.any(|name| self.whole.contains(&alike(name)))
+        std::iter::once(name).chain(parts).map(str::trim).any(|name| {
+            if !name.contains(' ') {
+                return self.words.contains(&alike(name));
             }
+            let mut names = std::iter::once(name).chain(name.split(' '));
+            names.any(|name| self.whole.contains(&alike(name)))
         })
     }
 }
