@@ -1,3 +1,5 @@
+//! Raw parameters alone, and in files of the built-in profiles.
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -271,6 +273,44 @@ fn a_password_of_any_line_is_no_raw_parameter() {
         for lines in [0, 1] {
             assert!(is_secret(vendor, model, lines, name), "{vendor} {model} {name} with {lines} lines");
         }
+    }
+}
+
+#[test]
+fn a_parameter_of_a_vendor_stands_once_and_takes_no_other_away() {
+    for (vendor, model, name, before, after) in [
+        ("mitel", "6865i", "language", "language: 0", "language: x7x"),
+        ("cisco", "7960", "sntp_server", "sntp_server: \"h\"", "sntp_server: \"x7x\""),
+        ("cisco", "7962G", "enableVad", "<name>h</name>", "<name>h</name>"),
+        ("cisco", "7962G", "name", "<name>h</name>", "<name>h</name>"),
+        ("cisco", "7962G", "fullConfig", "<fullConfig>true</fullConfig>", "<fullConfig>x7x</fullConfig>"),
+        ("polycom", "VVX410", "device.set", "device.set=\"1\"", "device.set=\"x7x\""),
+        ("polycom", "VVX410", "lcl.ml.lang", "lcl.ml.lang=", "lcl.ml.lang=\"x7x\""),
+        ("digium", "D65", "time_source", "\"time_source\" value=\"ntp\"", "\"time_source\" value=\"x7x\""),
+        (
+            "alcatel-lucent",
+            "M8",
+            "SettingDstEnable",
+            "\"SettingDstEnable\"",
+            "\"SettingDstEnable\" value=\"x7x\"",
+        ),
+        ("yealink", "T46U", "security.user_name.admin", "", "security.user_name.admin = x7x"),
+    ] {
+        let text = |raw: &[(&str, &str)]| {
+            let files = drawn(&BUILT_IN, vendor, model, 1, raw);
+            files.iter().filter(|file| file.takes_raw()).map(Rendered::plain).collect::<String>()
+        };
+        let (without, with) = (text(&[]), text(&[(name, "x7x")]));
+        assert!(without.contains(before), "{vendor} {name}:\n{without}");
+        assert_eq!(with.matches(after).count(), 1, "{vendor} {name}:\n{with}");
+        let stays = |line: &str| line.trim() == before && before != after;
+        assert!(!with.lines().any(stays), "{vendor} {name}:\n{with}");
+        let lost = without.lines().filter(|line| !with.contains(line));
+        assert!(
+            lost.clone().all(|line| line.contains(name)),
+            "{vendor} {name}: {:?}",
+            lost.collect::<Vec<_>>()
+        );
     }
 }
 
