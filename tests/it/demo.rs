@@ -43,7 +43,10 @@ fn every_phone_of_the_demonstration_comes_up() {
         assert_eq!((&second["missing"], &second["lost"]), (&serde_json::json!([]), &serde_json::json!([])));
         let kept: Vec<&str> =
             second["kept"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
-        let is_password = |name: &&str| name.ends_with("password") || name.starts_with("user_pass");
+        let is_password = |name: &&str| {
+            let name = name.to_lowercase();
+            ["password", "pswd"].iter().any(|end| name.ends_with(end)) || name.starts_with("user_pass")
+        };
         let accounts = second["accounts"].as_array().unwrap();
         assert!(kept.iter().filter(|name| is_password(name)).count() > accounts.len(), "{kept:?}");
         assert!(accounts.iter().all(|account| account["password_kept"] == true), "{second}");
