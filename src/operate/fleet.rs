@@ -239,8 +239,9 @@ fn consequences(
             (Err(_), _) => {}
         }
     }
-    let refused =
-        |note: &&String| raw.iter().any(|name| note.starts_with(&format!("the raw parameter {name} ")));
+    let refused = |note: &&String| {
+        raw.iter().any(|name| note.starts_with(&format!("the raw parameter {name} is left out:")))
+    };
     match notes.iter().find(refused) {
         Some(note) => {
             let remedy =
