@@ -128,7 +128,7 @@ impl Told {
         let Identity { vendor, model, firmware, mac, .. } = identify(catalog, row);
         let vendor = vendor.map(|vendor| vendor.to_string()).unwrap_or_default();
         let (model, firmware) = (model.unwrap_or_default(), firmware.unwrap_or_default());
-        let mac = mac.map(|mac| mac.bare()).unwrap_or_default();
+        let mac = mac.map(offhook::device::Mac::bare).unwrap_or_default();
         let named = |printed: &str| {
             let spelled = profile.model(printed).map_or(printed, |model| model.name.as_str());
             spelled.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()

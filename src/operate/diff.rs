@@ -98,7 +98,6 @@ fn walk<'t>(old: &[&'t str], new: &[&'t str], steps: &mut Vec<Step<'t>>) {
     let (mut i, mut j) = (0, 0);
     loop {
         match (old.get(i), new.get(j)) {
-            (None, None) => return,
             (Some(line), Some(other)) if line == other => {
                 steps.push(Step::Stays(line));
                 (i, j) = (i + 1, j + 1);
@@ -111,7 +110,7 @@ fn walk<'t>(old: &[&'t str], new: &[&'t str], steps: &mut Vec<Step<'t>>) {
                 steps.push(Step::Comes(line));
                 j += 1;
             }
-            (Some(_), None) => return,
+            (_, None) => return,
         }
     }
 }

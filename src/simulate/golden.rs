@@ -98,8 +98,8 @@ fn check(vendor: &str, path: &Path) -> Result<(), String> {
 }
 
 fn check_accounts(case: &Case, sheet: &Simulate, settings: &Settings) -> Result<(), String> {
-    let accounts = meaning::accounts(sheet, settings);
     type Read<'a> = (u16, &'a str, &'a str, Option<&'a str>);
+    let accounts = meaning::accounts(sheet, settings);
     let named = sheet.account.iter().any(|names| names.username.iter().any(|name| name.contains("{id}")));
     let read: Vec<Read<'_>> = accounts
         .iter()

@@ -262,7 +262,9 @@ mod tests {
             ("P502", "pbx"),
             ("P237", "h:81"),
         ];
-        given.into_iter().for_each(|(name, value)| settings.set(name, value));
+        for (name, value) in given {
+            settings.set(name, value);
+        }
         let read = |settings: &Settings| -> Vec<_> {
             accounts(&sheet, settings).into_iter().map(|account| (account.line, account.username)).collect()
         };
@@ -273,10 +275,9 @@ mod tests {
         assert_eq!(own_url(&sheet, &settings), None);
         settings.set("P238", "d");
         assert_eq!(own_url(&sheet, &settings).unwrap().expose(), "http://h:81/d/");
-        [("P35", ""), ("P4061", "302"), ("P4062", "303"), ("P4150", "0")]
-            .into_iter()
-            .for_each(|(name, value)| settings.set(name, value));
-        settings.set("P404", "");
+        for (name, value) in [("P35", ""), ("P4061", "302"), ("P4062", "303"), ("P4150", "0"), ("P404", "")] {
+            settings.set(name, value);
+        }
         assert_eq!(read(&settings), [own(2, "302"), own(3, "203")]);
     }
 
