@@ -34,8 +34,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
+use crate::operate::fleet::Fleet;
 use crate::operate::release::Releases;
-use crate::profile::Catalog;
+use crate::profile::{Catalog, Site};
 use crate::store::{self, ApiToken, Store};
 use access::FAILURES;
 use refusals::Refusals;
@@ -48,6 +49,8 @@ pub struct AdminParts {
     pub store: Store,
     /// The vendor profiles.
     pub catalog: Arc<Catalog>,
+    /// The site, as the configuration has it.
+    pub site: Site,
     /// The host's addresses, by which it may be asked.
     pub interfaces: Interfaces,
     /// The time.
@@ -88,6 +91,12 @@ impl Shared {
     fn releases(&self) -> Releases<'_> {
         let AdminParts { config, catalog, store, .. } = &self.0.parts;
         Releases::new(config, Arc::clone(catalog), store)
+    }
+
+    /// What the files of phones are made of.
+    fn fleet(&self) -> Fleet<'_> {
+        let AdminParts { site, catalog, store, .. } = &self.0.parts;
+        Fleet { store, catalog, site }
     }
 
     /// Lets the agent look at once: a transfer of passwords that are locked now is to be aborted.

@@ -285,6 +285,12 @@ struct Parts {
 }
 
 impl Parts {
+    /// The site as templates see it.
+    fn site(&self) -> Site {
+        let config = &self.options.config;
+        Site::new(&config.site, &config.sip, &host_timezone())
+    }
+
     /// The desk for services that are heard at `roots`.
     fn desk(&self, roots: Roots) -> Desk {
         let options = &self.options;
@@ -293,7 +299,7 @@ impl Parts {
             adopt: options.config.adopt.clone(),
             release: options.config.release.clone(),
             expired_certificates: options.config.https.expired_certificates,
-            site: Site::new(&options.config.site, &options.config.sip, &host_timezone()),
+            site: self.site(),
             catalog: Arc::clone(&self.catalog),
             store: options.store.clone(),
             interfaces: self.interfaces.clone(),

@@ -13,13 +13,16 @@ mod demo;
 mod device;
 mod dhcp;
 mod export;
+mod fkey;
 mod import;
 mod key;
+mod plan;
 mod profile;
 mod rearm;
 mod restore;
 mod run;
 mod simulate;
+mod site;
 mod tls;
 mod token;
 mod url;
@@ -66,6 +69,14 @@ enum Command {
     /// SIP accounts, on phones and in the pool
     #[command(subcommand)]
     Account(account::Args),
+    /// What phones have in common: settings of the site, of a vendor, of a model
+    #[command(subcommand)]
+    Site(site::Args),
+    /// Function keys: plans of the site, of vendors and models, and those of single phones
+    #[command(subcommand)]
+    Fkey(fkey::Args),
+    /// What would change for phones, against what each fetched last
+    Plan(plan::Args),
     /// What the LAN's DHCP server has to tell the phones
     #[command(subcommand)]
     Dhcp(dhcp::Args),
@@ -177,6 +188,9 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Export(args) => export::run(args, &context).await,
             Command::Device(args) => device::run(args, &context).await,
             Command::Account(args) => account::run(args, &context).await,
+            Command::Site(args) => site::run(args, &context).await,
+            Command::Fkey(args) => fkey::run(args, &context).await,
+            Command::Plan(args) => plan::run(args, &context).await,
             Command::Dhcp(args) => dhcp::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,

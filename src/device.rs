@@ -2,6 +2,7 @@
 //! writing their texts.
 
 mod account;
+mod group;
 mod key;
 mod mac;
 mod step;
@@ -14,7 +15,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, Srtp, Transport};
-pub use key::{Key, KeyKind};
+pub use group::{Common, Commons, Group, Layer};
+pub use key::{Key, KeyKind, KeyPlace};
 pub use mac::{Mac, MacError};
 pub use step::Step;
 

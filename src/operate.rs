@@ -1,11 +1,16 @@
 //! What people do with phones, and what they are shown of them, in the words that the command line and REST share:
-//! listings, how passwords stand, arming and locking, and why something was not done. Never prints, never parses a
+//! listings, how passwords stand, arming and locking, settings and function keys in layers, and why something was not done. Never prints, never parses a
 //! request, and shows no password.
 
 pub(crate) mod alarm;
 pub(crate) mod arm;
+pub(crate) mod diff;
 pub(crate) mod failure;
+pub(crate) mod fleet;
+pub(crate) mod keys;
+pub(crate) mod plan;
 pub(crate) mod release;
+pub(crate) mod setting;
 pub(crate) mod view;
 
 pub(crate) use failure::{Exit, Failure};

@@ -11,12 +11,15 @@ mod case;
 mod catalog;
 mod check;
 mod dhcp;
+mod draw;
 mod error;
 mod escape;
 mod fact;
 #[cfg(test)]
 mod fixture;
 mod identify;
+mod keys;
+mod layers;
 mod model;
 mod origin;
 mod part;
@@ -24,6 +27,7 @@ mod path;
 mod preamble;
 mod proof;
 mod range;
+mod raw;
 mod recogniser;
 mod release;
 mod rendered;
@@ -43,14 +47,18 @@ pub use dhcp::{
     ClassText, Dhcp, DhcpData, DhcpFinding, DhcpPlace, DhcpSetting, DhcpVerdict, Judgement, MacStart,
     Misformat, class_text, colons, redacted, shown_option,
 };
+pub use draw::laid_settings;
 pub use error::ProfileError;
 pub use escape::Unwritable;
-pub use fact::check_fact;
+pub use fact::{check_fact, is_fact};
 pub use identify::{Clue, Identified, ReadClue};
+pub use keys::{KeyProblem, LaidKey};
+pub use layers::LaidSetting;
 pub use model::Model;
 pub use origin::Origin;
 pub use path::{PathError, PathPattern, PathValues};
 pub use range::{MacRange, RangeError};
+pub use raw::check_raw_name;
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
@@ -62,11 +70,12 @@ pub use zone::{Zone, ZoneError, ZoneRule};
 use escape::Writing;
 use model::Models;
 use preamble::CommentForm;
+use raw::RawForm;
 use recogniser::Recogniser;
 use regex::Regex;
 use release::Release;
-use rendered::{SecretForm, SlotRules};
-use template::{TemplateError, Templates};
+use rendered::SecretForm;
+use template::Templates;
 
 use crate::device::{Mac, Vendor};
 use crate::secret::SecretKind;
@@ -108,6 +117,8 @@ pub struct ProfileFile {
     form: SecretForm,
     /// How a comment stands in it; `None`: there are none.
     comment: Option<CommentForm>,
+    /// How a raw parameter stands in it.
+    raw: RawForm,
     /// What it must hold whatever leaves with it.
     requires: Vec<Regex>,
     models: Vec<String>,
@@ -298,6 +309,12 @@ impl Profile {
         known.unwrap_or(written).to_owned()
     }
 
+    /// The name under which the profile describes the model that a person wrote: that of the table for an alias of it.
+    pub fn table_name(&self, written: &str) -> String {
+        let name = self.model_name(written);
+        self.model(&name).map_or(name, |model| model.name.clone())
+    }
+
     /// The vendor's MAC ranges.
     pub fn ranges(&self) -> &[MacRange] {
         &self.ranges
@@ -308,42 +325,6 @@ impl Profile {
         self.simulate.as_ref()
     }
 
-    /// Draws a file for a subject; the same subject gives the same bytes.
-    pub fn render(&self, id: FileId, subject: &Subject<'_>) -> Result<Rendered, RenderError> {
-        let file = self.file(id);
-        let name = file.path.to_string();
-        if file.scope == Scope::Device && subject.device.is_none() {
-            return Err(RenderError::NoDevice { file: name });
-        }
-        let (site, refused) = subject.site.seen_by(subject.device);
-        let subject = &Subject { site: &site, ..*subject };
-        let asked = subject.model();
-        let known = asked.and_then(|name| self.model(name));
-        let model = known.unwrap_or(self.models.any());
-        let ground = subject::Ground {
-            vendor: self.vendor.as_str(),
-            model: known.map(|model| model.name.as_str()).or(asked),
-            facts: model.facts(),
-            settings: model.settings(),
-        };
-        let context = subject::context(subject, &ground)?;
-        let mut drawing = self
-            .templates
-            .draw(&file.template, &file.writing, context)
-            .map_err(|error| self.failed(error))?;
-        drawing.trace.notes.extend(subject::notes(subject).into_iter().chain(refused));
-        let rules = SlotRules {
-            file: &name,
-            writing: &file.writing,
-            content_type: &file.content_type,
-            kinds: &file.secrets,
-            form: &file.form,
-            comment: file.comment.as_ref(),
-            rejects: &self.release.rejects,
-        };
-        Rendered::cut(drawing, &rules)
-    }
-
     /// Whether a template reads the setting of this name. A name with a number at its end may be one that a template
     /// puts together.
     pub fn reads_setting(&self, name: &str) -> bool {
@@ -351,9 +332,9 @@ impl Profile {
         self.templates.reads(&format!("settings.{name}")) || numbered()
     }
 
-    fn failed(&self, error: TemplateError) -> RenderError {
-        let TemplateError { template, line, message } = error;
-        RenderError::Template { vendor: self.vendor.to_string(), template, line, message }
+    /// The `[map]` tables, those of the profile that this one extends among them.
+    fn maps(&self) -> &template::Maps {
+        self.parts.maps()
     }
 
     fn path_values(&self, mac: Option<Mac>, model: Option<&str>) -> PathValues {
@@ -508,9 +489,15 @@ mod tests {
     fn the_same_subject_gives_the_same_bytes() {
         let profile = profile("yealink");
         let device = profile.sample_device("805ec0aabbcc".parse().unwrap(), Some("T46U"));
-        let site = Site::default();
-        let subject =
-            Subject { device: Some(&device), model: None, site: &site, host: "h", base: "http://h/" };
+        let (site, commons) = (Site::default(), crate::device::Commons::default());
+        let subject = Subject {
+            device: Some(&device),
+            model: None,
+            site: &site,
+            commons: &commons,
+            host: "h",
+            base: "http://h/",
+        };
         let draw = || profile.render(FileId(0), &subject).unwrap();
         assert_eq!(draw(), draw());
     }

@@ -15,18 +15,20 @@ mod terms;
 mod votes;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
-pub use evidence::Deed;
+pub use evidence::{Deed, Fetched};
 pub use notice::raise_changes;
 pub use shelf::Shelf;
-pub use terms::{DEVICE_SETTINGS, device_window, policies};
+pub use terms::{DEVICE_SETTINGS, RELEASE_SETTINGS, device_window, policies};
 pub(crate) use votes::Votes;
 
+use cache::Kept;
 use handout::{Due, HandedOut};
 
 use crate::config::{AdoptConfig, AdoptPolicy};
@@ -159,6 +161,8 @@ pub struct Receipt {
     pub(crate) secret: bool,
     /// What was released with it.
     pub(crate) handed_out: Option<Box<HandedOut>>,
+    /// The phone, and the file as it was rendered; `None` for a static file.
+    fetched: Option<(Mac, Arc<Kept>)>,
 }
 
 impl Receipt {

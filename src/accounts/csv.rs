@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use crate::device::{Key, KeyKind, Mac, Vendor};
+use crate::device::{Group, Key, KeyKind, Mac, Vendor};
 use crate::secret::Secret;
-use crate::store::{AccountRow, DeviceRow, Field, KeyRow, RowPlace as Place, Sheet};
+use crate::store::{AccountRow, DeviceRow, Field, KeyRow, Owner, RowPlace as Place, Sheet};
 
 /// A file of 100,000 phones is a tenth of this.
 pub(super) const FILE_BYTES_MAX: usize = 64 << 20;
@@ -37,7 +37,7 @@ const ACCOUNT_COLUMNS: [&str; 16] = [
     "web_password",
     "menu_password",
 ];
-const KEY_COLUMNS: [&str; 5] = ["mac", "key", "kind", "value", "label"];
+const KEY_COLUMNS: [&str; 8] = ["mac", "vendor", "model", "key", "kind", "value", "label", "line"];
 /// Their spaces count.
 const PASSWORD_COLUMNS: [&str; 3] = ["password", "web_password", "menu_password"];
 
@@ -111,7 +111,7 @@ impl Header {
     fn find(record: &csv::StringRecord, first: bool) -> Option<Self> {
         let names: Vec<String> = record.iter().map(normal).collect();
         let has = |name: &str| names.iter().any(|cell| cell == name);
-        let keys = has("mac") && has("key") && has("kind");
+        let keys = has("key") && has("kind");
         let accounts = if first {
             has("username") || has("mac")
         } else {
@@ -308,23 +308,33 @@ impl<'a> Row<'a> {
     }
 
     fn key(&self, place: &Place) -> Result<KeyRow, String> {
-        let mac = self.mac()?.ok_or("mac: empty")?;
         let number = self.number("key", KEY_MAX)?.ok_or("key: empty")?;
         let kinds = KeyKind::ALL.map(KeyKind::as_str).join(", ");
         let kind = self.parsed::<KeyKind>("kind", &format!("one of {kinds}"))?;
         let kind = *kind.value().ok_or("kind: empty")?;
         let value = self.cell("value", KEY_VALUE_CHARS_MAX)?.value().map(|value| (*value).to_owned());
-        let needed =
-            matches!(kind, KeyKind::Blf | KeyKind::SpeedDial | KeyKind::Dtmf | KeyKind::Url | KeyKind::Xml);
-        if needed && value.is_none() {
-            return Err(format!("value: empty, and a key of kind {} needs one", kind.as_str()));
-        }
         let label = self.text("label")?.value().cloned().unwrap_or_default();
-        Ok(KeyRow {
-            place: place.clone(),
-            mac,
-            key: Key { number, kind, value: value.unwrap_or_default(), label },
-        })
+        let line = self.number("line", LINE_MAX)?;
+        let key = Key { number, kind, value: value.unwrap_or_default(), label, line };
+        if let Some(lack) = key.lacks() {
+            return Err(format!("value: empty, and {lack}"));
+        }
+        Ok(KeyRow { place: place.clone(), owner: self.owner()?, key })
+    }
+
+    /// A row without a MAC belongs to the plan of the model, of the vendor, or of the site.
+    fn owner(&self) -> Result<Owner, String> {
+        if let Some(mac) = self.mac()? {
+            return Ok(Owner::Device(mac));
+        }
+        let vendor = self.word("vendor")?.value().map(|name| Vendor::new(name));
+        let model = self.text("model")?.value().map(|model| bare_model(vendor.as_ref(), model));
+        match (vendor, model) {
+            (None, None) => Ok(Owner::Group(Group::Site)),
+            (Some(vendor), None) => Ok(Owner::Group(Group::Vendor(vendor))),
+            (Some(vendor), Some(model)) => Ok(Owner::Group(Group::Model(vendor, model))),
+            (None, Some(_)) => Err("model: there is no vendor to it".to_owned()),
+        }
     }
 }
 

@@ -5,3 +5,5 @@ pub(super) mod alarms;
 pub(super) mod audit;
 pub(super) mod devices;
 pub(super) mod health;
+pub(super) mod keys;
+pub(super) mod site;

@@ -14,7 +14,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::access::{self, Ends};
 use super::answer::{Problem, nothing_here, other_method};
-use super::api::{alarms, audit, devices, health};
+use super::api::{alarms, audit, devices, health, keys, site};
 use super::origin::{Own, is_of_another_site};
 use super::{AdminParts, Shared, openapi};
 use crate::operate::Failure;
@@ -63,6 +63,14 @@ pub(super) fn routes() -> Vec<Route> {
         write("/api/v1/devices/{mac}/arm", Scope::ReleaseArm, post(devices::arm)),
         write("/api/v1/devices/{mac}/lock", Scope::ReleaseArm, post(devices::lock)),
         write("/api/v1/devices/{mac}/confirm", Scope::ReleaseArm, post(devices::confirm)),
+        write("/api/v1/devices/{mac}/settings", Scope::DevicesWrite, post(site::set_device)),
+        read("/api/v1/devices/{mac}/keys", Scope::DevicesRead, get(keys::of_device)),
+        write("/api/v1/devices/{mac}/keys", Scope::DevicesWrite, post(keys::change_device)),
+        read("/api/v1/devices/{mac}/plan", Scope::DevicesRead, get(devices::plan)),
+        read("/api/v1/site", Scope::DevicesRead, get(site::show)),
+        write("/api/v1/site", Scope::DevicesWrite, post(site::set)),
+        read("/api/v1/keys", Scope::DevicesRead, get(keys::plans)),
+        write("/api/v1/keys", Scope::DevicesWrite, post(keys::change_plan)),
         read("/api/v1/audit", Scope::AuditRead, get(audit::list)),
         read("/api/v1/alarms", Scope::DevicesRead, get(alarms::list)),
         write("/api/v1/alarms/{id}/done", Scope::DevicesWrite, post(alarms::done)),

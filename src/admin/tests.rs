@@ -61,6 +61,7 @@ impl Site {
             config: Config::default(),
             store: store.in_agent("host"),
             catalog: Arc::new(Catalog::builtin().unwrap()),
+            site: crate::profile::Site::default(),
             interfaces: Interfaces::fixed(Table::default()),
             clock: bench.clock.clone(),
             poke: bench.folder.path().join("agent.sock"),
@@ -175,7 +176,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 10, "routes with a scope");
+    assert_eq!(checked, 18, "routes with a scope");
     site.stop().await;
 }
 
@@ -339,6 +340,64 @@ on_both! {
                       "devices?state=odd", "audit?since=yesterday", "alarms?cursor=1", "audit?device=x"] {
             assert_eq!(site.get(&token, &format!("/api/v1/{wrong}")).await.status, 422, "{wrong}");
         }
+        site.stop().await;
+    }
+
+    async fn settings_and_keys_lie_in_layers(bench) {
+        let site = Site::open(bench).await;
+        let token = site.token(&[Scope::DevicesRead, Scope::DevicesWrite]).await;
+        let post = async |path: &str, body: Value| site.post(&token, &format!("/api/v1/{path}"), &[], &body).await;
+        let told = post("site", json!({ "set": { "language": "fr", "vlan": "20" } })).await;
+        assert_eq!((told.status, &told.body["of"]), (200, &"site".into()), "{told:?}");
+        let told = post("site", json!({ "vendor": "yealink", "model": "t46u", "set": { "ntp": "ntp.lan", "language": "de" } })).await;
+        assert_eq!((&told.body["of"], told.body["notes"].as_array().unwrap().len()), (&"yealink/T46U".into(), 1), "{told:?}");
+        let phone = format!("devices/{YEALINK}");
+        let told = post(&format!("{phone}/settings"), json!({ "set": { "vlan": "30", "raw:account.1.dnd.enable": "1" } })).await;
+        assert_eq!((told.status, &told.body["settings"]["vlan"]), (200, &"30".into()), "{told:?}");
+        let shown = site.get(&token, &format!("/api/v1/{phone}")).await;
+        let layer = |name: &str| {
+            let rows = shown.body["laid_settings"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["name"] == name).unwrap();
+            format!("{} {}", row["value"].as_str().unwrap_or("-"), row["layer"].as_str().unwrap())
+        };
+        let found = ["language", "ntp", "vlan", "country", "raw:account.1.dnd.enable"].map(layer);
+        assert_eq!(found, ["fr site", "ntp.lan model", "30 device", "us default", "1 device"]);
+        let told = post("keys", json!({ "set": [{ "key": "1", "kind": "line" }, { "key": "99", "kind": "blf", "value": "2" }] })).await;
+        assert_eq!((told.status, told.body["keys"].as_array().unwrap().len()), (200, 2), "{told:?}");
+        assert!(told.body["notes"][0].as_str().unwrap().contains("key 99"), "{told:?}");
+        let told = post("keys", json!({ "vendor": "yealink", "model": "T46U", "set": [{ "key": "module 1 key 5", "kind": "dnd" }] })).await;
+        assert_eq!(told.body["keys"][0]["key"], "module 1 key 5", "{told:?}");
+        let told = post(&format!("{phone}/keys"), json!({ "set": [{ "key": "1", "kind": "none" }], "remove": ["7"] })).await;
+        let layers: Vec<_> = told.body["keys"].as_array().unwrap().iter().map(|key| key["layer"].as_str().unwrap()).collect();
+        assert_eq!((told.status, layers), (200, vec!["device", "model", "site"]), "{told:?}");
+        assert_eq!(site.get(&token, "/api/v1/keys?vendor=yealink&model=T46U").await.body.as_array().unwrap().len(), 1);
+        assert_eq!(site.get(&token, "/api/v1/keys").await.body.as_array().unwrap().len(), 3);
+        assert_eq!(site.get(&token, &format!("/api/v1/{phone}/keys")).await.body.as_array().unwrap().len(), 3);
+        let plan = site.get(&token, &format!("/api/v1/{phone}/plan")).await;
+        assert_eq!((plan.status, &plan.body["changes"]), (200, &true.into()), "{plan:?}");
+        assert_eq!(plan.body["files"][0]["change"], "never_fetched");
+        let told = post("site", json!({ "unset": ["language"] })).await;
+        let language = &told.body["settings"][0];
+        assert_eq!((&language["name"], &language["layer"]), (&"language".into(), &"default".into()));
+        for (path, body, status, code) in [
+            ("site".to_owned(), json!({ "set": { "vlan": "9999" } }), 422, "setting"),
+            ("site".to_owned(), json!({ "set": { "nonsense": "1" } }), 422, "setting"),
+            ("site".to_owned(), json!({ "set": { "release.window": "20m" } }), 422, "setting"),
+            ("site".to_owned(), json!({ "vendor": "nobody" }), 404, "not_found"),
+            (format!("{phone}/settings"), json!({ "set": { "raw:account.1.password": "x" } }), 422, "setting"),
+            (format!("{phone}/settings"), json!({ "set": { "raw:a\nb": "x" } }), 422, "setting"),
+            (format!("{phone}/keys"), json!({ "set": [{ "key": "0", "kind": "dnd" }] }), 422, "key"),
+            (format!("{phone}/keys"), json!({ "set": [{ "key": "1", "kind": "blf" }] }), 422, "key"),
+            (format!("{phone}/keys"), json!({ "set": [{ "key": "1", "kind": "dnd" }], "remove": ["1"] }), 422, "key"),
+            ("keys".to_owned(), json!({ "set": [{ "key": "module 1 key 1", "kind": "dnd" }] }), 422, "key"),
+            ("devices/00:04:13:00:00:77/keys".to_owned(), json!({}), 404, "not_found"),
+            ("devices/00:04:13:00:00:77/settings".to_owned(), json!({}), 404, "not_found"),
+        ] {
+            let told = post(&path, body.clone()).await;
+            assert_eq!((told.status, told.code()), (status, code), "{path} {body}: {told:?}");
+        }
+        assert_eq!(site.audit("common_settings_changed").await.len(), 3);
+        assert_eq!(site.audit("keys_changed").await.len(), 3);
         site.stop().await;
     }
 

@@ -96,6 +96,9 @@ async fn prune(store: &Store, clock: &Clock) {
     if let Err(error) = store.prune_timeline().await {
         warn!("Cannot remove old rows of the timeline: {error}");
     }
+    if let Err(error) = store.prune_fetched().await {
+        warn!("Cannot forget files that no phone has any more: {error}");
+    }
     if let Err(error) = store.prune_api().await {
         warn!("Cannot forget old tokens and requests of the REST API: {error}");
     }

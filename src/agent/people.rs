@@ -26,6 +26,7 @@ impl Opened {
             config: options.config.clone(),
             store: options.store.clone(),
             catalog: Arc::clone(&parts.catalog),
+            site: parts.site(),
             interfaces: parts.interfaces.clone(),
             clock: options.clock.clone(),
             poke: options.places.socket(),

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::chores::{Pace, in_batches};
 use crate::alarm::Alarms;
 use crate::config::{Config, Span};
 use crate::device::Mac;
 use crate::profile::Catalog;
-use crate::provision::{Deed, Desk, raise_changes};
+use crate::provision::{Deed, Desk, Fetched, raise_changes};
 use crate::release::{Change, Evidence};
-use crate::store::{Delivery, Store, StoreError, Terms};
+use crate::store::{Delivery, FetchedRow, Store, StoreError, Terms};
 
 /// How soon a window that is over is written down as closed. It is closed before that for whoever asks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -82,12 +82,21 @@ pub(super) async fn write_down(store: Store, done: mpsc::Receiver<Deed>, last: C
 /// keeps its phone from getting a file without passwords.
 async fn write(store: &Store, mut batch: Vec<Deed>) -> Vec<Deed> {
     let mut deliveries: Vec<Delivery> = Vec::new();
-    let (mut refused, mut moved) = (Vec::new(), Vec::new());
+    let (mut refused, mut moved, mut fetched) = (Vec::new(), Vec::new(), Vec::new());
     for deed in batch.iter().cloned() {
         match deed {
             Deed::Delivery(delivery) => deliveries.push(delivery),
             Deed::Refused(one) => refused.push(one),
             Deed::Moved { mac, before, now_at } => moved.push((mac, before, now_at)),
+            Deed::Fetched(one) => fetched.push(one),
+        }
+    }
+    // Of these nobody's passwords depend: what cannot be written is written when the phone fetches another time.
+    batch.retain(|deed| !matches!(deed, Deed::Fetched(_)));
+    if !fetched.is_empty() {
+        let rows: Vec<FetchedRow> = fetched.iter().map(Fetched::row).collect();
+        if let Err(error) = store.keep_fetched(&rows).await {
+            debug!("Cannot write down what {} phones have fetched: {error}", rows.len());
         }
     }
     if batch.is_empty() {

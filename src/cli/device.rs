@@ -5,6 +5,8 @@ mod setting;
 
 use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Approval, Mac};
+use crate::operate::fleet::Fleet;
+use crate::operate::setting::{assigned, removed};
 use crate::operate::view::{self, Shown, Summary};
 use crate::secret::SecretKind;
 use crate::store::{Give, Store};
@@ -73,13 +75,22 @@ pub(crate) enum Args {
         #[arg(long, default_value_t = 1)]
         line: u16,
     },
-    /// Set, or with KEY= remove, settings of this phone alone
+    /// Set, or with NAME= remove, settings of this phone alone
     Set {
         /// In any usual form
         mac: Mac,
-        /// Facts of the site that this phone has otherwise (timezone, language, vlan, …), or any setting of its profile
-        #[arg(required = true, value_name = "KEY=VALUE")]
+        /// Facts of the site that this phone has otherwise (timezone, language, vlan, …), any setting of its profile, or
+        /// raw:NAME, a parameter of the vendor's own
+        #[arg(required = true, value_name = "NAME=VALUE")]
         settings: Vec<String>,
+    },
+    /// Remove settings of this phone alone: what holds for its model or the site shows again
+    Unset {
+        /// In any usual form
+        mac: Mac,
+        /// As device show has them
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
 }
 
@@ -125,7 +136,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         }
         Args::Remove { macs, with_accounts } => remove(context, &store, &macs, with_accounts).await,
         Args::Reveal { mac, kind, line } => reveal(context, &store, mac, kind, line).await,
-        Args::Set { mac, settings } => setting::set(context, &store, mac, &settings).await,
+        Args::Set { mac, settings } => {
+            let settings = settings.iter().map(|text| assigned(text)).collect::<Result<Vec<_>, _>>()?;
+            setting::set(context, &store, mac, &settings).await
+        }
+        Args::Unset { mac, names } => {
+            let settings: Vec<_> = names.iter().map(|name| removed(name)).collect();
+            setting::set(context, &store, mac, &settings).await
+        }
     }
 }
 
@@ -147,7 +165,9 @@ async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
     let device = view::known(store, mac).await?;
     let sightings = store.sightings(Some(mac)).await?;
     let timeline = store.timeline(mac, None).await?;
-    let shown = Shown::new(&device, sightings, timeline, &open::releases(context, store).of(&device));
+    let (catalog, site) = (open::catalog(context), open::site(context));
+    let laid = Fleet { store, catalog: &catalog, site: &site }.laid(&device);
+    let shown = Shown::new(&device, sightings, timeline, &open::releases(context, store).of(&device), laid);
     if context.json {
         output::value(&shown);
     } else {

@@ -39,7 +39,7 @@ const HEAD: [&str; 13] = [
     "srtp",
 ];
 const SECRETS_HEAD: [&str; 3] = ["password", "web_password", "menu_password"];
-const KEYS_HEAD: [&str; 5] = ["mac", "key", "kind", "value", "label"];
+const KEYS_HEAD: [&str; 8] = ["mac", "vendor", "model", "key", "kind", "value", "label", "line"];
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     if args.with_secrets {
@@ -72,6 +72,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     Ok(())
 }
 
+/// A row of the keys' table.
+fn key_cells([mac, vendor, model]: [&str; 3], key: &Key) -> Vec<Zeroizing<String>> {
+    let Key { number, kind, value, label, line } = key;
+    let (number, line) = (number.to_string(), line.map(|line| line.to_string()).unwrap_or_default());
+    let cells = [mac, vendor, model, &number, kind.as_str(), value, label, &line];
+    cells.map(|cell| Zeroizing::new(cell.to_owned())).to_vec()
+}
+
 /// The rows, as texts; empty where there is nothing.
 struct Sheet {
     with_secrets: bool,
@@ -101,6 +109,10 @@ impl Sheet {
                 cells.extend([Zeroizing::default(), Zeroizing::default()]);
             }
             sheet.accounts.push(cells);
+        }
+        for (group, common) in &store.inventory().commons().groups {
+            let (vendor, model) = group.names();
+            sheet.keys.extend(common.keys.values().map(|key| key_cells(["", vendor, model], key)));
         }
         Ok(sheet)
     }
@@ -138,11 +150,7 @@ impl Sheet {
             }
             self.accounts.push(row);
         }
-        for Key { number, kind, value, label } in &device.keys {
-            let cells =
-                [&device.mac.to_string(), &number.to_string(), kind.as_str(), value.as_str(), label.as_str()];
-            self.keys.push(cells.map(|cell| Zeroizing::new(cell.to_owned())).to_vec());
-        }
+        self.keys.extend(device.keys.iter().map(|key| key_cells([&device.mac.to_string(), "", ""], key)));
         Ok(())
     }
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::{Context, Exit, Failure, Outcome, open, output};
 use crate::accounts::read_csv_file;
-use crate::device::Mac;
+use crate::device::{Group, Mac};
 use crate::profile::Catalog;
-use crate::store::{Change, DeviceRow, FieldChange, ImportOptions, Plan, Problem, Sheet, Store, Tally, Verb};
+use crate::store::{
+    Change, DeviceRow, FieldChange, ImportOptions, Owner, Plan, Problem, Sheet, Store, Tally, Verb,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -112,6 +114,13 @@ fn spell_models(sheet: &mut Sheet, catalog: &Catalog) {
         let profile = row.vendor.as_ref().and_then(|vendor| catalog.get(vendor));
         if let (Some(profile), Some(model)) = (profile, &mut row.model) {
             *model = profile.model_name(model);
+        }
+    }
+    for row in sheet.keys_mut() {
+        if let Owner::Group(Group::Model(vendor, model)) = &mut row.owner
+            && let Some(profile) = catalog.get(vendor)
+        {
+            *model = profile.table_name(model);
         }
     }
 }

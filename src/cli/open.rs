@@ -2,6 +2,7 @@
 //! and a word to the running agent when something was written.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use zeroize::Zeroizing;
 use super::{Context, Failure};
 use crate::agent::release_terms;
 use crate::clock::{Clock, Entropy};
+use crate::net::interfaces::Table;
 use crate::operate::release::Releases;
-use crate::profile::Catalog;
+use crate::profile::{Catalog, Site};
 use crate::secret::Secret;
 use crate::store::{self, Store, Vault};
 
@@ -75,6 +77,31 @@ async fn opened(context: &Context, vault: Vault) -> Result<Store, Failure> {
 pub(crate) fn releases<'a>(context: &'a Context, store: &'a Store) -> Releases<'a> {
     let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
     Releases::new(&context.config, Arc::new(catalog), store)
+}
+
+/// The profiles of this installation; broken ones are told by `offhook profile check`, and left out.
+pub(crate) fn catalog(context: &Context) -> Catalog {
+    Catalog::load(context.config.profiles.dir.as_deref()).0
+}
+
+/// The site of this configuration; the host's time zone where it names none.
+pub(crate) fn site(context: &Context) -> Site {
+    Site::new(&context.config.site, &context.config.sip, &crate::agent::host_timezone())
+}
+
+/// Our address on the phone's link; else the first of any link, else one that stands for it (RFC 5737).
+pub(crate) fn own_address(phone: Option<Ipv4Addr>, context: &Context) -> String {
+    let table = Table::read(&context.config.agent.interfaces).unwrap_or_default();
+    let linked = phone.and_then(|phone| table.on_link(phone, None)).map(|(_, ours)| ours);
+    let outward = table.interfaces().iter().filter(|interface| interface.up && !interface.loopback);
+    let first = || outward.flat_map(|interface| &interface.addresses).map(|(address, _)| *address).next();
+    linked.or_else(first).unwrap_or(Ipv4Addr::new(192, 0, 2, 1)).to_string()
+}
+
+/// The URL of the phones' files at this host.
+pub(crate) fn base(host: &str, context: &Context) -> String {
+    let port = context.config.http.listen.address().map_or(80, |address| address.port());
+    format!("http://{host}:{port}/")
 }
 
 /// Refuses everybody but root and the user that the data belongs to.

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{Context, Failure, Outcome, open, output};
-use crate::device::{Device, Mac, Source, Vendor};
-use crate::net::interfaces::Table;
+use crate::device::{Commons, Device, Mac, Source, Vendor};
 use crate::pnp::message::Subscribe;
 use crate::profile::{
     Catalog, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report,
-    Retention, Scope, Site, Subject, bless, check_all, test_all,
+    Retention, Scope, Subject, bless, check_all, test_all,
 };
 
 /// The address of a sample phone: locally administered, so it is nobody's.
@@ -242,11 +242,11 @@ struct RenderedRow {
 
 async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let catalog = catalog(context);
-    let (device, seen_at) = match (args.mac, &args.vendor) {
+    let (device, commons, seen_at) = match (args.mac, &args.vendor) {
         (Some(mac), None) => known_device(mac, context).await?,
         (mac, vendor) => {
             let vendor = vendor.as_deref().unwrap_or_default();
-            (sample(&catalog, mac, vendor, args.model.as_deref())?, None)
+            (sample(&catalog, mac, vendor, args.model.as_deref())?, Arc::default(), None)
         }
     };
     let Some(vendor) = &device.vendor else {
@@ -257,16 +257,19 @@ async fn render(args: &RenderArgs, context: &Context) -> Outcome {
         ));
     };
     let profile = profile_of(&catalog, vendor)?;
-    let host = args.host.clone().unwrap_or_else(|| host_towards(seen_at, context));
-    let port = context.config.http.listen.address().map_or(80, |address| address.port());
-    let base = format!("http://{host}:{port}/");
-    let site = site(context);
-    let subject = Subject { device: Some(&device), model: None, site: &site, host: &host, base: &base };
+    let host = args.host.clone().unwrap_or_else(|| open::own_address(seen_at, context));
+    let base = open::base(&host, context);
+    let site = open::site(context);
+    let (site, commons, host, base) = (&site, &*commons, &*host, &*base);
+    let subject = Subject { device: Some(&device), model: None, site, commons, host, base };
     print_files(profile, &subject, args.file.as_deref(), context.json)
 }
 
-/// The phone of the inventory, and where it was last seen.
-async fn known_device(mac: Mac, context: &Context) -> Result<(Device, Option<Ipv4Addr>), Failure> {
+/// The phone of the inventory, what it has in common with others, and where it was last seen.
+async fn known_device(
+    mac: Mac,
+    context: &Context,
+) -> Result<(Device, Arc<Commons>, Option<Ipv4Addr>), Failure> {
     let store = open::store(context).await?;
     let Some(device) = store.inventory().device(mac) else {
         let remedy = "offhook device list shows those that are; --vendor and --model render a sample";
@@ -274,7 +277,7 @@ async fn known_device(mac: Mac, context: &Context) -> Result<(Device, Option<Ipv
     };
     let seen = store.sightings(Some(mac)).await?;
     let address = seen.iter().find_map(|seen| seen.whereabouts()?.parse().ok());
-    Ok((Device::clone(&device), address))
+    Ok((Device::clone(&device), store.inventory().commons(), address))
 }
 
 /// A phone that exists nowhere.
@@ -295,15 +298,6 @@ fn profile_of<'c>(catalog: &'c Catalog, vendor: &Vendor) -> Result<&'c Profile, 
         )
     };
     catalog.get(vendor).map(AsRef::as_ref).ok_or_else(missing)
-}
-
-/// Our address on the phone's link; else the first of any link, else one that stands for it (RFC 5737).
-fn host_towards(phone: Option<Ipv4Addr>, context: &Context) -> String {
-    let table = Table::read(&context.config.agent.interfaces).unwrap_or_default();
-    let linked = phone.and_then(|phone| table.on_link(phone, None)).map(|(_, ours)| ours);
-    let outward = table.interfaces().iter().filter(|interface| interface.up && !interface.loopback);
-    let first = || outward.flat_map(|interface| &interface.addresses).map(|(address, _)| *address).next();
-    linked.or_else(first).unwrap_or(Ipv4Addr::new(192, 0, 2, 1)).to_string()
 }
 
 /// Shows the files of a device with secrets masked.
@@ -369,11 +363,6 @@ fn rendered_row(
         notes: rendered.notes().to_vec(),
         text: rendered.masked(),
     })
-}
-
-/// The site of this configuration; the host's time zone where it names none.
-fn site(context: &Context) -> Site {
-    Site::new(&context.config.site, &context.config.sip, &crate::agent::host_timezone())
 }
 
 #[derive(Serialize)]

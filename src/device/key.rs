@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// What a function key does, in words of no vendor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyKind {
     /// Takes the line given as value (or the next free one).
@@ -101,6 +101,48 @@ pub struct Key {
     pub value: String,
     /// What the phone shows beside it.
     pub label: String,
+    /// The line that it uses; the phone's first where none is given.
+    pub line: Option<u16>,
+}
+
+impl Key {
+    /// What it lacks, whichever phone it is for.
+    pub fn lacks(&self) -> Option<String> {
+        let needed = matches!(
+            self.kind,
+            KeyKind::Blf | KeyKind::SpeedDial | KeyKind::Dtmf | KeyKind::Url | KeyKind::Xml
+        );
+        let kind = self.kind.as_str();
+        (needed && self.value.is_empty()).then(|| format!("a key of kind {kind} needs a value"))
+    }
+}
+
+/// A key as a person names it: by its number, on a page of the display, or on an expansion module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// Counted through: the phone's line keys, its memory keys where it has some, its modules.
+    Number(u16),
+    /// A page of the phone's line keys, and the key on it.
+    Page(u16, u16),
+    /// An expansion module, and the key on it.
+    Module(u16, u16),
+}
+
+impl FromStr for KeyPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = || format!("'{text}' names no key; write 5, \"page 2 key 5\" or \"module 1 key 5\"");
+        let number = |word: &str| word.parse().ok().filter(|number| *number > 0).ok_or_else(expected);
+        let lower = text.to_ascii_lowercase();
+        let words: Vec<&str> = lower.split([' ', ',', '=', ':']).filter(|word| !word.is_empty()).collect();
+        match words.as_slice() {
+            [key] | ["key", key] => number(key).map(Self::Number),
+            ["page", page, "key", key] => Ok(Self::Page(number(page)?, number(key)?)),
+            ["module", module, "key", key] => Ok(Self::Module(number(module)?, number(key)?)),
+            _ => Err(expected()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,5 +155,17 @@ mod tests {
             assert_eq!(kind.as_str().parse::<KeyKind>(), Ok(kind));
         }
         assert_eq!("speed-dial".parse(), Ok(KeyKind::SpeedDial));
+    }
+
+    #[test]
+    fn a_key_is_named_as_people_do() {
+        let check = |text: &str, place: Option<KeyPlace>| assert_eq!(text.parse().ok(), place, "{text}");
+        check("5", Some(KeyPlace::Number(5)));
+        check("key 5", Some(KeyPlace::Number(5)));
+        check("Module 1, key 5", Some(KeyPlace::Module(1, 5)));
+        check("page=2 key=3", Some(KeyPlace::Page(2, 3)));
+        for wrong in ["", "0", "module 1", "module 0 key 1", "key", "5 6", "65536"] {
+            check(wrong, None);
+        }
     }
 }

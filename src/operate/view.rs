@@ -7,9 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::Failure;
+use super::fleet::Laid;
 use super::release::{GrantShown, Release, Releases, Short};
 use crate::clock::Timestamp;
-use crate::device::{Account, Approval, Device, Key, Mac, Srtp, Transport, Vendor, Way};
+use crate::device::{Account, Approval, Device, Key, Layer, Mac, Srtp, Transport, Vendor, Way};
+use crate::profile::{KeyProblem, LaidKey, LaidSetting};
 use crate::secret::SecretKind;
 use crate::store::{Seen, Store};
 use crate::timeline::Moment;
@@ -123,8 +125,16 @@ pub(crate) struct Shown<'a> {
     last_seen: Option<Timestamp>,
     revision: i64,
     lines: Vec<LineShown<'a>>,
+    /// Its own; on the other numbers it has those of the plans.
     keys: &'a [Key],
+    /// All its keys, each with the plan that it comes from.
+    laid_keys: Vec<LaidKey>,
+    /// What its model cannot do of them.
+    key_problems: Vec<KeyProblem>,
+    /// Its own.
     settings: &'a BTreeMap<String, String>,
+    /// All that holds for it, each with the layer that it comes from.
+    laid_settings: Vec<LaidSetting>,
     /// By kind: whether it is set.
     credentials: BTreeMap<&'static str, &'static str>,
     tokens: BTreeMap<&'static str, &'static str>,
@@ -194,6 +204,7 @@ impl<'a> Shown<'a> {
         sightings: Vec<Seen>,
         timeline: Vec<Moment>,
         release: &Release,
+        laid: Laid,
     ) -> Self {
         let set = |kind: SecretKind| if device.secrets.contains_key(&kind) { SET } else { "not set" };
         let line = |line: &'a crate::device::Line| LineShown {
@@ -214,7 +225,10 @@ impl<'a> Shown<'a> {
             revision: device.revision,
             lines: device.lines.iter().map(line).collect(),
             keys: &device.keys,
+            laid_keys: laid.keys,
+            key_problems: laid.problems,
             settings: &device.settings,
+            laid_settings: laid.settings,
             credentials: [SecretKind::Webui, SecretKind::Menu].map(|kind| (kind.as_str(), set(kind))).into(),
             tokens: [("bootstrap", MASK), ("steady", MASK)].into(),
             release: release.shown(),
@@ -255,12 +269,15 @@ impl<'a> Shown<'a> {
             parts.push(format!("password: {}", account.password()));
             row(&format!("line {}", line.line), parts.join(", "));
         }
-        for key in self.keys {
-            let label = if key.label.is_empty() { String::new() } else { format!(" \"{}\"", key.label) };
-            row(&format!("key {}", key.number), format!("{} {}{label}", key.kind.as_str(), key.value));
+        for LaidKey { key, layer, .. } in &self.laid_keys {
+            row(&format!("key {}", key.number), key_text(key, Some(*layer)));
         }
-        for (name, value) in self.settings {
-            row("setting", format!("{name} = {value}"));
+        // Without a profile there is nothing below the phone's own.
+        for key in self.keys.iter().filter(|_| self.laid_keys.is_empty()) {
+            row(&format!("key {}", key.number), key_text(key, None));
+        }
+        for problem in &self.key_problems {
+            row("but", problem.sentence());
         }
         for (kind, set) in self.credentials.iter().filter(|(_, set)| **set != SET) {
             row(kind, format!("password: {set}"));
@@ -286,6 +303,10 @@ impl<'a> Shown<'a> {
             );
             row(&format!("seen by {}", seen.channel.as_str()), told);
         }
+        if !self.laid_settings.is_empty() {
+            text.push_str("\nsettings, and where each comes from:\n");
+            text.push_str(&super::setting::settings_text(&self.laid_settings));
+        }
         if !self.timeline.is_empty() {
             text.push_str("\nwhat happened:\n");
         }
@@ -295,6 +316,24 @@ impl<'a> Shown<'a> {
         }
         text
     }
+}
+
+/// A key for a person: `blf 202 "Front desk" on line 2 (site)`.
+pub(crate) fn key_text(key: &Key, layer: Option<Layer>) -> String {
+    let mut text = key.kind.as_str().to_owned();
+    if !key.value.is_empty() {
+        let _ = write!(text, " {}", key.value);
+    }
+    if !key.label.is_empty() {
+        let _ = write!(text, " \"{}\"", key.label);
+    }
+    if let Some(line) = key.line {
+        let _ = write!(text, " on line {line}");
+    }
+    if let Some(layer) = layer.filter(|layer| *layer != Layer::Device) {
+        let _ = write!(text, " ({})", layer.as_str());
+    }
+    text
 }
 
 fn or_dash<T: ToString>(value: Option<T>) -> String {

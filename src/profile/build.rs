@@ -15,6 +15,7 @@ use super::origin::VendorFiles;
 use super::path::PathPattern;
 use super::preamble::CommentForm;
 use super::range::MacRange;
+use super::raw::RawForm;
 use super::recogniser::{self, Example, Recogniser};
 use super::release::Release;
 use super::rendered::{ESCAPE_BYTES_MAX, SecretForm};
@@ -31,6 +32,13 @@ pub(super) struct Parts {
     maps: Maps,
     defaults: BTreeMap<String, Text>,
     models: BTreeMap<String, ModelToml>,
+}
+
+impl Parts {
+    /// The `[map]` tables.
+    pub(super) fn maps(&self) -> &Maps {
+        &self.maps
+    }
 }
 
 /// A vendor's files with `profile.toml` read, but nothing in it understood yet.
@@ -294,6 +302,7 @@ impl Findings<'_> {
             Some(text) => self.parsed(text, &key("comment"), CommentForm::parse),
             None => table.format.comment_form().and_then(|form| CommentForm::parse(form).ok()),
         };
+        let raw = self.raw_form(table, &key("raw_form"));
         let requires =
             table.requires.iter().filter_map(|text| self.parsed(text, &key("requires"), recogniser::compile));
         let requires = requires.collect();
@@ -315,12 +324,25 @@ impl Findings<'_> {
             secrets: table.secrets.iter().copied().collect::<BTreeSet<_>>().into_iter().collect(),
             form: form?,
             comment,
+            raw: raw?,
             requires,
             models: names(&table.models),
             families: names(&table.families),
             scope,
             inherited: false,
         })
+    }
+
+    fn raw_form(&mut self, table: &FileToml, key: &str) -> Option<RawForm> {
+        let (usual, usual_index) = table.format.raw_form();
+        let text = table.raw_form.as_ref().map_or(usual, |text| text.get_ref());
+        let given = table.raw_index.as_ref();
+        // An index of its own form only where the form has a place for it.
+        let index =
+            given.map(|text| text.get_ref().as_str()).or(usual_index.filter(|_| table.raw_form.is_none()));
+        let span = table.raw_form.as_ref().or(given).map(Spanned::span);
+        let read = RawForm::parse(text, index);
+        read.map_err(|reason| self.push(key, span, reason, "write it like {name} = {value}")).ok()
     }
 
     /// How values stand in it. What the format itself escapes stays as the format has it: it would break out else.

@@ -8,7 +8,7 @@ use super::rendered::Slot;
 use super::schema::Text;
 use super::subject::{Site, Subject};
 use crate::clock::Timestamp;
-use crate::device::{Account, Approval, Device, Key, KeyKind, Line, Mac, Srtp, Transport, Vendor};
+use crate::device::{Account, Approval, Commons, Device, Key, KeyKind, Line, Mac, Srtp, Transport, Vendor};
 use crate::secret::{Sealed, Secret, SecretKind};
 
 /// A phone to render files for, with its secrets.
@@ -18,6 +18,8 @@ pub struct Case {
     pub device: Device,
     /// Its site.
     pub site: Site,
+    /// What phones have in common; nothing.
+    commons: Commons,
     /// The agent's host as the phone sees it.
     pub host: String,
     /// The agent's URL as the phone sees it.
@@ -68,6 +70,7 @@ struct KeyToml {
     value: String,
     #[serde(default)]
     label: String,
+    line: Option<u16>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -107,7 +110,7 @@ impl Case {
             settings: case.settings.into_iter().map(|(name, value)| (name, value.0)).collect(),
             ..blank_device(case.mac, vendor)
         };
-        Ok(Self { device, site: case.site, host, base: case.url, secrets })
+        Ok(Self { device, site: case.site, commons: Commons::default(), host, base: case.url, secrets })
     }
 
     /// The phone for its own files.
@@ -121,6 +124,7 @@ impl Case {
             device: None,
             model: self.device.model.as_deref(),
             site: &self.site,
+            commons: &self.commons,
             host: &self.host,
             base: &self.base,
         }
@@ -179,7 +183,8 @@ impl LineToml {
 
 impl KeyToml {
     fn key(self, position: u16) -> Key {
-        Key { number: self.number.unwrap_or(position), kind: self.kind, value: self.value, label: self.label }
+        let Self { number, kind, value, label, line } = self;
+        Key { number: number.unwrap_or(position), kind, value, label, line }
     }
 }
 

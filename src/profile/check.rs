@@ -12,7 +12,7 @@ use super::recogniser::{Example, Recogniser};
 use super::schema::{Retention, Scope};
 use super::subject::{Site, Subject};
 use super::{FileId, Model, Profile, proof};
-use crate::device::{Account, Device, Key, KeyKind, Line, Mac};
+use crate::device::{Account, Commons, Device, Key, KeyKind, Line, Mac};
 use crate::secret::SecretKind;
 
 /// What was checked, and what is wrong.
@@ -152,6 +152,7 @@ fn check_example(
 fn check_models(profile: &Profile, report: &mut Report) {
     let Some(mac) = Mac::new([0x02, 0, 0, 0, 0, 1]) else { return };
     let site = Site { timezone: "Europe/Berlin".to_owned(), vlan: Some(20), ..Site::default() };
+    let commons = Commons::default();
     let model_names = profile.models().map(|model| Some(model.name.as_str()));
     let names: Vec<Option<&str>> = model_names.chain([None]).collect();
     let mut asked: BTreeMap<FileId, BTreeSet<SecretKind>> = BTreeMap::new();
@@ -164,6 +165,7 @@ fn check_models(profile: &Profile, report: &mut Report) {
                 device,
                 model: name,
                 site: &site,
+                commons: &commons,
                 host: "192.0.2.1",
                 base: "http://192.0.2.1:8480/",
             };
@@ -224,6 +226,7 @@ impl Profile {
             kind,
             value: if kind == KeyKind::Line { "1".to_owned() } else { "202".to_owned() },
             label: "Key".to_owned(),
+            line: None,
         };
         Device {
             model: model.map(str::to_owned),

@@ -79,6 +79,15 @@ impl Format {
             Self::Json => "\"{name}\": \"{value}\",\n",
         }
     }
+
+    /// How a raw parameter stands in the file, and the index of its name, when the profile does not say otherwise.
+    pub(super) fn raw_form(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Line | Self::Plain => ("{name} = {value}\n", None),
+            Self::Xml => ("<{name}{index}>{value}</{name}>\n", Some(" idx=\"{index}\"")),
+            Self::Json => ("\"{name}\": \"{value}\",\n", None),
+        }
+    }
 }
 
 /// Why a value was not written.

@@ -1,12 +1,15 @@
-//! The facts of the site that one phone may have otherwise: its own settings of the same names lie over them. What was
+//! The facts of the site that some phones may have otherwise: settings of the same names in the layers of vendor, model,
+//! site and device. What was
 //! stored and is not understood is left out with a note, because a phone without its file is worse off than one with the
 //! site's time zone.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use super::layers::{LaidSetting, Stack};
 use super::subject::Site;
 use super::zone::Zone;
-use crate::device::Device;
+use crate::device::Layer;
 
 /// Overwrites one fact, or says what its value must be.
 type Lay = fn(&mut Site, &str) -> Result<(), String>;
@@ -31,6 +34,11 @@ const RESYNC_MINUTES_MAX: u32 = 525_600;
 /// The word for a fact that this phone shall not have, though the site has it.
 const NONE: &str = "none";
 
+/// Whether a setting of this name is a fact of the site.
+pub fn is_fact(name: &str) -> bool {
+    FACTS.iter().any(|(fact, _)| *fact == name)
+}
+
 /// Whether a fact of the site can have this value; `None` when no fact has this name.
 pub fn check_fact(name: &str, value: &str) -> Option<Result<(), String>> {
     lay(&mut Site::default(), name, value)
@@ -47,19 +55,55 @@ fn put<T>(fact: &mut T, value: Result<T, String>) -> Result<(), String> {
 }
 
 impl Site {
-    /// The site as this phone has it, and what in the phone's settings was not understood.
-    pub(super) fn seen_by(&self, device: Option<&Device>) -> (Cow<'_, Self>, Vec<String>) {
+    /// The site as this phone has it, and what in the settings for it was not understood.
+    pub(super) fn seen_by(&self, stack: &Stack<'_>) -> (Cow<'_, Self>, Vec<String>) {
         let mut site = Cow::Borrowed(self);
         let mut notes = Vec::new();
-        for (name, value) in device.iter().flat_map(|device| &device.settings) {
-            if !FACTS.iter().any(|(fact, _)| fact == name) {
+        for (layer, name, value) in stack.facts(self) {
+            if !is_fact(name) {
                 continue;
             }
             if let Some(Err(reason)) = lay(site.to_mut(), name, value) {
-                notes.push(format!("the phone's own setting {name} is left out: {reason}"));
+                let whose = if layer == Layer::Device { "phone's own" } else { layer.as_str() };
+                notes.push(format!("the {whose} setting {name} is left out: {reason}"));
             }
         }
         (site, notes)
+    }
+
+    /// Each fact as the phone has it, and the layer that it comes from.
+    pub(super) fn facts_of(&self, stack: &Stack<'_>) -> Vec<LaidSetting> {
+        let mut site = self.clone();
+        let mut layers: BTreeMap<&str, Layer> = BTreeMap::new();
+        for (layer, name, value) in stack.facts(self) {
+            if let Some(Ok(())) = lay(&mut site, name, value) {
+                layers.insert(name, layer);
+            }
+        }
+        let basis = |name| if self.is_written(name) { Layer::Configuration } else { Layer::Default };
+        let shown = FACTS.iter().map(|(name, _)| LaidSetting {
+            name: (*name).to_owned(),
+            value: site.fact(name),
+            layer: layers.get(name).copied().unwrap_or_else(|| basis(name)),
+        });
+        shown.collect()
+    }
+
+    /// A fact as a text; `None`: there is none, or it follows from where the phone is.
+    fn fact(&self, name: &str) -> Option<String> {
+        match name {
+            "language" => Some(self.language.clone()),
+            "country" => Some(self.country.clone()),
+            "timezone" => Some(self.timezone.clone()),
+            "ntp" => self.ntp.clone(),
+            "vlan" => self.vlan.map(|vlan| vlan.to_string()),
+            "vlan_priority" => self.vlan_priority.map(|priority| priority.to_string()),
+            "tones" => Some(self.tones.clone().unwrap_or_else(|| self.country.clone())),
+            "codecs" => Some(self.codecs.join(",")),
+            "resync_minutes" => Some(self.resync_minutes.to_string()),
+            "pickup_code" => self.pickup_code.clone(),
+            _ => None,
+        }
     }
 }
 
@@ -131,13 +175,27 @@ fn pickup_code(value: &str) -> Result<Option<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::super::case::blank_device;
+    use super::super::subject::Subject;
     use super::*;
-    use crate::device::Vendor;
+    use crate::device::{Commons, Device, Vendor};
 
     fn phone(settings: &[(&str, &str)]) -> Device {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let mac = "805ec0aabbcc".parse().unwrap();
         Device { settings: settings.collect(), ..blank_device(mac, &Vendor::new("yealink")) }
+    }
+
+    fn seen<'s>(site: &'s Site, phone: &'s Device) -> (Cow<'s, Site>, Vec<String>) {
+        let commons = Commons::default();
+        let subject = Subject {
+            device: Some(phone),
+            model: None,
+            site,
+            commons: &commons,
+            host: "h",
+            base: "http://h/",
+        };
+        site.seen_by(&Stack::new(&subject, "yealink", None, None))
     }
 
     #[test]
@@ -169,7 +227,7 @@ mod tests {
             vlan_priority: Some(5),
             ..Site::default()
         };
-        let (seen, notes) = site.seen_by(Some(&phone));
+        let (seen, notes) = seen(&site, &phone);
         assert_eq!((seen.as_ref(), notes), (&expected, Vec::new()));
     }
 
@@ -177,7 +235,7 @@ mod tests {
     fn what_is_not_understood_leaves_the_sites_fact_and_a_note() {
         let site = Site { vlan: Some(20), ..Site::default() };
         let phone = phone(&[("timezone", "Mars/Olympus"), ("vlan", "4095")]);
-        let (seen, notes) = site.seen_by(Some(&phone));
+        let (seen, notes) = seen(&site, &phone);
         assert_eq!(seen.as_ref(), &site);
         assert!(
             matches!(notes.as_slice(), [zone, vlan] if zone.contains("Mars") && vlan.contains("4094")),

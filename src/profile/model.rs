@@ -19,7 +19,7 @@ pub struct Model {
     pub lines: Option<u16>,
     /// Programmable keys on the phone itself.
     pub line_keys: Option<u16>,
-    /// Keys on each expansion module.
+    /// Keys of all the expansion modules that it takes.
     pub expansion_keys: Option<u16>,
     /// The name of the file that all phones of the model ask for.
     pub common: Option<String>,
@@ -38,6 +38,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// A further fact that is a number, such as `module_keys`.
+    pub(super) fn number(&self, fact: &str) -> Option<u16> {
+        u16::try_from(self.facts.get_attr(fact).ok()?).ok()
+    }
+
     /// A further fact of its table, as a text.
     pub fn fact(&self, name: &str) -> Option<String> {
         let value = self.facts.get_attr(name).ok()?;

@@ -107,6 +107,7 @@ fn head_bytes(format: Format, text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::part::Part;
+    use super::super::raw::RawLines;
     use super::super::rendered::{SecretForm, SlotRules};
     use super::super::template::{Drawing, SlotCall, Trace};
     use super::*;
@@ -128,6 +129,7 @@ mod tests {
             form: None,
         };
         let rules = SlotRules {
+            raw: &RawLines::default(),
             file: "x",
             writing: &std::sync::Arc::new(format.into()),
             content_type: "t",
@@ -136,7 +138,7 @@ mod tests {
             comment: comment.as_ref(),
             rejects: &[],
         };
-        Rendered::cut(Drawing { text, trace: Trace { slots: vec![slot], notes: Vec::new() } }, &rules)
+        Rendered::cut(Drawing { text, trace: Trace { slots: vec![slot], ..Trace::default() } }, &rules)
             .unwrap()
     }
 

@@ -268,7 +268,8 @@ fn badly_begun(text: &str, long: &str, comment: &str) -> Option<String> {
     bare.map(|line| format!("has `{line}` among the comments"))
 }
 
-fn malformed(format: Format, text: &str) -> Option<String> {
+/// What makes a file of this format unreadable.
+pub(super) fn malformed(format: Format, text: &str) -> Option<String> {
     match format {
         Format::Xml => Document::parse(text).err().map(|error| error.to_string()),
         Format::Json => serde_json::from_str::<serde_json::Value>(text).err().map(|error| error.to_string()),

@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 use super::escape::{EscapeError, Unwritable, Writing};
 use super::part::Part;
 use super::preamble::CommentForm;
+use super::raw::RawLines;
 use super::schema::Format;
-use super::template::{Drawing, MARK_CLOSE, MARK_OPEN, SlotCall};
+use super::template::{Drawing, MARK_CLOSE, MARK_OPEN, RAW_MARK, SlotCall};
 use crate::secret::{Secret, SecretKind};
 
 /// What stands in place of a secret that is shown to people. Of constant length: it tells nothing.
@@ -25,6 +26,7 @@ pub(super) const ESCAPE_BYTES_MAX: usize = 6;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     pieces: Vec<Piece>,
+    takes_raw: bool,
     notes: Vec<String>,
     writing: Arc<Writing>,
     comment: Option<CommentForm>,
@@ -132,6 +134,8 @@ pub(super) struct SlotRules<'a> {
     pub(super) kinds: &'a [SecretKind],
     pub(super) form: &'a SecretForm,
     pub(super) comment: Option<&'a CommentForm>,
+    /// What stands where the template has its place for raw parameters.
+    pub(super) raw: &'a RawLines,
     /// What no secret's line or element may match.
     pub(super) rejects: &'a [Regex],
 }
@@ -167,6 +171,10 @@ impl Rendered {
         while let Some((before, marked)) = rest.split_once(MARK_OPEN) {
             let (number, after) = marked.split_once(MARK_CLOSE).unwrap_or((marked, ""));
             cutter.text.push_str(before);
+            if number == RAW_MARK {
+                rest = cutter.raw(after, rules.raw);
+                continue;
+            }
             // Only secret_param makes marks, so the number is always one of ours; another would be dropped here.
             let call = number.parse::<usize>().ok().and_then(|number| drawing.trace.slots.get(number));
             rest = match call {
@@ -178,6 +186,7 @@ impl Rendered {
         cutter.end_text();
         Ok(Self {
             pieces: cutter.pieces,
+            takes_raw: drawing.trace.raw,
             notes: drawing.trace.notes,
             writing: Arc::clone(rules.writing),
             comment: rules.comment.cloned(),
@@ -193,6 +202,11 @@ impl Rendered {
     /// Every secret that the file has a place for, each once: what a release decides about.
     pub fn slot_set(&self) -> BTreeSet<Slot> {
         self.slots().collect()
+    }
+
+    /// Whether the template has a place for raw parameters.
+    pub fn takes_raw(&self) -> bool {
+        self.takes_raw
     }
 
     /// What the template wants people to know.
@@ -312,6 +326,18 @@ struct Cutter {
 }
 
 impl Cutter {
+    /// Puts the raw parameters between the text so far and `after`; gives back what of `after` is not their line's.
+    fn raw<'t>(&mut self, after: &'t str, raw: &RawLines) -> &'t str {
+        let Some(blanks) = self.indentation() else {
+            self.text.push_str(raw.indented("").trim_end_matches('\n'));
+            return after;
+        };
+        let indentation = self.text.split_off(self.text.len() - blanks);
+        self.text.push_str(&raw.indented(&indentation));
+        let rest = after.strip_prefix("\r\n").or_else(|| after.strip_prefix('\n'));
+        rest.unwrap_or(after)
+    }
+
     /// Places a slot between the text so far and `after`; gives back what of `after` is not the slot's own.
     fn slot<'t>(
         &mut self,
@@ -432,6 +458,7 @@ mod tests {
         let text = text.replace('[', "\u{1}").replace(']', "\u{2}");
         let form = SecretForm::parse(format.secret_form()).unwrap();
         let rules = SlotRules {
+            raw: &RawLines::default(),
             file: "x",
             writing: &Arc::new(format.into()),
             content_type: "t",
@@ -440,7 +467,7 @@ mod tests {
             comment: None,
             rejects: &[Regex::new("rejected").unwrap()],
         };
-        Rendered::cut(Drawing { text, trace: Trace { slots, notes: Vec::new() } }, &rules)
+        Rendered::cut(Drawing { text, trace: Trace { slots, ..Trace::default() } }, &rules)
     }
 
     fn filled(rendered: &Rendered) -> String {

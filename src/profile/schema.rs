@@ -250,6 +250,8 @@ pub(super) struct FileToml {
     #[serde(default)]
     pub(super) refuses: String,
     pub(super) comment: Option<Spanned<String>>,
+    pub(super) raw_form: Option<Spanned<String>>,
+    pub(super) raw_index: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) requires: Vec<Spanned<String>>,
     #[serde(default)]

@@ -1,15 +1,16 @@
 //! For whom a file is rendered, and how templates see it: facts of no vendor, with every default settled, and no secret
 //! among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::Value;
 use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
 
+use super::keys::LaidKey;
 use super::zone::{Zone, ZoneError};
 use crate::config::{SipConfig, SiteConfig};
-use crate::device::{Device, Key, KeyKind, Line, Mac, Srtp, Transport};
+use crate::device::{Commons, Device, KeyKind, Line, Mac, Srtp, Transport};
 
 /// What a file is rendered for.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,8 @@ pub struct Subject<'a> {
     pub model: Option<&'a str>,
     /// What every phone of the site gets.
     pub site: &'a Site,
+    /// What was set for all phones, those of a vendor or of a model.
+    pub commons: &'a Commons,
     /// The agent's host as the phone sees it.
     pub host: &'a str,
     /// The agent's URL as the phone sees it, `http://HOST:8480/`.
@@ -70,6 +73,9 @@ pub struct Site {
     pub outbound_proxy: Option<String>,
     /// The site's layer of settings.
     pub settings: BTreeMap<String, String>,
+    /// The facts above that the configuration writes, other than they are anyway.
+    #[serde(skip)]
+    pub(crate) written: BTreeSet<&'static str>,
 }
 
 impl Default for Site {
@@ -96,8 +102,32 @@ impl Site {
             transport: sip.transport,
             outbound_proxy: sip.outbound_proxy.clone(),
             settings: site.settings.clone(),
+            written: written(site),
         }
     }
+
+    /// Whether the configuration says this fact. One that it writes as it is by default counts as not written: the
+    /// vendor's and the model's lie over that.
+    pub(super) fn is_written(&self, fact: &str) -> bool {
+        self.written.contains(fact)
+    }
+}
+
+fn written(site: &SiteConfig) -> BTreeSet<&'static str> {
+    let usual = SiteConfig::default();
+    let differs = [
+        ("language", site.language != usual.language),
+        ("country", site.country != usual.country),
+        ("timezone", site.timezone != usual.timezone),
+        ("ntp", site.ntp != usual.ntp),
+        ("vlan", site.vlan != usual.vlan),
+        ("vlan_priority", site.vlan_priority != usual.vlan_priority),
+        ("tones", site.tones != usual.tones),
+        ("codecs", site.codecs != usual.codecs),
+        ("resync_minutes", site.resync_minutes != usual.resync_minutes),
+        ("pickup_code", site.pickup_code != usual.pickup_code),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }
 
 /// What a profile adds to the subject.
@@ -106,28 +136,25 @@ pub(super) struct Ground<'a> {
     /// The model's name as the profile writes it.
     pub(super) model: Option<&'a str>,
     pub(super) facts: &'a Value,
-    /// The layers below the site's, merged.
-    pub(super) settings: &'a BTreeMap<String, String>,
+    /// As they hold, by their neutral names.
+    pub(super) settings: BTreeMap<&'a str, &'a str>,
+    /// Those that the model can do.
+    pub(super) keys: &'a [LaidKey],
 }
 
 /// Everything that a template can see.
 pub(super) fn context(subject: &Subject<'_>, ground: &Ground<'_>) -> Result<Value, ZoneError> {
-    let mut settings: BTreeMap<&str, &str> = BTreeMap::new();
-    let device_layer = subject.device.map(|device| &device.settings);
-    for layer in [Some(ground.settings), Some(&subject.site.settings), device_layer].into_iter().flatten() {
-        settings.extend(layer.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    }
     let mut entries: Vec<(&str, Value)> = vec![
         ("vendor", Value::from(ground.vendor)),
         ("model", Value::from(ground.model)),
         ("facts", ground.facts.clone()),
         ("lines", Value::from(Serde(lines(subject)))),
-        ("keys", Value::from(Serde(keys(subject)))),
+        ("keys", Value::from(Serde(keys(ground.keys)))),
         ("site", Value::from(Serde(SiteView::new(subject)))),
         ("zone", Value::from(Serde(Zone::named(&subject.site.timezone)?))),
         ("host", Value::from(subject.host)),
         ("base", Value::from(subject.base)),
-        ("settings", Value::from_pairs(settings)),
+        ("settings", Value::from_pairs(ground.settings.iter().map(|(name, value)| (*name, *value)))),
     ];
     if let Some(device) = subject.device {
         entries.push(("mac", Value::from(device.mac.bare())));
@@ -224,19 +251,20 @@ struct KeyView<'a> {
     line: u16,
 }
 
-/// The function keys. A line key without a number takes the next line after the last one named.
-fn keys<'a>(subject: &Subject<'a>) -> Vec<KeyView<'a>> {
-    let mut next_line = 1;
-    let keys = subject.device.map(|device| device.keys.as_slice()).unwrap_or_default();
-    let view = |key: &'a Key| {
-        let mut line: u16 = 1;
-        if key.kind == KeyKind::Line {
-            line = key.value.trim().parse().ok().filter(|line| *line > 0).unwrap_or(next_line);
-            next_line = line.saturating_add(1);
-        }
-        KeyView { number: key.number, kind: key.kind, value: &key.value, label: &key.label, line }
-    };
-    keys.iter().map(view).collect()
+/// The function keys.
+fn keys(keys: &[LaidKey]) -> Vec<KeyView<'_>> {
+    let mut views = Vec::with_capacity(keys.len());
+    for laid in keys {
+        let LaidKey { key, line, .. } = laid;
+        views.push(KeyView {
+            number: key.number,
+            kind: key.kind,
+            value: &key.value,
+            label: &key.label,
+            line: *line,
+        });
+    }
+    views
 }
 
 #[derive(Debug, Serialize)]

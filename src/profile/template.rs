@@ -24,6 +24,8 @@ const TEMPLATE_DEPTH_MAX: usize = 100;
 /// Around a slot's number in what a template drew. No data and no template text may hold them.
 pub(super) const MARK_OPEN: char = '\u{1}';
 pub(super) const MARK_CLOSE: char = '\u{2}';
+/// Between the marks: here the raw parameters stand.
+pub(super) const RAW_MARK: &str = "raw";
 
 /// `[map.NAME]` tables.
 pub(super) type Maps = BTreeMap<String, BTreeMap<String, String>>;
@@ -46,6 +48,8 @@ pub(super) struct Drawing {
 pub(super) struct Trace {
     pub(super) slots: Vec<SlotCall>,
     pub(super) notes: Vec<String>,
+    /// Whether there is a place for raw parameters.
+    pub(super) raw: bool,
 }
 
 /// One call of `secret_param`.
@@ -189,6 +193,7 @@ fn engine(
     engine.set_formatter(move |out, _state, value| write_value(&writing, out, value));
     engine.remove_filter("safe");
     engine.add_function("secret_param", secret_param);
+    engine.add_function("raw", raw);
     engine.add_function("note", note);
     engine.add_function("fail", fail);
     let maps = Arc::clone(maps);
@@ -251,6 +256,15 @@ fn secret_param(
     let number = trace.slots.len();
     trace.slots.push(SlotCall { kind, line, name, attributes, part, form });
     Ok(Value::from_safe_string(format!("{MARK_OPEN}{number}{MARK_CLOSE}")))
+}
+
+/// `raw()`: the place for raw parameters, on a line of its own.
+fn raw(state: &mut State<'_, '_>) -> Result<Value, Error> {
+    let trace = state.get_or_insert_extension(Trace::default());
+    if std::mem::replace(&mut trace.raw, true) {
+        return Err(refuse("raw() stands in a file twice; the parameters would stand there twice"));
+    }
+    Ok(Value::from_safe_string(format!("{MARK_OPEN}{RAW_MARK}{MARK_CLOSE}")))
 }
 
 /// `note(text)`: told to whoever renders or plans; nothing in the file.

@@ -1,8 +1,8 @@
 //! Rendered files, kept until what they were made of changes. Secrets are never in here: a rendered file holds slots.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -31,15 +31,44 @@ pub(super) struct Key {
 /// A rendered file, and what it is without its secrets, with its tag.
 #[derive(Debug)]
 pub(super) struct Kept {
-    /// Of the device it was rendered for.
+    /// Of the device it was rendered for, or of what phones have in common, whichever is newer.
     pub(super) revision: i64,
     pub(super) rendered: Rendered,
+    /// This host as the phone sees it, and the URL in the file.
+    pub(super) place: Place,
     plain: OnceLock<(Bytes, String)>,
+    /// Which phones are known to have fetched it.
+    noted: Mutex<HashSet<Mac>>,
+    /// The file as it was before a preamble was put into it.
+    bare: Option<Arc<Kept>>,
+}
+
+/// From where a file was rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) base: String,
 }
 
 impl Kept {
-    pub(super) fn new(revision: i64, rendered: Rendered) -> Self {
-        Self { revision, rendered, plain: OnceLock::new() }
+    pub(super) fn new(revision: i64, rendered: Rendered, place: Place) -> Self {
+        Self { revision, rendered, place, plain: OnceLock::new(), noted: Mutex::default(), bare: None }
+    }
+
+    /// The same file in another form, which is not what a person compares.
+    pub(super) fn in_form(self: &Arc<Self>, rendered: Rendered) -> Self {
+        let bare = Some(self.bare());
+        Self { bare, ..Self::new(self.revision, rendered, self.place.clone()) }
+    }
+
+    /// The file without a preamble.
+    pub(super) fn bare(self: &Arc<Self>) -> Arc<Self> {
+        Arc::clone(self.bare.as_ref().unwrap_or(self))
+    }
+
+    /// Whether this phone's having it is news; it is once.
+    pub(super) fn is_news_of(&self, mac: Mac) -> bool {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(mac)
     }
 
     /// The file without its secrets, and its tag.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::cache::{Cache, Kept, Key};
+use super::cache::{Cache, Kept, Key, Place};
 use super::evidence::Deed;
 use super::handout::Step;
 use super::notice::Watched;
@@ -179,6 +179,9 @@ impl Desk {
         self.0.record(request, identity.clone(), step, outcome);
         if handed == Handed::Sent {
             self.0.proven(receipt, Evidence::Sent);
+            if let Some((mac, kept)) = &receipt.fetched {
+                self.0.fetched(*mac, name, kept);
+            }
         }
     }
 
@@ -356,7 +359,8 @@ impl Inner {
             host: case.request.local,
             by_tls: case.request.channel == Channel::Https,
         };
-        let revision = if own { device.revision } else { 0 };
+        let commons = self.parts.store.inventory().commons();
+        let revision = if own { device.revision.max(commons.revision) } else { commons.revision };
         if let Some(kept) = self.cache.get(&key, revision) {
             return Ok(kept);
         }
@@ -368,12 +372,13 @@ impl Inner {
             device: own.then_some(learned.as_ref().unwrap_or(device)),
             model: key.model.as_deref(),
             site: &self.parts.site,
+            commons: &commons,
             host: &host,
             base: &base,
         };
         let rendered =
             requested.profile.render(requested.file, &subject).map_err(|error| error.to_string())?;
-        let kept = Arc::new(Kept::new(revision, rendered));
+        let kept = Arc::new(Kept::new(revision, rendered, Place { host: host.clone(), base: base.clone() }));
         let (bytes, _) = kept.plain(self.parts.store.keys());
         self.cache.put(key, Arc::clone(&kept), bytes.len());
         Ok(kept)

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Receipt;
+use super::cache::{Kept, Place};
 use super::desk::{Case, Inner};
+use crate::clock::Timestamp;
 use crate::device::{Device, Mac};
 use crate::profile::Profile;
 use crate::release::{Evidence, GrantId, Grants, Policies, Released};
 use crate::secret::SecretKind;
-use crate::store::{Delivery, Refused};
+use crate::store::{Delivery, FetchedRow, Refused};
 
 /// What is to be written down behind a phone's back.
 #[derive(Debug, Clone)]
@@ -28,6 +30,26 @@ pub enum Deed {
         /// Where it is.
         now_at: IpAddr,
     },
+    /// A phone has fetched another file than before.
+    Fetched(Fetched),
+}
+
+/// A file that a phone has: what `offhook plan` compares with what it would get.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    mac: Mac,
+    name: String,
+    kept: Arc<Kept>,
+    at: Timestamp,
+}
+
+impl Fetched {
+    /// For the store. Every password is masked.
+    pub fn row(&self) -> FetchedRow {
+        let Place { host, base } = self.kept.place.clone();
+        let text = self.kept.rendered.masked();
+        FetchedRow { mac: self.mac, file: self.name.to_ascii_lowercase(), host, base, at: self.at, text }
+    }
 }
 
 impl Inner {
@@ -82,6 +104,15 @@ impl Inner {
             evidence,
             policies: handed_out.policies,
         }));
+    }
+
+    /// A phone has this file; told once for each rendering, so that a fleet that fetches what it has writes nothing.
+    pub(super) fn fetched(&self, mac: Mac, name: &str, kept: &Arc<Kept>) {
+        let kept = kept.bare();
+        if kept.is_news_of(mac) {
+            let at = self.parts.clock.now();
+            self.deed(Deed::Fetched(Fetched { mac, name: name.to_owned(), kept, at }));
+        }
     }
 
     /// The phone names the tag of this body: it has it.

@@ -152,11 +152,12 @@ impl Inner {
     }
 
     /// The file without its passwords: the phone has them.
-    pub(super) fn plain(&self, case: &Case<'_>, kept: &Kept) -> Answer {
+    pub(super) fn plain(&self, case: &Case<'_>, kept: &Arc<Kept>) -> Answer {
         let (bytes, etag) = kept.plain(self.parts.store.keys());
         let content_type = kept.rendered.content_type.clone();
         if case.request.known.as_deref().is_some_and(|tags| knows(tags, &etag)) {
             self.heard(case, Life::Known, &format!("asked for {}, has it already", case.name));
+            self.fetched(case.mac, case.name, kept);
             return Answer::Known(FileHead { content_type, etag: Some(etag) });
         }
         let receipt = Receipt {
@@ -165,6 +166,7 @@ impl Inner {
             revoked: CancellationToken::new(),
             secret: false,
             handed_out: None,
+            fetched: Some((case.mac, Arc::clone(kept))),
         };
         debug!(device.mac = %case.mac, "Sending {} to {}", case.name, case.request.peer);
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
@@ -261,9 +263,9 @@ impl Inner {
         };
         let filled = self.shape(request, due, &device, &released, present).and_then(|shape| {
             let (bytes, etag) = self.fill(request, due, &shape, &device, &released)?;
-            Ok((shape.kept.rendered.content_type.clone(), bytes, etag))
+            Ok((shape.kept, bytes, etag))
         });
-        let (content_type, bytes, etag) = match filled {
+        let (kept, bytes, etag) = match filled {
             Ok(filled) => filled,
             Err(reason) => return self.cannot_fill(request, due, &reason),
         };
@@ -292,7 +294,9 @@ impl Inner {
             revoked,
             secret: true,
             handed_out: Some(Box::new(handed_out)),
+            fetched: Some((mac, Arc::clone(&kept))),
         };
+        let content_type = kept.rendered.content_type.clone();
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
     }
 
@@ -477,10 +481,10 @@ fn same_phone(asker: Asker, case: &Case<'_>, grants: &Grants) -> Asker {
     asker
 }
 
-fn preamble(kept: &Kept) -> Result<Arc<Kept>, String> {
+fn preamble(kept: &Arc<Kept>) -> Result<Arc<Kept>, String> {
     let rendered = kept.rendered.with_preamble(PREAMBLE_BYTES);
     let rendered = rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
-    Ok(Arc::new(Kept::new(kept.revision, rendered)))
+    Ok(Arc::new(kept.in_form(rendered)))
 }
 
 impl Due {

@@ -8,6 +8,9 @@ use crate::profile::ReleaseRules;
 use crate::release::{Policies, Window};
 use crate::secret::SecretKind;
 
+/// What the settings about a phone's release begin with.
+pub const RELEASE_SETTINGS: &str = "release.";
+
 /// The settings of a device that are about its release: `release.window`, `release.sip_window`, …
 pub const DEVICE_SETTINGS: [(&str, &[SecretKind]); 4] = [
     ("release.window", &SecretKind::ALL),

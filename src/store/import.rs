@@ -1,10 +1,11 @@
 //! Carries a sheet out: all of it in one transaction, or nothing. What is as the sheet says already is not touched, so
 //! that importing a file twice changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::account::{ACCOUNT_COLUMNS, account_cells};
+use super::common::{DEVICE_KEY, DEVICE_KEY_ANEW, Owner, key_cells, remove_key, write_key};
 use super::error::StoreError;
 use super::fresh::device_place;
 use super::inventory::Entry;
@@ -12,7 +13,7 @@ use super::plan::{DeviceDraft, Draft, Plan};
 use super::sheet::Sheet;
 use super::write::{Cell, Write, line_row};
 use super::{Keys, Store, load};
-use crate::device::{Device, Identity, Key, Mac};
+use crate::device::{Device, Identity, Mac};
 use crate::secret::{Secret, SecretKind};
 
 /// How a sheet is carried out.
@@ -218,6 +219,7 @@ async fn take_lines(
     Ok(lines)
 }
 
+/// Writes the keys of phones and of plans; those of a fleet with few statements.
 async fn write_keys(
     write: &mut Write<'_>,
     draft: &Draft,
@@ -225,31 +227,31 @@ async fn write_keys(
 ) -> Result<(), StoreError> {
     let mut rows = Vec::new();
     for (mac, device) in draft.devices.iter().filter(|(_, device)| !device.gone) {
-        let before: BTreeMap<u16, &Key> = device.known_keys().map(|key| (key.number, key)).collect();
-        for number in before.keys().filter(|number| !device.keys.contains_key(number)) {
-            let cells = [Cell::Text(load::key(*mac)), Cell::Number((*number).into())];
-            let sql = "DELETE FROM device_key WHERE mac = $1 AND number = $2";
-            write.change("remove the function key", sql, cells).await?;
+        let owner = Owner::Device(*mac);
+        for number in device.keys.removed() {
+            remove_key(write, &owner, number).await?;
             touched.insert(*mac);
         }
-        for key in device.keys.values().filter(|key| before.get(&key.number) != Some(key)) {
-            rows.push(vec![
-                Cell::Text(load::key(*mac)),
-                Cell::Number(key.number.into()),
-                Cell::text(key.kind.as_str()),
-                Cell::text(key.value.as_str()),
-                Cell::text(key.label.as_str()),
-            ]);
+        for key in device.keys.written() {
+            rows.push(std::iter::once(Cell::Text(load::key(*mac))).chain(key_cells(key)).collect());
             touched.insert(*mac);
         }
     }
-    write
-        .insert(
-            "write the function keys",
-            "device_key (mac, number, kind, value, label)",
-            rows,
-            "ON CONFLICT (mac, number) DO UPDATE SET kind = excluded.kind, value = excluded.value, \
-             label = excluded.label",
-        )
-        .await
+    write.insert("write the function keys", DEVICE_KEY, rows, DEVICE_KEY_ANEW).await?;
+    let mut common = false;
+    for (group, keys) in &draft.plans {
+        let owner = Owner::Group(group.clone());
+        for number in keys.removed() {
+            remove_key(write, &owner, number).await?;
+            common = true;
+        }
+        for key in keys.written() {
+            write_key(write, &owner, key).await?;
+            common = true;
+        }
+    }
+    if common {
+        write.stamp_common().await?;
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::StoreError;
 use crate::clock::{BootInstant, Timestamp};
-use crate::device::{Account, Channel, Device, Mac, Way};
+use crate::device::{Account, Channel, Commons, Device, Mac, Way};
 use crate::release::{Grant, Grants, State as Leave};
 
 /// 128 bits in hexadecimal digits; nothing else is worth a digest.
@@ -58,6 +58,8 @@ pub(super) struct Delta {
     pub(super) devices: Vec<Entry>,
     pub(super) accounts: Vec<Labelled>,
     pub(super) grants: Vec<(Mac, Arc<Grants>)>,
+    /// Where that has changed.
+    pub(super) commons: Option<Arc<Commons>>,
 }
 
 /// Everything, at one generation.
@@ -66,6 +68,7 @@ pub(super) struct State {
     pub(super) generation: i64,
     /// The highest wall clock that was ever written.
     pub(super) wall: Timestamp,
+    commons: Arc<Commons>,
     grants: HashMap<Mac, Arc<Grants>>,
     devices: HashMap<Mac, Entry>,
     tokens: HashMap<TokenDigest, (Mac, Token)>,
@@ -118,6 +121,11 @@ impl Inventory {
     pub fn accounts(&self) -> Vec<Holding> {
         let state = self.read();
         state.accounts.values().map(|labelled| state.holding(labelled)).collect()
+    }
+
+    /// What phones have in common.
+    pub fn commons(&self) -> Arc<Commons> {
+        Arc::clone(&self.read().commons)
     }
 
     /// The account of this name: `NAME`, or `NAME@REGISTRAR` where several registrars have one.
@@ -208,6 +216,9 @@ impl State {
             let grants = self.first_seen(mac, grants, boot);
             self.grants.insert(mac, grants);
         }
+        if let Some(commons) = delta.commons {
+            self.commons = commons;
+        }
         self.generation = generation;
     }
 
@@ -262,6 +273,10 @@ impl State {
         if let Some(entry) = self.devices.get_mut(&device.mac) {
             entry.device = Arc::new(device);
         }
+    }
+
+    pub(super) fn commons(&self) -> &Commons {
+        &self.commons
     }
 
     pub(super) fn device(&self, mac: Mac) -> Option<&Arc<Device>> {

@@ -9,8 +9,8 @@ use sqlx::{AnyConnection, FromRow, Row};
 
 use super::error::{StoreError, failed};
 use super::inventory::{Delta, Entry, Labelled, TokenDigest};
-use super::release;
 use super::vault::unhex;
+use super::{common, release};
 use crate::clock::Timestamp;
 use crate::device::{Account, Device, Key, Line, Mac, Vendor};
 use crate::secret::{Sealed, SecretKind};
@@ -66,7 +66,9 @@ pub(super) async fn changed_after(connection: &mut AnyConnection, after: i64) ->
         load_parts(connection, after, &mut devices).await?;
     }
     let grants = release::changed_after(connection, after).await?;
+    let commons = common::changed_after(connection, after).await?;
     Ok(Delta {
+        commons: commons.map(Arc::new),
         grants: grants.into_iter().map(|(mac, grants)| (mac, Arc::new(grants))).collect(),
         devices: devices.into_values().map(Parts::entry).collect::<Result<_, _>>()?,
         accounts: accounts
@@ -116,18 +118,17 @@ async fn load_parts(
             parts.lines.push(Line { number, label, account: row.account.account()? });
         }
     }
-    let keys: Vec<(String, i64, String, String, String)> = select(
+    let keys: Vec<(String, i64, String, String, String, Option<i64>)> = select(
         connection,
-        "SELECT k.mac, k.number, k.kind, k.value, k.label FROM device_key k \
+        "SELECT k.mac, k.number, k.kind, k.value, k.label, k.line FROM device_key k \
          WHERE k.mac IN (SELECT mac FROM device WHERE changed > $1) ORDER BY k.mac, k.number",
         after,
         "read the function keys",
     )
     .await?;
-    for (mac, number, kind, value, label) in keys {
+    for (mac, number, kind, value, label, line) in keys {
         if let Some(parts) = devices.get_mut(&mac) {
-            let number = small(number, "device_key")?;
-            parts.keys.push(Key { number, kind: parse(&kind, "device_key.kind")?, value, label });
+            parts.keys.push(function_key("device_key", number, &kind, (value, label), line)?);
         }
     }
     let settings: Vec<(String, String, String)> = select(
@@ -328,6 +329,24 @@ impl<'r> FromRow<'r, AnyRow> for LineRow {
 /// Reads a column that only this program writes. The text itself is not shown: it may be anything.
 pub(super) fn parse<T: FromStr>(text: &str, column: &str) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Damaged(format!("a row's {column} is not understood")))
+}
+
+/// A function key of a row.
+pub(super) fn function_key(
+    table: &str,
+    number: i64,
+    kind: &str,
+    (value, label): (String, String),
+    line: Option<i64>,
+) -> Result<Key, StoreError> {
+    let line = line.map(|line| small(line, table)).transpose()?;
+    Ok(Key {
+        number: small(number, table)?,
+        kind: parse(kind, &format!("{table}.kind"))?,
+        value,
+        label,
+        line,
+    })
 }
 
 fn small(number: i64, table: &str) -> Result<u16, StoreError> {

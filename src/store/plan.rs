@@ -3,9 +3,8 @@
 
 mod draft;
 
+use draft::KeysDraft;
 pub(super) use draft::{AccountDraft, DeviceDraft, Draft};
-
-use std::collections::BTreeMap;
 
 use super::sheet::Problem;
 use crate::device::{Key, Mac};
@@ -38,7 +37,7 @@ pub struct FieldChange {
 pub struct Change {
     /// `device`, `account` or `key`.
     pub what: &'static str,
-    /// A MAC, a user name, or a MAC and a key's number.
+    /// A MAC, a user name, or a MAC (or a plan's `site`, `VENDOR`, `VENDOR/MODEL`) and a key's number.
     pub name: String,
     /// What becomes of it.
     pub change: Verb,
@@ -122,23 +121,26 @@ impl Draft {
         }
         for (mac, device) in &self.devices {
             if !device.gone {
-                plan_keys(&mut plan, *mac, device);
+                plan_keys(&mut plan, mac, &device.keys);
             }
+        }
+        for (group, keys) in &self.plans {
+            plan_keys(&mut plan, group, keys);
         }
         plan
     }
 }
 
-fn plan_keys(plan: &mut Plan, mac: Mac, device: &DeviceDraft) {
-    let before: BTreeMap<u16, &Key> = device.known_keys().map(|key| (key.number, key)).collect();
-    let numbers: std::collections::BTreeSet<u16> = before.keys().chain(device.keys.keys()).copied().collect();
+fn plan_keys(plan: &mut Plan, owner: &impl ToString, keys: &KeysDraft) {
+    let numbers: std::collections::BTreeSet<u16> =
+        keys.known.keys().chain(keys.now.keys()).copied().collect();
     for number in numbers {
-        let (was, is) = (before.get(&number).copied(), device.keys.get(&number));
+        let (was, is) = (keys.known.get(&number), keys.now.get(&number));
         let verb = match (was, is) {
             (None, Some(_)) => Some(Verb::Added),
             (Some(_), None) => Some(Verb::Removed),
             (Some(was), Some(is)) if was != is => Some(Verb::Changed),
-            (Some(_), Some(_)) if device.keys_in_sheet.contains(&number) => None,
+            (Some(_), Some(_)) if keys.in_sheet.contains(&number) => None,
             (Some(_), Some(_)) | (None, None) => continue,
         };
         plan.count(verb).keys += 1;
@@ -151,7 +153,9 @@ fn plan_keys(plan: &mut Plan, mac: Mac, device: &DeviceDraft) {
         fields.text("kind", text(|key| key.kind.as_str()));
         fields.text("value", text(|key| &key.value));
         fields.text("label", text(|key| &key.label));
-        plan.push("key", format!("{mac} key {number}"), verb, fields.0);
+        let line = |key: Option<&Key>| key.and_then(|key| key.line).map(|line| line.to_string());
+        fields.text("line", (line(was), line(is)));
+        plan.push("key", format!("{} key {number}", owner.to_string()), verb, fields.0);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use super::common::Owner;
 use crate::device::{Key, Mac, Srtp, Transport, Vendor};
 use crate::secret::Secret;
 
@@ -114,8 +115,8 @@ pub struct AccountRow {
 pub struct KeyRow {
     /// Where it stands.
     pub place: Place,
-    /// The device.
-    pub mac: Mac,
+    /// Whose it is.
+    pub owner: Owner,
     /// The key.
     pub key: Key,
 }
@@ -132,7 +133,7 @@ pub struct Sheet {
     problems: Vec<Problem>,
     lines: HashMap<(Mac, u16), Place>,
     names: HashMap<(String, Option<String>), Place>,
-    numbers: HashMap<(Mac, u16), Place>,
+    numbers: HashMap<(Owner, u16), Place>,
 }
 
 impl Sheet {
@@ -154,6 +155,11 @@ impl Sheet {
     /// The function keys, in the order of the rows.
     pub fn keys(&self) -> &[KeyRow] {
         &self.keys
+    }
+
+    /// The same, to write models as they are meant.
+    pub(crate) fn keys_mut(&mut self) -> impl Iterator<Item = &mut KeyRow> {
+        self.keys.iter_mut()
     }
 
     /// Whether there was a table of function keys, though it may be empty.
@@ -212,9 +218,9 @@ impl Sheet {
 
     /// Takes a function key.
     pub(crate) fn add_key(&mut self, row: KeyRow) {
-        let number = (row.mac, row.key.number);
+        let number = (row.owner.clone(), row.key.number);
         if let Some(earlier) = self.numbers.get(&number) {
-            let reason = format!("key {} of {} is in {earlier} already", row.key.number, row.mac);
+            let reason = format!("key {} of {} is in {earlier} already", row.key.number, row.owner);
             return self.problem(row.place, reason);
         }
         self.numbers.insert(number, row.place.clone());

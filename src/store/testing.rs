@@ -67,6 +67,7 @@ impl Bench {
     pub(crate) fn assert_same(&self, one: &Store, other: &Store) {
         assert_eq!(one.inventory().devices(), other.inventory().devices());
         assert_eq!(one.inventory().accounts(), other.inventory().accounts());
+        assert_eq!(one.inventory().commons(), other.inventory().commons());
         assert_eq!(one.inventory().generation(), other.inventory().generation());
         assert_eq!(one.inventory().pool_size(), other.inventory().pool_size());
     }

@@ -1,6 +1,7 @@
 //! The store on both databases: what people and phones do to it, what races and failures leave behind.
 
 mod backups;
+mod common;
 mod deeds;
 mod imports;
 mod keys;

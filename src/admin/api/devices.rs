@@ -14,6 +14,7 @@ use crate::admin::once::{Begun, Deed};
 use crate::device::{Approval, Device, Mac, Vendor};
 use crate::operate::Failure;
 use crate::operate::arm::{self, ArmedShown, Chosen, How, Rearmed, Target, Which};
+use crate::operate::plan::Planner;
 use crate::operate::view::{self, Shown, Summary};
 use crate::release::{Mode, Window};
 use crate::secret::SecretKind;
@@ -81,7 +82,8 @@ async fn shown(shared: &Shared, mac: Mac) -> Result<Answer, Problem> {
     let device = view::known(store, mac).await?;
     let sightings = store.sightings(Some(mac)).await?;
     let timeline = store.timeline(mac, None).await?;
-    let shown = Shown::new(&device, sightings, timeline, &shared.releases().of(&device));
+    let (release, laid) = (shared.releases().of(&device), shared.fleet().laid(&device));
+    let shown = Shown::new(&device, sightings, timeline, &release, laid);
     Ok(Answer::json(&shown)?.of_version(version))
 }
 
@@ -270,4 +272,16 @@ pub(in crate::admin) async fn confirm(
 fn chosen(shared: &Shared, target: &Target) -> Result<Answer, Failure> {
     let answer = Answer::json(&Chosen::new(&shared.releases(), target))?;
     Ok(answer.of_version(shared.store().version_of(target.device.mac)))
+}
+
+/// What would change for a phone at its next fetch.
+pub(in crate::admin) async fn plan(
+    State(shared): State<Shared>,
+    Phone(mac): Phone,
+) -> Result<Answer, Problem> {
+    let device = view::known(shared.store(), mac).await?;
+    let fleet = shared.fleet();
+    // For a phone that has fetched nothing yet no text is compared, and any host will do (RFC 5737).
+    let plan = Planner::new(&fleet, "192.0.2.1", "http://192.0.2.1:8480/").plan(&device).await?;
+    Ok(Answer::json(&plan)?.of_version(shared.store().version_of(mac)))
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::device::{Approval, Device, Key, Mac, Vendor};
+use crate::device::{Approval, Device, Group, Key, Mac, Vendor};
 use crate::secret::{Sealed, Secret, SecretKind};
-use crate::store::NewAccount;
 use crate::store::fresh::{account_place, device_place};
 use crate::store::inventory::{Holding, State};
 use crate::store::sheet::{AccountRow, Problem, Sheet};
 use crate::store::vault::{Keys, Place};
+use crate::store::{NewAccount, Owner};
 
 /// An account as it is and as it would be.
 #[derive(Debug)]
@@ -37,10 +37,33 @@ pub(in crate::store) struct DeviceDraft {
     pub(in crate::store) web_password: Option<Secret>,
     /// Only if it differs from the known one.
     pub(in crate::store) menu_password: Option<Secret>,
-    pub(in crate::store) keys: BTreeMap<u16, Key>,
-    pub(in crate::store) keys_in_sheet: BTreeSet<u16>,
+    pub(in crate::store) keys: KeysDraft,
     pub(in crate::store) in_sheet: bool,
     pub(in crate::store) gone: bool,
+}
+
+/// The function keys of a phone or of a plan, as they are and as they would be.
+#[derive(Debug, Default)]
+pub(in crate::store) struct KeysDraft {
+    pub(in crate::store) known: BTreeMap<u16, Key>,
+    pub(in crate::store) now: BTreeMap<u16, Key>,
+    pub(in crate::store) in_sheet: BTreeSet<u16>,
+}
+
+impl KeysDraft {
+    fn known(known: BTreeMap<u16, Key>) -> Self {
+        Self { now: known.clone(), known, in_sheet: BTreeSet::new() }
+    }
+
+    /// The numbers of those that go.
+    pub(in crate::store) fn removed(&self) -> impl Iterator<Item = u16> {
+        self.known.keys().filter(|number| !self.now.contains_key(number)).copied()
+    }
+
+    /// Those that are new or other ones.
+    pub(in crate::store) fn written(&self) -> impl Iterator<Item = &Key> {
+        self.now.values().filter(|key| self.known.get(&key.number) != Some(key))
+    }
 }
 
 /// Everything that the sheet touches, and, when pruning, everything.
@@ -48,6 +71,7 @@ pub(in crate::store) struct DeviceDraft {
 pub(in crate::store) struct Draft {
     pub(in crate::store) accounts: Vec<AccountDraft>,
     pub(in crate::store) devices: BTreeMap<Mac, DeviceDraft>,
+    pub(in crate::store) plans: BTreeMap<Group, KeysDraft>,
     pub(in crate::store) problems: Vec<Problem>,
     pub(in crate::store) notes: Vec<String>,
 }
@@ -59,6 +83,9 @@ impl Draft {
             Self { problems: sheet.problems().to_vec(), notes: sheet.notes().to_vec(), ..Self::default() };
         draft.devices =
             state.entries().map(|entry| (entry.device.mac, DeviceDraft::known(&entry.device))).collect();
+        let plans = &state.commons().groups;
+        draft.plans =
+            plans.iter().map(|(group, plan)| (group.clone(), KeysDraft::known(plan.keys.clone()))).collect();
         draft.accounts = state.holdings().map(AccountDraft::known).collect();
         draft.lay_devices(sheet, keys);
         draft.lay_accounts(sheet, keys);
@@ -142,13 +169,17 @@ impl Draft {
 
     fn lay_keys(&mut self, sheet: &Sheet) {
         for row in sheet.keys() {
-            let Some(device) = self.devices.get_mut(&row.mac) else {
-                let reason = format!("there is no device {}", row.mac);
+            let plan = match &row.owner {
+                Owner::Device(mac) => self.devices.get_mut(mac).map(|device| &mut device.keys),
+                Owner::Group(group) => Some(self.plans.entry(group.clone()).or_default()),
+            };
+            let Some(plan) = plan else {
+                let reason = format!("there is no device {}", row.owner);
                 self.problems.push(Problem { place: row.place.clone(), reason });
                 continue;
             };
-            device.keys_in_sheet.insert(row.key.number);
-            device.keys.insert(row.key.number, row.key.clone());
+            plan.in_sheet.insert(row.key.number);
+            plan.now.insert(row.key.number, row.key.clone());
         }
     }
 
@@ -169,10 +200,10 @@ impl Draft {
         }
         if sheet.has_keys() {
             // Who is left out of an export keeps its keys, as it keeps its accounts.
-            for device in self.devices.values_mut().filter(|device| device.approval == Approval::Approved) {
-                let named = std::mem::take(&mut device.keys_in_sheet);
-                device.keys.retain(|number, _| named.contains(number));
-                device.keys_in_sheet = named;
+            let served = self.devices.values_mut().filter(|device| device.approval == Approval::Approved);
+            for plan in served.map(|device| &mut device.keys).chain(self.plans.values_mut()) {
+                let KeysDraft { now, in_sheet, .. } = plan;
+                now.retain(|number, _| in_sheet.contains(number));
             }
         }
     }
@@ -188,8 +219,7 @@ impl DeviceDraft {
             approval: Approval::Approved,
             web_password: None,
             menu_password: None,
-            keys: BTreeMap::new(),
-            keys_in_sheet: BTreeSet::new(),
+            keys: KeysDraft::default(),
             in_sheet: false,
             gone: false,
         }
@@ -202,14 +232,9 @@ impl DeviceDraft {
             model: device.model.clone(),
             gigaset_id: device.gigaset_id.clone(),
             approval: device.approval,
-            keys: device.keys.iter().map(|key| (key.number, key.clone())).collect(),
+            keys: KeysDraft::known(device.keys.iter().map(|key| (key.number, key.clone())).collect()),
             ..Self::new()
         }
-    }
-
-    /// The keys as they are.
-    pub(in crate::store) fn known_keys(&self) -> impl Iterator<Item = &Key> {
-        self.known.iter().flat_map(|device| &device.keys)
     }
 }
 

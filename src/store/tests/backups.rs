@@ -335,6 +335,8 @@ fn older(text: &str) -> String {
         "release_id",
         "prev_hash",
         "hash",
+        "common",
+        "line",
     ];
     let mut kept: Vec<usize> = Vec::new();
     let mut skipping = false;
