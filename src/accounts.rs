@@ -1,8 +1,10 @@
 //! Where accounts come from: every source is read into the store's [`Sheet`], and nothing is written before all of it was
 //! read.
 
+mod contacts;
 mod csv;
 
+pub use contacts::{Contacts, read_contacts};
 pub use csv::{is_host, read as read_csv};
 
 use std::io::Read as _;

@@ -288,7 +288,8 @@ impl Parts {
     /// The site as templates see it.
     fn site(&self) -> Site {
         let config = &self.options.config;
-        Site::new(&config.site, &config.sip, &host_timezone())
+        let site = Site::new(&config.site, &config.sip, &host_timezone());
+        Site { menu: config.menu.enabled, ..site }
     }
 
     /// The desk for services that are heard at `roots`.
@@ -300,6 +301,7 @@ impl Parts {
             release: options.config.release.clone(),
             expired_certificates: options.config.https.expired_certificates,
             site: self.site(),
+            menu: options.config.menu.clone(),
             catalog: Arc::clone(&self.catalog),
             store: options.store.clone(),
             interfaces: self.interfaces.clone(),

@@ -12,6 +12,7 @@ mod completions;
 mod demo;
 mod device;
 mod dhcp;
+mod directory;
 mod export;
 mod fkey;
 mod import;
@@ -75,6 +76,9 @@ enum Command {
     /// Function keys: plans of the site, of vendors and models, and those of single phones
     #[command(subcommand)]
     Fkey(fkey::Args),
+    /// The company directory on the phones: bring contacts, list and remove them
+    #[command(subcommand)]
+    Directory(directory::Args),
     /// What would change for phones, against what each fetched last
     Plan(plan::Args),
     /// What the LAN's DHCP server has to tell the phones
@@ -190,6 +194,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Account(args) => account::run(args, &context).await,
             Command::Site(args) => site::run(args, &context).await,
             Command::Fkey(args) => fkey::run(args, &context).await,
+            Command::Directory(args) => directory::run(args, &context).await,
             Command::Plan(args) => plan::run(args, &context).await,
             Command::Dhcp(args) => dhcp::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,

@@ -6,6 +6,7 @@ mod alarm;
 mod dhcp;
 mod https;
 mod load;
+mod menu;
 mod places;
 mod release;
 
@@ -22,6 +23,7 @@ pub use alarm::{AlarmCommand, WebhookUrl};
 pub use dhcp::{AddressRange, DhcpConfig, DhcpMode, PoolConfig, Router};
 pub use https::{ExpiredCertificates, HttpsConfig};
 pub use load::{ConfigError, Loaded, load};
+pub use menu::MenuConfig;
 pub use places::Places;
 pub use release::ReleaseConfig;
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub sip: SipConfig,
     /// What every phone of the site gets.
     pub site: SiteConfig,
+    /// The user menu on phones.
+    pub menu: MenuConfig,
     /// Multicast plug and play.
     pub pnp: PnpConfig,
     /// Files for phones by HTTP.

@@ -2,6 +2,7 @@
 //! writing their texts.
 
 mod account;
+mod contact;
 mod group;
 mod key;
 mod mac;
@@ -15,6 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, Srtp, Transport};
+pub use contact::Contact;
 pub use group::{Common, Commons, Group, Layer};
 pub use key::{Key, KeyKind, KeyPlace};
 pub use mac::{Mac, MacError};

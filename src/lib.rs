@@ -7,7 +7,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings |
+//! | [`device`] | the nouns: [`device::Mac`], [`device::Identity`], [`device::Device`], accounts, lines, keys, sightings, what phones have in common |
 //! | [`secret`] | [`secret::Secret`]: redacted, wiped, neither printable nor serialisable |
 //! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`timeline`] | what happened to one phone, in order, in stable words and in sentences |
@@ -16,13 +16,14 @@
 //! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
 //! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
+//! | [`menu`] | the user menu and company directory on a phone's display, in no vendor's words |
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
-//! | [`accounts`] | where accounts come from: CSV |
+//! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
 //! | [`operate`] | what people do with phones and are shown of them, in the words that command line and REST share |
 //! | [`admin`] | the people's listener: REST with tokens, a table of routes, its description |
@@ -62,9 +63,19 @@
 //! already, needs no more: everything was in memory. Whoever may not have a file gets the same 404, or ERROR 1,
 //! whatever the reason.
 //!
+//! **Somebody opens the menu on a phone.** [`http::server`] hands path, query and credential to
+//! [`provision::Desk::menu`]. Who it is says the neighbour table or a certificate, and where the profile wants it the menu
+//! credential, too; whoever is nobody's neighbour is asked for it, whichever phone the path names. [`menu::page`] says what
+//! stands on the page, and the profile's template draws it with as many entries as the phone reads.
+//!
 //! **It comes by TLS.** The connection's own task shakes hands ([`http::server`], [`tls::Tls::acceptor`]); a [`tls::Witness`]
 //! of that connection says whose certificate the phone has proved to hold, if it is one that proves anything. At the desk that
 //! MAC is worth more than the neighbour table: the phone's own files from anywhere, and another phone's from nowhere.
+//!
+//! **What a phone has comes from layers.** `profile/draw.rs` lays the site's, the vendor's and the model's settings and
+//! keys ([`device::Commons`]) and the phone's own over the profile's, leaves out and tells what the model cannot do, and puts
+//! raw parameters in their place, never under a name that holds a password. What was fetched is written down masked
+//! ([`store::Store::keep_fetched`]), for `offhook plan` to compare.
 //!
 //! **Its passwords leave, once.** `provision/handout.rs` asks [`release::Grants::authorise`] what would leave, in memory;
 //! the phone proves its address once more and its neighbour entry is pinned ([`net::neighbours::Neighbours::prove`]);
@@ -94,7 +105,7 @@
 //!
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
 //!    or `net`.
-//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,shelf}.rs`, `store`, `agent`, `admin`,
+//! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,menu,shelf}.rs`, `store`, `agent`, `admin`,
 //!    `operate`, `net`, `tls/{files,keeper}.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that
 //!    two rooms' servers share, so it waits
 //!    in `provision`.
@@ -131,6 +142,7 @@ pub mod tls;
 
 pub mod release;
 
+pub mod menu;
 pub mod profile;
 pub mod provision;
 

@@ -20,6 +20,7 @@ mod fixture;
 mod identify;
 mod keys;
 mod layers;
+mod menu;
 mod model;
 mod origin;
 mod part;
@@ -54,6 +55,7 @@ pub use fact::{check_fact, is_fact};
 pub use identify::{Clue, Identified, ReadClue};
 pub use keys::{KeyProblem, LaidKey};
 pub use layers::LaidSetting;
+pub use menu::{MenuAuth, MenuForm, MenuQuery, draw_html, html_form};
 pub use model::Model;
 pub use origin::Origin;
 pub use path::{PathError, PathPattern, PathValues};
@@ -98,6 +100,10 @@ pub struct Profile {
     models: Models,
     templates: Templates,
     simulate: Option<Simulate>,
+    /// How its phones show pages.
+    menu: Option<MenuForm>,
+    /// How they read a whole directory.
+    phonebook: Option<MenuForm>,
     /// What a profile that extends this one builds upon.
     parts: build::Parts,
 }

@@ -2,9 +2,11 @@
 //! [`Desk`] walks these decisions for a request that arrived.
 
 mod cache;
+mod credential;
 mod desk;
 mod evidence;
 mod handout;
+mod menu;
 mod notice;
 mod pinned;
 mod place;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
 pub use evidence::{Deed, Fetched};
+pub use menu::{MenuAnswer, MenuRequest};
 pub use notice::raise_changes;
 pub use shelf::Shelf;
 pub use terms::{DEVICE_SETTINGS, RELEASE_SETTINGS, device_window, policies};

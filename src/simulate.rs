@@ -28,6 +28,8 @@ mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod lives;
 #[cfg(test)]
 mod scripted;

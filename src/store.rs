@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod common;
 mod condition;
+mod contact;
 mod db;
 mod device;
 mod dhcp;

@@ -54,9 +54,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/store", &["alarm", "device", "secret", "clock", "release", "timeline"]),
     (
         "src/provision",
-        &["store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net", "tls"],
+        &[
+            "menu", "store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net",
+            "tls",
+        ],
     ),
-    ("src/profile", &["release", "device", "secret", "clock", "config"]),
+    ("src/menu", &["device"]),
+    ("src/profile", &["menu", "release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
     ("src/rule", &[]),
     ("src/timeline", &["device", "clock"]),
@@ -71,7 +75,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 /// A room's server is its shell: it may know the store, the network, the certificates and the clock as well.
 const SERVER_IMPORTS: &[&str] =
-    &["store", "net", "tls", "clock", "provision", "profile", "alarm", "device", "secret", "config"];
+    &["menu", "store", "net", "tls", "clock", "provision", "profile", "alarm", "device", "secret", "config"];
 /// A room's other files: parsing and deciding. Of `net` they may use what does not wait (prefixes, limits).
 const ROOM_IMPORTS: &[&str] =
     &["net", "provision", "profile", "release", "device", "secret", "clock", "config", "rule"];
@@ -95,6 +99,7 @@ const SHELLS: &[&str] = &[
     "src/dhcp/ask",
     "src/provision/desk",
     "src/provision/handout.rs",
+    "src/provision/menu.rs",
     "src/provision/shelf.rs",
 ];
 /// Words of waiting and of I/O, as they stand in code.

@@ -106,7 +106,7 @@ impl Prober {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Without the database nobody knows; then nothing is sent.

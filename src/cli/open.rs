@@ -86,7 +86,9 @@ pub(crate) fn catalog(context: &Context) -> Catalog {
 
 /// The site of this configuration; the host's time zone where it names none.
 pub(crate) fn site(context: &Context) -> Site {
-    Site::new(&context.config.site, &context.config.sip, &crate::agent::host_timezone())
+    let config = &context.config;
+    let site = Site::new(&config.site, &config.sip, &crate::agent::host_timezone());
+    Site { menu: config.menu.enabled, ..site }
 }
 
 /// Our address on the phone's link; else the first of any link, else one that stands for it (RFC 5737).

@@ -65,6 +65,9 @@ pub fn load(
         place: "https.key".to_owned(),
         reason: reason.to_owned(),
     })?;
+    if let Some(reason) = config.menu.wrong() {
+        return Err(ConfigError::Meaning { place: "menu.forward_on".to_owned(), reason: reason.to_owned() });
+    }
     Ok(Loaded { config, file })
 }
 

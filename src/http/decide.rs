@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER, USER_AGENT,
+    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Response, StatusCode};
 
@@ -137,6 +137,18 @@ pub fn reply(verb: Verb, headers: &HeaderMap, answer: Answer) -> Response<Bytes>
             with(response, RETRY_AFTER, RETRY_AFTER_SECONDS)
         }
     };
+    if verb == Verb::Head {
+        behead(&mut response);
+    }
+    response
+}
+
+/// 401: the phone, or who is at it, is asked for the menu credential.
+pub fn unauthorized(verb: Verb, challenges: &[String]) -> Response<Bytes> {
+    let mut response = plain(StatusCode::UNAUTHORIZED, "unauthorized\n");
+    for value in challenges.iter().filter_map(|text| HeaderValue::from_str(text).ok()) {
+        response.headers_mut().append(WWW_AUTHENTICATE, value);
+    }
     if verb == Verb::Head {
         behead(&mut response);
     }

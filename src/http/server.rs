@@ -3,6 +3,7 @@
 
 mod custody;
 mod handshake;
+mod menu;
 mod wire;
 
 use std::convert::Infallible;
@@ -376,6 +377,7 @@ impl Connection {
             let file = decide::authority_file(bytes, &tls.fingerprint());
             return Ok(reply(verb, request.headers(), Answer::File(file)));
         }
+        let is_menu = crate::menu::is_menu(&path);
         let file = FileRequest {
             path,
             user_agent: decide::user_agent(request.headers()),
@@ -387,6 +389,9 @@ impl Connection {
             want: if verb == Verb::Head { Want::Head } else { Want::Whole },
             known: decide::known_tags(request.headers()),
         };
+        if is_menu {
+            return self.menu(verb, &file, request).await;
+        }
         let mut answer = self.shared.desk.answer(&file).await;
         if let Answer::Silence = answer {
             return Err(Silence);

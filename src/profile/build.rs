@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::dhcp::Dhcp;
 use super::error::{ProfileError, line_of};
 use super::escape::Writing;
+use super::menu::{self, MenuForm, MenuToml};
 use super::model::{ANY, Models};
 use super::origin::VendorFiles;
 use super::path::PathPattern;
@@ -127,7 +128,13 @@ impl<'f> Draft<'f> {
         let above = parent.and_then(Profile::simulate);
         let simulate = findings.simulate(toml.simulate.as_ref(), above, &families, &names);
         let simulate = simulate.or_else(|| above.cloned());
-        let templates = findings.templates(&parts, &files);
+        let pages = toml.menu.as_ref();
+        let menu = findings.form("menu.pages", pages.and_then(|pages| pages.pages.as_ref()), &parts);
+        let menu = menu.or_else(|| parent.and_then(|parent| parent.menu.clone()));
+        let phonebook =
+            findings.form("menu.phonebook", pages.and_then(|pages| pages.phonebook.as_ref()), &parts);
+        let phonebook = phonebook.or_else(|| parent.and_then(|parent| parent.phonebook.clone()));
+        let templates = findings.templates(&parts, &files, menu.is_some() || phonebook.is_some());
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
             return Err(findings.errors);
         };
@@ -156,6 +163,8 @@ impl<'f> Draft<'f> {
             models,
             templates,
             simulate,
+            menu,
+            phonebook,
             parts,
         })
     }
@@ -392,8 +401,27 @@ impl Findings<'_> {
         }
     }
 
-    fn templates(&mut self, parts: &Parts, files: &[ProfileFile]) -> Option<Templates> {
-        let writings: BTreeSet<_> = files.iter().map(|file| Writing::clone(&file.writing)).collect();
+    /// How pages are drawn, if the profile says.
+    fn form(&mut self, key: &str, toml: Option<&MenuToml>, parts: &Parts) -> Option<MenuForm> {
+        let toml = toml?;
+        if !parts.sources.contains_key(&toml.template) {
+            let message = format!("names '{}', which is not in the templates folder", toml.template);
+            self.push(&format!("{key}.template"), None, message, "write it, or correct the name");
+        }
+        if toml.items_max == 0 || toml.bytes_max == 0 {
+            self.push(
+                key,
+                None,
+                "has no place for anything",
+                "give items_max and bytes_max what a page holds",
+            );
+        }
+        Some(MenuForm::from(toml.clone()))
+    }
+
+    fn templates(&mut self, parts: &Parts, files: &[ProfileFile], has_pages: bool) -> Option<Templates> {
+        let mut writings: BTreeSet<_> = files.iter().map(|file| Writing::clone(&file.writing)).collect();
+        writings.extend(has_pages.then(menu::writing));
         let maps = Arc::new(parts.maps.clone());
         Templates::compile(&parts.sources, &writings, &maps)
             .map_err(|errors| {

@@ -7,6 +7,7 @@ use super::case::blank_device;
 use super::catalog::Catalog;
 use super::error::ProfileError;
 use super::identify::Clue;
+use super::menu;
 use super::origin::Origin;
 use super::recogniser::{Example, Recogniser};
 use super::schema::{Retention, Scope};
@@ -60,6 +61,10 @@ pub(super) fn check_catalog(catalog: &Catalog, errors: Vec<ProfileError>) -> Rep
     for profile in catalog.profiles() {
         check_patterns(profile, catalog, &mut report);
         check_models(profile, &mut report);
+        let pages = menu::wrong(profile).into_iter();
+        report.errors.extend(pages.map(|wrong| {
+            ProfileError::new(&at(profile), wrong, "correct the template, or bytes_max").key("menu")
+        }));
         report.notes.extend(retention_note(profile));
     }
     report

@@ -165,7 +165,11 @@ impl Profile {
         let (site, refused) = subject.site.seen_by(&settled.stack);
         let subject = &Subject { site: &site, ..*subject };
         let neutral = settled.stack.settled().into_iter().filter(|(name, _)| !name.starts_with(RAW));
-        let settings: BTreeMap<&str, &str> = neutral.map(|(name, (_, value))| (name, value)).collect();
+        let mut settings: BTreeMap<&str, &str> = neutral.map(|(name, (_, value))| (name, value)).collect();
+        let supplied = self.menu_settings(subject);
+        for (name, url) in &supplied {
+            settings.entry(name).or_insert(url);
+        }
         let ground = Ground {
             vendor: self.vendor.as_str(),
             model: settled.name,

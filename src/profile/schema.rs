@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::menu::MenuToml;
 use super::simulate::Simulate;
 use crate::device::Source;
 use crate::release::CloseOn;
@@ -39,6 +40,15 @@ pub(super) struct ProfileToml {
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelToml>,
     pub(super) simulate: Option<Simulate>,
+    pub(super) menu: Option<PagesToml>,
+}
+
+/// `[menu]`: pages and the whole directory; either may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PagesToml {
+    pub(super) pages: Option<MenuToml>,
+    pub(super) phonebook: Option<MenuToml>,
 }
 
 /// `pnp = { url = "directory", content_type = "application/url" }`

@@ -71,6 +71,8 @@ pub struct Site {
     pub transport: Transport,
     /// For accounts that name none.
     pub outbound_proxy: Option<String>,
+    /// Whether its phones get a user menu.
+    pub menu: bool,
     /// The site's layer of settings.
     pub settings: BTreeMap<String, String>,
     /// The facts above that the configuration writes, other than they are anyway.
@@ -101,6 +103,7 @@ impl Site {
             registrar: sip.registrar.clone(),
             transport: sip.transport,
             outbound_proxy: sip.outbound_proxy.clone(),
+            menu: false,
             settings: site.settings.clone(),
             written: written(site),
         }
@@ -279,6 +282,7 @@ struct SiteView<'a> {
     codecs: &'a [String],
     resync_minutes: u32,
     pickup_code: Option<&'a str>,
+    menu: bool,
 }
 
 impl<'a> SiteView<'a> {
@@ -295,6 +299,7 @@ impl<'a> SiteView<'a> {
             codecs: &site.codecs,
             resync_minutes: site.resync_minutes,
             pickup_code: site.pickup_code.as_deref(),
+            menu: site.menu && subject.base.starts_with("http"),
         }
     }
 }

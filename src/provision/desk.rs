@@ -13,6 +13,7 @@ use tracing::{debug, info, warn};
 use super::cache::{Cache, Kept, Key, Place};
 use super::evidence::Deed;
 use super::handout::Step;
+use super::menu::Menu;
 use super::notice::Watched;
 use super::pinned::Pinned;
 use super::running::Running;
@@ -24,7 +25,7 @@ use super::{
 use super::{admission, asker, basis, is_known};
 use crate::alarm::Alarms;
 use crate::clock::Clock;
-use crate::config::{AdoptConfig, ExpiredCertificates, ReleaseConfig};
+use crate::config::{AdoptConfig, ExpiredCertificates, MenuConfig, ReleaseConfig};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Step as Life, Way};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
@@ -51,6 +52,8 @@ pub struct DeskParts {
     pub expired_certificates: ExpiredCertificates,
     /// The site as templates see it.
     pub site: Site,
+    /// `[menu]`
+    pub menu: MenuConfig,
     /// The vendor profiles.
     pub catalog: Arc<Catalog>,
     /// The inventory.
@@ -75,7 +78,7 @@ pub struct DeskParts {
 
 /// The desk. Cheap to clone.
 #[derive(Clone)]
-pub struct Desk(Arc<Inner>);
+pub struct Desk(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) parts: DeskParts,
@@ -87,6 +90,7 @@ pub(super) struct Inner {
     watched: Mutex<Watched>,
     pub(super) pinned: Pinned,
     pub(super) running: Arc<Running>,
+    pub(super) menu: Menu,
 }
 
 /// A request for a file of a profile, and what was found out about it.
@@ -130,6 +134,7 @@ impl Desk {
             watched: Mutex::default(),
             pinned: Pinned::default(),
             running: Arc::default(),
+            menu: Menu::default(),
         }))
     }
 
@@ -325,7 +330,7 @@ impl Inner {
     }
 
     /// The answer to who asks for a phone that it is not, or that is not served; after some of them, none.
-    fn in_vain(&self, request: &FileRequest, mac: Mac) -> Answer {
+    pub(super) fn in_vain(&self, request: &FileRequest, mac: Mac) -> Answer {
         let now = self.parts.clock.instant();
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         match suspects.asked_in_vain(request.peer, mac, now) {
@@ -385,7 +390,7 @@ impl Inner {
     }
 
     /// What the neighbour table says about the peer, and on which interface's link it is.
-    async fn proof(&self, request: &FileRequest) -> (Proof, Option<u32>) {
+    pub(super) async fn proof(&self, request: &FileRequest) -> (Proof, Option<u32>) {
         let table = self.parts.interfaces.current();
         let Some(interface) = basis(request, &table) else { return (Proof::OffLink, None) };
         if self.parts.neighbours.evidence(interface) != neighbours::Evidence::Usable {
@@ -397,7 +402,7 @@ impl Inner {
     }
 
     /// Whose certificate the peer holds, unless its time is over and that counts here.
-    fn certified(&self, request: &FileRequest, on_link: bool) -> Option<Mac> {
+    pub(super) fn certified(&self, request: &FileRequest, on_link: bool) -> Option<Mac> {
         let PhoneCertificate { mac, expired } = request.certificate?;
         if expired && !self.parts.expired_certificates.accepted(on_link) {
             debug!(device.mac = %mac, "The certificate of {mac} at {} has expired", request.peer);

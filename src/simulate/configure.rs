@@ -72,8 +72,10 @@ async fn read_file(
     diary: &mut Diary<'_>,
 ) -> Option<usize> {
     let mut pending = vec![(url.clone(), 1)];
+    let mut seen = Vec::new();
     let mut read = None;
     while let Some((file, depth)) = pending.pop() {
+        seen.push(file.clone());
         let Some(body) = fetcher.get(&file, diary).await else { continue };
         let contents = match Contents::read(&body, reading) {
             Ok(contents) => contents,
@@ -90,10 +92,12 @@ async fn read_file(
             settings.clear_all();
         }
         contents.apply(reading, settings);
-        read = Some(read.unwrap_or_default() + usize::from(contents.has_settings()));
+        read = Some(read.unwrap_or_default() + usize::from(contents.has_settings(reading)));
         if depth < DEPTH_MAX {
             for link in contents.files.iter().rev() {
                 match fetcher.beside(&file, link) {
+                    // A file that names itself, so that it is found again, is not fetched again.
+                    Ok(url) if seen.contains(&url) => {}
                     Ok(url) => pending.push((url, depth + 1)),
                     Err(reason) => diary.remark(format!("{}: {reason}", file.name())),
                 }

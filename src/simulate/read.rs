@@ -32,9 +32,9 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Whether there are settings in it.
-    pub(super) fn has_settings(&self) -> bool {
-        !self.values.is_empty()
+    /// Whether there are settings in it, and not only the names of files.
+    pub(super) fn has_settings(&self, reading: &Reading) -> bool {
+        self.values.iter().any(|(name, _)| reading.files.iter().all(|file| file != name))
     }
 
     /// Takes the settings in.
@@ -57,27 +57,22 @@ impl Contents {
         self.values.push((name, Secret::new(value)));
     }
 
-    /// Settings that name files are no settings: the phone follows them.
+    /// The phone follows settings that name files.
     fn find_files(&mut self, reading: &Reading) {
         for pattern in reading.files.iter() {
-            let named: Vec<String> = self
-                .values
-                .iter()
-                .filter(|(name, _)| name == pattern)
-                .flat_map(|(_, value)| value.expose().split(',').map(|file| file.trim().to_owned()))
-                .filter(|file| !file.is_empty())
-                .collect();
-            self.files.extend(named);
-            self.values.retain(|(name, _)| name != pattern);
+            let named = self.values.iter().filter(|(name, _)| name == pattern);
+            let files = named.flat_map(|(_, value)| value.expose().split(',').map(str::trim));
+            self.files.extend(files.filter(|file| !file.is_empty()).map(str::to_owned));
         }
     }
 }
 
-/// The value out of its quotes. One without any at all is taken as it is; one that opens them must close them, once.
+/// The value out of its quotes. One that does not begin with them is taken as it is; one that does must end with them,
+/// and hold no other.
 fn unquoted<'v>(value: &'v str, reading: &Reading) -> Option<&'v str> {
     let Some(quote) = reading.quote.as_deref() else { return Some(value) };
     if !value.starts_with(quote) {
-        return (!value.contains(quote)).then_some(value);
+        return Some(value);
     }
     let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
     (!inner.contains(quote)).then_some(inner)

@@ -14,10 +14,16 @@ use super::registrar::Registrar;
 use super::*;
 use crate::clock::Entropy;
 use crate::device::Vendor;
-use crate::profile::{Catalog, Simulate};
-use crate::secret::Secret;
+use crate::profile::{Catalog, Model, Simulate};
+use crate::secret::{Secret, SecretKind};
 
-static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::builtin().unwrap());
+/// The profiles of the source tree over those that were built in, so that a change is tried without a build.
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor-profiles");
+    let (catalog, errors) = Catalog::load(Some(&folder));
+    assert_eq!(errors, []);
+    catalog
+});
 
 pub(super) const SNOM: &str = "snom";
 pub(super) const YEALINK: &str = "yealink";
@@ -32,6 +38,26 @@ pub(super) fn phone(vendor: &str, mac: &str) -> PhoneSpec {
 pub(super) fn vendors() -> Vec<String> {
     let played = CATALOG.profiles().filter(|profile| profile.simulate().is_some_and(|s| s.read.is_some()));
     played.map(|profile| profile.vendor().to_string()).collect()
+}
+
+/// One phone of each family that gets passwords.
+pub(super) fn families() -> Vec<PhoneSpec> {
+    let mut phones = Vec::new();
+    for vendor in vendors() {
+        let profile = CATALOG.get(&Vendor::new(&vendor)).unwrap();
+        let gets = |model: &&Model| {
+            let mut files = profile.files_for(Some(&model.name));
+            files.any(|(id, _)| profile.secret_kinds(id).contains(&SecretKind::Sip))
+        };
+        let mut models = BTreeMap::new();
+        profile.models().filter(gets).for_each(|model| {
+            models.entry(model.family.clone()).or_insert(model.name.clone());
+        });
+        phones.extend(
+            models.into_values().map(|model| PhoneSpec { model, ..phone(&vendor, "00:04:13:aa:bb:cc") }),
+        );
+    }
+    phones
 }
 
 /// How phones of a built-in vendor read.

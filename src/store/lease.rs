@@ -410,6 +410,7 @@ mod tests {
             store.reserve(mac(1), address(7)).await.unwrap();
             let generation = store.inventory().generation();
             let error = store.reserve(mac(2), address(7)).await.unwrap_err();
+            assert!(error.remedy().contains("unreserve"), "{}", error.remedy());
             assert_eq!(error.to_string(), format!("192.168.40.7 is kept for {}", mac(1)));
             store.reserve(mac(1), address(8)).await.unwrap();
             assert!(store.inventory().generation() > generation, "the agent notices");

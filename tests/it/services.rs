@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use offhook::accounts::read_csv;
 use offhook::alarm::Alarms;
 use offhook::clock::{Clock, Entropy};
-use offhook::config::{AdoptConfig, ExpiredCertificates, ReleaseConfig};
+use offhook::config::{AdoptConfig, ExpiredCertificates, MenuConfig, ReleaseConfig};
+use offhook::device::{Contact, Mac};
 use offhook::http::server::HttpServer;
 use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
@@ -60,6 +61,22 @@ impl Services {
         firmware: &[(&str, &[u8])],
         connections_per_address: usize,
     ) -> Self {
+        let phones = HashMap::from([(PHONE, MAC.parse().unwrap())]);
+        let inventory = Inventory { accounts: ACCOUNTS, phones, menu: MenuConfig::default() };
+        Self::start_with(inventory, clock, firmware, connections_per_address)
+    }
+
+    /// The same with these phones and this menu.
+    pub(crate) fn start_menu(accounts: &str, phones: HashMap<IpAddr, Mac>, menu: MenuConfig) -> Self {
+        Self::start_with(Inventory { accounts, phones, menu }, &Clock::System, &[], 64)
+    }
+
+    fn start_with(
+        inventory: Inventory<'_>,
+        clock: &Clock,
+        firmware: &[(&str, &[u8])],
+        connections_per_address: usize,
+    ) -> Self {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let shelf = folder.path().join("files/firmware/yealink");
@@ -71,7 +88,8 @@ impl Services {
         let (sender, receiver) = mpsc::channel(1000);
         let context = runtime.enter();
         let (deed, deeds) = mpsc::channel(1000);
-        let (store, desk) = runtime.block_on(desk(clock, folder.path(), interfaces.clone(), sender, deed));
+        let (store, desk) =
+            runtime.block_on(desk(inventory, clock, folder.path(), interfaces.clone(), sender, deed));
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
         let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), clock.clone()).unwrap();
         let tftp = TftpServer::bind(any, Vec::new(), interfaces, clock.clone()).unwrap();
@@ -94,6 +112,11 @@ impl Services {
             _folder: folder,
             _sightings: receiver,
         }
+    }
+
+    /// Brings these contacts.
+    pub(crate) fn add_contacts(&self, contacts: &[Contact]) {
+        self.runtime.block_on(self.store.add_contacts(contacts)).unwrap();
     }
 
     /// What holds for the phone's passwords, which stand and fall together.
@@ -154,7 +177,15 @@ fn loopback() -> Table {
     }])
 }
 
+/// Which phones there are, where they are, and what their menu has.
+struct Inventory<'a> {
+    accounts: &'a str,
+    phones: HashMap<IpAddr, Mac>,
+    menu: MenuConfig,
+}
+
 async fn desk(
+    inventory: Inventory<'_>,
     clock: &Clock,
     folder: &std::path::Path,
     interfaces: Interfaces,
@@ -165,10 +196,12 @@ async fn desk(
     let vault = Vault::with_key([7; 32]);
     let store = Store::open(&url, vault, clock.clone(), Entropy::System).await.unwrap();
     let mut sheet = Sheet::default();
-    read_csv("accounts.csv", ACCOUNTS.as_bytes(), &mut sheet);
+    read_csv("accounts.csv", inventory.accounts.as_bytes(), &mut sheet);
     let plan = store.import(&sheet, ImportOptions::default()).await.unwrap();
     assert!(plan.applied, "{:?}", plan.problems);
-    let neighbours = Neighbours::declared(HashMap::from([(PHONE, "805ec0aabbcc".parse().unwrap())]));
+    let neighbours = Neighbours::declared(inventory.phones);
+    let mut site = Site::default();
+    site.menu = inventory.menu.enabled;
     let desk = Desk::new(DeskParts {
         agent: "test".into(),
         release: ReleaseConfig::default(),
@@ -176,7 +209,8 @@ async fn desk(
         deeds,
         alarms: Alarms::default(),
         adopt: AdoptConfig::default(),
-        site: Site::default(),
+        site,
+        menu: inventory.menu,
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
         interfaces,

@@ -1,7 +1,9 @@
 //! `offhook dhcp status` and `leases`: what is done on each interface, who answers there, and who has which address.
 //! Everything is read from rows, so it works whether the agent runs or not.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
@@ -165,19 +167,7 @@ fn print(shown: &Shown) {
             output::print(&format!("  {title}: {}\n", counts.join(", ")));
         }
     }
-    let mut heard: Vec<&DhcpServerRow> = servers.iter().collect();
-    // Whoever invents servers says each of them once or twice.
-    heard.sort_by_key(|server| std::cmp::Reverse(server.count));
-    for server in heard.iter().take(SERVERS_SHOWN) {
-        let mac = server.mac.map(|mac| format!(" ({mac})")).unwrap_or_default();
-        output::print(&format!(
-            "  DHCP server {}{mac}: heard {} times, last at {}\n",
-            server.address, server.count, server.last
-        ));
-    }
-    if let Some(more) = heard.len().checked_sub(SERVERS_SHOWN).filter(|more| *more > 0) {
-        output::print(&format!("  and {more} more that were heard less often; --json has them all\n"));
-    }
+    output::print(&heard(servers));
     for one in reservations {
         output::print(&format!("  {} is kept for {}\n", one.address, one.mac));
     }
@@ -190,6 +180,21 @@ fn print(shown: &Shown) {
     }
 }
 
+/// The servers that were heard most often: whoever invents servers says each of them once or twice.
+fn heard(servers: &[DhcpServerRow]) -> String {
+    let mut servers: Vec<&DhcpServerRow> = servers.iter().collect();
+    servers.sort_by_key(|server| Reverse(server.count));
+    let mut text = String::new();
+    for DhcpServerRow { address, mac, count, last, .. } in servers.iter().take(SERVERS_SHOWN) {
+        let mac = mac.map(|mac| format!(" ({mac})")).unwrap_or_default();
+        let _ = writeln!(text, "  DHCP server {address}{mac}: heard {count} times, last at {last}");
+    }
+    if let Some(more) = servers.len().checked_sub(SERVERS_SHOWN).filter(|more| *more > 0) {
+        let _ = writeln!(text, "  and {more} more that were heard less often; --json has them all");
+    }
+    text
+}
+
 fn cells(row: &LeaseShown) -> Vec<String> {
     let address: Ipv4Addr = row.lease.address;
     vec![
@@ -200,4 +205,31 @@ fn cells(row: &LeaseShown) -> Vec<String> {
         row.lease.state.as_str().to_owned(),
         row.until.to_string(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_invented_servers_does_not_hide_the_one_that_is_there() {
+        let server = |number: u8, count| DhcpServerRow {
+            agent: "agent".to_owned(),
+            interface: "eth0".to_owned(),
+            address: format!("10.0.0.{number}"),
+            mac: None,
+            gives: serde_json::from_str("{}").unwrap(),
+            first: Timestamp(0),
+            last: Timestamp(0),
+            count,
+        };
+        let flood: Vec<DhcpServerRow> =
+            (0..250).map(|number| server(number, if number == 200 { 90 } else { 1 })).collect();
+        let text = heard(&flood);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 11, "{text}");
+        assert!(lines[0].starts_with("  DHCP server 10.0.0.200: heard 90 times"), "{text}");
+        assert!(lines[10].starts_with("  and 240 more"), "{text}");
+        assert_eq!(heard(&flood[..10]).lines().count(), 10);
+    }
 }

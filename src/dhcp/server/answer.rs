@@ -4,6 +4,7 @@
 //!
 //! What leaves is told to whoever hears ([`Mouth`]), like what any other server gives.
 
+mod alarms;
 mod client;
 mod house;
 mod record;
@@ -33,13 +34,12 @@ use self::house::{House, Overheard, Place, State, Up, kept_here, stand_of};
 use self::search::Search;
 use self::sweep::Swept;
 use self::voice::Voice;
-use crate::alarm::{Alarm, AlarmKind, Alarms};
+use crate::alarm::Alarms;
 use crate::clock::{Clock, Entropy};
 use crate::config::{Config, DhcpMode, PoolConfig};
-use crate::device::Mac;
 use crate::dhcp::Packet;
 use crate::dhcp::decide::{self, Scope, Standing, Who};
-use crate::dhcp::lease::{self, Command, Harm, Input, Moment, Raised, Server, Stand};
+use crate::dhcp::lease::{Command, Harm, Input, Moment, Server, Stand};
 use crate::dhcp::message::{Kind, code};
 use crate::dhcp::pace::Pace;
 use crate::dhcp::probe::{self, Responder};
@@ -315,24 +315,6 @@ impl Worker {
         }
     }
 
-    /// Nobody seems to see our answers. Of a pool that is no harm: whoever has a lease goes on by it. Answers to INFORM
-    /// that nobody sees are of no use to anybody, so three such alarms in a minute end them.
-    fn unseen(&mut self, packet: &Packet, name: &Arc<str>, is_said_only: bool, now: Instant) {
-        let (interface, alarm) = (packet.interface, lease::Alarm::Unseen { mac: packet.message.mac });
-        self.alarm(&alarm, name);
-        if is_said_only || self.harm.entry(interface).or_default().raise(alarm, now) != Raised::TooMany {
-            return;
-        }
-        self.alarm(&lease::Alarm::TooMany, name);
-        self.gone_off.insert(interface);
-        self.write_switch(name, SwitchState::Off, TOO_MANY.to_owned());
-    }
-
-    fn alarm(&self, alarm: &lease::Alarm, name: &str) {
-        let (kind, mac) = kind_of(alarm);
-        self.raise(kind, mac, format!("on {name}: {alarm}"));
-    }
-
     /// A server answers somebody.
     fn overhear(&mut self, packet: &Packet, name: &str, now: Instant) {
         const NOBODY: Who = Who { oui: false, class: false, standing: Standing::Unwelcome, is_server: true };
@@ -469,10 +451,6 @@ impl Worker {
             Done::Searched { interface, number, found } => self.searched(interface, number, found, now),
         }
     }
-
-    fn raise(&self, kind: AlarmKind, mac: Option<Mac>, text: String) {
-        self.parts.alarms.raise(Alarm { kind, mac, peer: None, text });
-    }
 }
 
 /// The network that a pool's clients stand in. `None` while its interface has none that the pool's range lies in.
@@ -486,16 +464,5 @@ fn goes_on(packet: &Packet) -> bool {
         Kind::Request => !packet.message.ciaddr.is_unspecified(),
         Kind::Release | Kind::Decline => true,
         _ => false,
-    }
-}
-
-fn kind_of(alarm: &lease::Alarm) -> (AlarmKind, Option<Mac>) {
-    match alarm {
-        lease::Alarm::Foreign { .. } => (AlarmKind::ForeignDhcp, None),
-        lease::Alarm::Conflict { by, .. } => (AlarmKind::DhcpConflict, Some(*by)),
-        lease::Alarm::Declined { mac, .. } => (AlarmKind::DhcpConflict, Some(*mac)),
-        lease::Alarm::Starvation | lease::Alarm::Full => (AlarmKind::DhcpPool, None),
-        lease::Alarm::Unseen { .. } => (AlarmKind::DhcpUnseen, None),
-        lease::Alarm::TooMany => (AlarmKind::DhcpOff, None),
     }
 }

@@ -34,8 +34,7 @@ pub(super) fn check(own: &Simulate, key: &str, known: (&[&str], &[&str]), findin
     for (at, entry) in own.key.iter().enumerate() {
         check_key(entry, &format!("{key}.key[{at}]"), findings);
     }
-    let globals =
-        [("webui", &own.webui), ("menu", &own.menu), ("prov", &own.prov), ("language", &own.language)];
+    let globals = [("webui", &own.webui), ("menu", &own.menu), ("language", &own.language)];
     for (name, names) in globals {
         holes(names, &[], &format!("{key}.{name}"), findings);
     }

@@ -65,6 +65,7 @@ async fn bench() -> Bench {
         release: ReleaseConfig::default(),
         expired_certificates: ExpiredCertificates::default(),
         site,
+        menu: MenuConfig::default(),
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
         interfaces: Interfaces::fixed(Table::of(vec![interface])),

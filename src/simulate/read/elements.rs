@@ -160,6 +160,6 @@ mod tests {
         let text = br#"<setting-files><file url="http://h/a.xml"/><file url="b.xml"/></setting-files>"#;
         let contents = Contents::read(text, &reading).unwrap();
         assert_eq!(contents.files, ["http://h/a.xml", "b.xml"]);
-        assert!(!contents.has_settings());
+        assert!(!contents.has_settings(&reading));
     }
 }

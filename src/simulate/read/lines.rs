@@ -160,6 +160,6 @@ mod tests {
             "include:config <a.cfg>\ninclude:config \"http://h/b.cfg\"\noverwrite_mode=1\nMORE = c, d\n";
         let contents = Contents::read(text.as_bytes(), &reading).unwrap();
         assert_eq!(contents.files, ["a.cfg", "http://h/b.cfg", "c", "d"]);
-        assert!(contents.reset && !contents.has_settings());
+        assert!(contents.reset && !contents.has_settings(&reading));
     }
 }

@@ -10,6 +10,9 @@ use nix::unistd::Pid;
 
 use super::PATIENCE;
 
+/// How long the last lines of a program that has ended may take to come out of its pipes.
+const PIPE_EMPTIED: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A program that was started, and the lines it has printed on both outputs.
 pub(crate) struct Process {
     child: Child,
@@ -43,16 +46,21 @@ impl Process {
 
     /// Waits for a line that contains `part` and gives it; fails with everything printed when none comes.
     pub(crate) fn line(&mut self, part: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
+        let mut is_over = false;
         let mut text = self.lines.text.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(line) = text.iter().find(|line| line.contains(part)) {
                 return line.clone();
             }
-            let left = deadline.saturating_duration_since(Instant::now());
             let ended = self.child.try_wait().ok().flatten();
+            // What it printed last may still be in the pipe.
+            if ended.is_some() && !is_over {
+                (is_over, deadline) = (true, Instant::now() + PIPE_EMPTIED);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
             assert!(
-                !left.is_zero() && ended.is_none(),
+                !left.is_zero(),
                 "{}: no line with '{part}' ({ended:?}); it printed:\n{}",
                 self.label,
                 text.join("\n")

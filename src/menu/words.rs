@@ -1,0 +1,155 @@
+//! The few words that stand on the menu's pages, in the languages that we can write; English for every other.
+
+/// Words of one language.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    pub(super) menu: &'static str,
+    pub(super) directory: &'static str,
+    pub(super) search: &'static str,
+    pub(super) search_for: &'static str,
+    pub(super) nobody: &'static str,
+    pub(super) phone: &'static str,
+    pub(super) number: &'static str,
+    pub(super) model: &'static str,
+    pub(super) seen: &'static str,
+    pub(super) forward: &'static str,
+    pub(super) forward_to: &'static str,
+    pub(super) forward_off: &'static str,
+    pub(super) quiet: &'static str,
+    pub(super) on: &'static str,
+    pub(super) off: &'static str,
+    pub(super) next: &'static str,
+    pub(super) previous: &'static str,
+}
+
+/// The words of a language, ISO 639-1.
+pub(super) fn words(language: &str) -> &'static Words {
+    match language.get(..2).unwrap_or_default().to_ascii_lowercase().as_str() {
+        "de" => &GERMAN,
+        "fr" => &FRENCH,
+        "es" => &SPANISH,
+        "it" => &ITALIAN,
+        "nl" => &DUTCH,
+        _ => &ENGLISH,
+    }
+}
+
+const ENGLISH: Words = Words {
+    menu: "Menu",
+    directory: "Directory",
+    search: "Search",
+    search_for: "Name or number",
+    nobody: "Nobody found",
+    phone: "This phone",
+    number: "Number",
+    model: "Model",
+    seen: "Last contact",
+    forward: "Call forwarding",
+    forward_to: "Forward to",
+    forward_off: "Forwarding off",
+    quiet: "Do not disturb",
+    on: "on",
+    off: "off",
+    next: "Next",
+    previous: "Back",
+};
+
+const GERMAN: Words = Words {
+    menu: "Menü",
+    directory: "Telefonbuch",
+    search: "Suchen",
+    search_for: "Name oder Nummer",
+    nobody: "Niemand gefunden",
+    phone: "Dieses Telefon",
+    number: "Nummer",
+    model: "Modell",
+    seen: "Letzter Kontakt",
+    forward: "Rufumleitung",
+    forward_to: "Umleiten zu",
+    forward_off: "Umleitung aus",
+    quiet: "Nicht stören",
+    on: "ein",
+    off: "aus",
+    next: "Weiter",
+    previous: "Zurück",
+};
+
+const FRENCH: Words = Words {
+    menu: "Menu",
+    directory: "Annuaire",
+    search: "Rechercher",
+    search_for: "Nom ou numéro",
+    nobody: "Aucun résultat",
+    phone: "Ce téléphone",
+    number: "Numéro",
+    model: "Modèle",
+    seen: "Dernier contact",
+    forward: "Renvoi d'appel",
+    forward_to: "Renvoyer vers",
+    forward_off: "Annuler le renvoi",
+    quiet: "Ne pas déranger",
+    on: "activer",
+    off: "désactiver",
+    next: "Suivant",
+    previous: "Précédent",
+};
+
+const SPANISH: Words = Words {
+    menu: "Menú",
+    directory: "Directorio",
+    search: "Buscar",
+    search_for: "Nombre o número",
+    nobody: "Nadie encontrado",
+    phone: "Este teléfono",
+    number: "Número",
+    model: "Modelo",
+    seen: "Último contacto",
+    forward: "Desvío de llamadas",
+    forward_to: "Desviar a",
+    forward_off: "Anular el desvío",
+    quiet: "No molestar",
+    on: "activar",
+    off: "desactivar",
+    next: "Siguiente",
+    previous: "Anterior",
+};
+
+const ITALIAN: Words = Words {
+    menu: "Menu",
+    directory: "Rubrica",
+    search: "Cerca",
+    search_for: "Nome o numero",
+    nobody: "Nessun risultato",
+    phone: "Questo telefono",
+    number: "Numero",
+    model: "Modello",
+    seen: "Ultimo contatto",
+    forward: "Deviazione chiamate",
+    forward_to: "Devia a",
+    forward_off: "Annulla deviazione",
+    quiet: "Non disturbare",
+    on: "attiva",
+    off: "disattiva",
+    next: "Avanti",
+    previous: "Indietro",
+};
+
+const DUTCH: Words = Words {
+    menu: "Menu",
+    directory: "Telefoonboek",
+    search: "Zoeken",
+    search_for: "Naam of nummer",
+    nobody: "Niemand gevonden",
+    phone: "Dit toestel",
+    number: "Nummer",
+    model: "Model",
+    seen: "Laatste contact",
+    forward: "Doorschakelen",
+    forward_to: "Doorschakelen naar",
+    forward_off: "Doorschakelen uit",
+    quiet: "Niet storen",
+    on: "aan",
+    off: "uit",
+    next: "Volgende",
+    previous: "Vorige",
+};
