@@ -65,7 +65,7 @@ pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
 pub use simulate::{AccountNames, KeyNames, Names, ReadFormat, Reading, Simulate};
-pub use subject::{Site, Subject};
+pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
@@ -503,6 +503,7 @@ mod tests {
             commons: &commons,
             host: "h",
             base: "http://h/",
+            supplied: &NOTHING_SUPPLIED,
         };
         let draw = || profile.render(FileId(0), &subject).unwrap();
         assert_eq!(draw(), draw());

@@ -44,22 +44,34 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "src/operate",
-        &["store", "provision", "profile", "config", "release", "device", "secret", "clock", "timeline"],
+        &[
+            "firmware",
+            "store",
+            "provision",
+            "profile",
+            "config",
+            "release",
+            "device",
+            "secret",
+            "clock",
+            "timeline",
+        ],
     ),
     // The simulated phone shares the profiles' data and no code of the servers, so that it can fail a broken one.
     ("src/simulate", &["profile", "device", "secret", "clock"]),
     ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),
     // The store's tests write sheets as people do.
     ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
-    ("src/store", &["alarm", "device", "secret", "clock", "release", "timeline"]),
+    ("src/store", &["firmware", "alarm", "device", "secret", "clock", "release", "timeline"]),
     (
         "src/provision",
         &[
-            "menu", "store", "profile", "release", "alarm", "device", "secret", "clock", "config", "net",
-            "tls",
+            "firmware", "menu", "store", "profile", "release", "alarm", "device", "secret", "clock",
+            "config", "net", "tls",
         ],
     ),
     ("src/menu", &["device"]),
+    ("src/firmware", &["device"]),
     ("src/profile", &["menu", "release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
     ("src/rule", &[]),

@@ -12,8 +12,8 @@ use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Commons, Device, Mac, Source, Vendor};
 use crate::pnp::message::Subscribe;
 use crate::profile::{
-    Catalog, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report,
-    Retention, Scope, Subject, bless, check_all, test_all,
+    Catalog, Clue, FileId, Model, NOTHING_SUPPLIED, Origin, Profile, ProfileError, Reach, ReadClue,
+    ReleaseRules, Report, Retention, Scope, Subject, bless, check_all, test_all,
 };
 
 /// The address of a sample phone: locally administered, so it is nobody's.
@@ -261,7 +261,15 @@ async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let base = open::base(&host, context);
     let site = open::site(context);
     let (site, commons, host, base) = (&site, &*commons, &*host, &*base);
-    let subject = Subject { device: Some(&device), model: None, site, commons, host, base };
+    let subject = Subject {
+        device: Some(&device),
+        model: None,
+        site,
+        commons,
+        host,
+        base,
+        supplied: &NOTHING_SUPPLIED,
+    };
     print_files(profile, &subject, args.file.as_deref(), context.json)
 }
 

@@ -9,7 +9,8 @@ use super::Failure;
 use super::setting::{RAW, Setting, raw_of};
 use crate::device::{Commons, Device, Group, Layer, Mac, Vendor};
 use crate::profile::{
-    Catalog, KeyProblem, LaidKey, LaidSetting, Profile, Scope, Site, Subject, is_fact, laid_settings,
+    Catalog, KeyProblem, LaidKey, LaidSetting, NOTHING_SUPPLIED, Profile, Scope, Site, Subject, is_fact,
+    laid_settings,
 };
 use crate::provision::RELEASE_SETTINGS;
 use crate::store::Store;
@@ -89,11 +90,30 @@ impl Fleet<'_> {
         let model = Some(model).filter(|model| !model.is_empty());
         let commons = self.store.inventory().commons();
         let (site, host, base) = (self.site, HOST, BASE);
-        laid_settings(profile, &Subject { device: None, model, site, commons: &commons, host, base })
+        laid_settings(
+            profile,
+            &Subject {
+                device: None,
+                model,
+                site,
+                commons: &commons,
+                host,
+                base,
+                supplied: &NOTHING_SUPPLIED,
+            },
+        )
     }
 
     fn subject<'s>(&'s self, device: &'s Device, commons: &'s Commons) -> Subject<'s> {
-        Subject { device: Some(device), model: None, site: self.site, commons, host: HOST, base: BASE }
+        Subject {
+            device: Some(device),
+            model: None,
+            site: self.site,
+            commons,
+            host: HOST,
+            base: BASE,
+            supplied: &NOTHING_SUPPLIED,
+        }
     }
 
     /// What is to be told of settings of one phone; `Err` where they must not be written.

@@ -30,7 +30,7 @@ use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, 
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::net::neighbours::{self, Neighbours};
-use crate::profile::{Catalog, Clue, Requested, Scope, Site, Subject};
+use crate::profile::{Catalog, Clue, NOTHING_SUPPLIED, Requested, Scope, Site, Subject};
 use crate::release::Evidence;
 use crate::store::{Store, Token};
 use crate::tls::PhoneCertificate;
@@ -380,6 +380,7 @@ impl Inner {
             commons: &commons,
             host: &host,
             base: &base,
+            supplied: &NOTHING_SUPPLIED,
         };
         let rendered =
             requested.profile.render(requested.file, &subject).map_err(|error| error.to_string())?;

@@ -10,7 +10,8 @@ use super::habits::Habits;
 use super::scripted::families;
 use super::spec::PhoneSpec;
 use super::{meaning, settings::Settings};
-use crate::profile::{Scope, Site, Subject};
+use crate::device::Commons;
+use crate::profile::{NOTHING_SUPPLIED, Scope, Site, Subject};
 use crate::secret::Secret;
 
 /// Names that mean something somewhere.
@@ -95,6 +96,8 @@ fn knows(spec: &PhoneSpec, habits: &Habits, display: &str, label: &str) -> Optio
             device: (file.scope() == Scope::Device).then_some(&device),
             model: Some(&spec.model),
             site: &site,
+            commons: &Commons::default(),
+            supplied: &NOTHING_SUPPLIED,
             host: "192.0.2.1",
             base: "http://192.0.2.1:8480/",
         };
