@@ -44,6 +44,14 @@ impl Profile {
         Ok(with)
     }
 
+    /// The settings as they hold for a subject, by their neutral names; raw parameters are none of them.
+    pub fn settings(&self, subject: &Subject<'_>) -> BTreeMap<String, String> {
+        let (model, name) = self.known_model(subject);
+        let stack = Stack::new(subject, self.vendor.as_str(), name, Some(model.settings()));
+        let neutral = stack.settled().into_iter().filter(|(name, _)| !name.starts_with(RAW));
+        neutral.map(|(name, (_, value))| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// The keys as they hold for a phone, in the files or not.
     pub fn keys(&self, subject: &Subject<'_>) -> Vec<LaidKey> {
         let (_, name) = self.known_model(subject);

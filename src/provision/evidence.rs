@@ -9,6 +9,7 @@ use super::cache::{Kept, Place};
 use super::desk::{Case, Inner};
 use crate::clock::Timestamp;
 use crate::device::{Device, Mac};
+use crate::firmware::Release;
 use crate::profile::Profile;
 use crate::release::{Evidence, GrantId, Grants, Policies, Released};
 use crate::secret::SecretKind;
@@ -32,6 +33,15 @@ pub enum Deed {
     },
     /// A phone has fetched another file than before.
     Fetched(Fetched),
+    /// A phone has fetched all of the firmware that it was told of.
+    Firmware {
+        /// Which phone.
+        mac: Mac,
+        /// The release.
+        release: Arc<Release>,
+        /// What it had then.
+        had: String,
+    },
 }
 
 /// A file that a phone has: what `offhook plan` compares with what it would get.

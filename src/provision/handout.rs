@@ -21,7 +21,7 @@ use super::{
 };
 use crate::device::{Device, Identity, Mac, Step as Life};
 use crate::net::neighbours::{Held, Proved};
-use crate::profile::{Requested, Retention};
+use crate::profile::{Requested, Retention, Supplied};
 use crate::release::{
     Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Due {
     asker: Asker,
     wanted: Vec<GrantId>,
     policies: Policies,
+    /// What this agent serves beside the file, which tells of it.
+    supplied: Arc<Supplied>,
     /// What would be released in this moment.
     preview: Vec<Released>,
 }
@@ -112,7 +114,7 @@ impl Inner {
                 Step::Now(Answer::Head(FileHead { content_type, etag: None }))
             }
             Verdict::Secret(preview) => {
-                let key = PinnedKey::of(requested, device, case.request);
+                let key = PinnedKey::of(requested, device, case.request, &case.supplied);
                 let now = || Shape { kept: Arc::clone(kept), device: Arc::clone(device) };
                 let pinned = self.pinned.get(&key, &wanted, &preview).filter(|_| !replaces);
                 let due = Due {
@@ -128,6 +130,7 @@ impl Inner {
                     asker,
                     wanted,
                     policies,
+                    supplied: Arc::clone(&case.supplied),
                     preview,
                 };
                 self.known(case.request, &due).map_or_else(|| Step::Due(Box::new(due)), Step::Now)
@@ -167,6 +170,7 @@ impl Inner {
             secret: false,
             handed_out: None,
             fetched: Some((case.mac, Arc::clone(kept))),
+            loading: None,
         };
         debug!(device.mac = %case.mac, "Sending {} to {}", case.name, case.request.peer);
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
@@ -295,6 +299,7 @@ impl Inner {
             secret: true,
             handed_out: Some(Box::new(handed_out)),
             fetched: Some((mac, Arc::clone(&kept))),
+            loading: None,
         };
         let content_type = kept.rendered.content_type.clone();
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
@@ -310,7 +315,7 @@ impl Inner {
         released: &[Released],
         present: Result<Arc<Kept>, String>,
     ) -> Result<Shape, String> {
-        let key = PinnedKey::of(&due.requested, device, request);
+        let key = PinnedKey::of(&due.requested, device, request, &due.supplied);
         let pinned = self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces);
         let mut shape = if let Some(pinned) = pinned {
             pinned
@@ -499,6 +504,7 @@ impl Due {
             certified: self.certified,
             proof: self.proof,
             interface: self.interface,
+            supplied: Arc::clone(&self.supplied),
         }
     }
 }

@@ -66,6 +66,7 @@ async fn bench() -> Bench {
         expired_certificates: ExpiredCertificates::default(),
         site,
         menu: MenuConfig::default(),
+        firmware: FirmwareConfig::default(),
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
         interfaces: Interfaces::fixed(Table::of(vec![interface])),
