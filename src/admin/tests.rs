@@ -63,6 +63,7 @@ impl Site {
             catalog: Arc::new(Catalog::builtin().unwrap()),
             site: crate::profile::Site::default(),
             interfaces: Interfaces::fixed(Table::default()),
+            files: bench.folder.path().join("files"),
             clock: bench.clock.clone(),
             poke: bench.folder.path().join("agent.sock"),
         };

@@ -3,6 +3,7 @@
 //! made. Never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Failure;
@@ -12,7 +13,7 @@ use crate::profile::{
     Catalog, KeyProblem, LaidKey, LaidSetting, NOTHING_SUPPLIED, Profile, Scope, Site, Subject, is_fact,
     laid_settings,
 };
-use crate::provision::RELEASE_SETTINGS;
+use crate::provision::{FIRMWARE, HARDWARE, RELEASE_SETTINGS};
 use crate::store::Store;
 
 /// Models that are looked at when something is set for many phones; one phone of each shows what becomes of the others.
@@ -29,6 +30,8 @@ pub(crate) struct Fleet<'a> {
     pub(crate) catalog: &'a Catalog,
     /// As the configuration has it.
     pub(crate) site: &'a Site,
+    /// The folder of firmware and language files.
+    pub(crate) files: &'a Path,
 }
 
 /// What holds for a phone, and where it comes from.
@@ -74,7 +77,8 @@ impl Fleet<'_> {
     /// What holds for a phone, and what of its keys its model cannot do.
     pub(crate) fn laid(&self, device: &Device) -> Laid {
         let commons = self.store.inventory().commons();
-        let subject = self.subject(device, &commons);
+        let supplied = self.supplied(device, "/");
+        let subject = Subject { supplied: &supplied, ..self.subject(device, &commons) };
         let profile = self.profile(device);
         Laid {
             settings: laid_settings(profile.map(AsRef::as_ref), &subject),
@@ -192,7 +196,10 @@ impl Fleet<'_> {
     fn known(&self, settings: &[Setting], own: Option<&Profile>) -> Result<Vec<String>, Failure> {
         let mut notes = Vec::new();
         for (name, value) in settings {
-            let other = is_fact(name) || name.starts_with(RELEASE_SETTINGS) || raw_of(name).is_some();
+            let other = is_fact(name)
+                || [FIRMWARE, HARDWARE].contains(&name.as_str())
+                || name.starts_with(RELEASE_SETTINGS)
+                || raw_of(name).is_some();
             if value.is_none() || other {
                 continue;
             }

@@ -3,6 +3,7 @@
 //! particular to files with passwords.
 
 mod supply;
+mod who;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -26,18 +27,17 @@ use super::{
     Admission, Answer, Asked, FileRequest, Handed, Heard, Offer, Promise, Proof, Receipt, Roots, Shelf,
     Votes, Want,
 };
-use super::{admission, asker, basis, is_known};
+use super::{admission, asker, is_known};
 use crate::alarm::Alarms;
 use crate::clock::Clock;
 use crate::config::{AdoptConfig, ExpiredCertificates, FirmwareConfig, MenuConfig, ReleaseConfig};
-use crate::device::{Channel, Device, Identity, Mac, Sighting, Source, Step as Life, Way};
+use crate::device::{Channel, Device, Identity, Mac, Sighting, Step as Life, Way};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
-use crate::net::neighbours::{self, Neighbours};
-use crate::profile::{Catalog, Clue, Requested, Scope, Site, Subject, Supplied};
+use crate::net::neighbours::Neighbours;
+use crate::profile::{Catalog, Requested, Scope, Site, Subject, Supplied};
 use crate::release::Evidence;
 use crate::store::{Store, Token};
-use crate::tls::PhoneCertificate;
 
 pub(super) use supply::Loading;
 
@@ -424,47 +424,6 @@ impl Inner {
         let (bytes, _) = kept.plain(self.parts.store.keys());
         self.cache.put(key, Arc::clone(&kept), bytes.len());
         Ok(kept)
-    }
-
-    /// What the neighbour table says about the peer, and on which interface's link it is.
-    pub(super) async fn proof(&self, request: &FileRequest) -> (Proof, Option<u32>) {
-        let table = self.parts.interfaces.current();
-        let Some(interface) = basis(request, &table) else { return (Proof::OffLink, None) };
-        if self.parts.neighbours.evidence(interface) != neighbours::Evidence::Usable {
-            // Where every neighbour looks alike, being one proves no more than coming from elsewhere.
-            return (Proof::OffLink, None);
-        }
-        let neighbour = self.parts.neighbours.mac_of(request.peer, interface).await;
-        (neighbour.map_or(Proof::Silent, Proof::Neighbour), Some(interface))
-    }
-
-    /// Whose certificate the peer holds, unless its time is over and that counts here.
-    pub(super) fn certified(&self, request: &FileRequest, on_link: bool) -> Option<Mac> {
-        let PhoneCertificate { mac, expired } = request.certificate?;
-        if expired && !self.parts.expired_certificates.accepted(on_link) {
-            debug!(device.mac = %mac, "The certificate of {mac} at {} has expired", request.peer);
-            return None;
-        }
-        if expired && self.is_news(request.peer, mac) {
-            info!(
-                device.mac = %mac,
-                "Accepted the certificate of {mac} at {}, which has expired (https.expired_certificates)",
-                request.peer
-            );
-        }
-        Some(mac)
-    }
-
-    fn identify(&self, request: &FileRequest, name: &str, mac: Mac) -> Identity {
-        let path = if request.channel == Channel::Tftp { Source::TftpPath } else { Source::HttpPath };
-        let mut clues = vec![Clue::new(path, name), Clue::new(Source::Oui, mac.to_string())];
-        clues
-            .extend(request.user_agent.as_ref().map(|agent| Clue::new(Source::HttpUserAgent, agent.clone())));
-        let catalog = &self.parts.catalog;
-        let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
-        let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = clues.iter().map(|clue| clue.text.as_str());
-        votes.identity(written, mac, range_owner, || catalog.identify(&clues).identity)
     }
 
     pub(super) fn heard(&self, case: &Case<'_>, step: Life, outcome: &str) {
