@@ -19,6 +19,7 @@ mod fact;
 mod fixture;
 mod identify;
 mod keys;
+mod language;
 mod layers;
 mod menu;
 mod model;
@@ -54,6 +55,7 @@ pub use escape::Unwritable;
 pub use fact::{check_fact, is_fact};
 pub use identify::{Clue, Identified, ReadClue};
 pub use keys::{KeyProblem, LaidKey};
+pub use language::LanguageFile;
 pub use layers::LaidSetting;
 pub use menu::{MenuAuth, MenuForm, MenuQuery, draw_html, html_form};
 pub use model::Model;
@@ -104,6 +106,8 @@ pub struct Profile {
     menu: Option<MenuForm>,
     /// How they read a whole directory.
     phonebook: Option<MenuForm>,
+    /// What the files of their languages are called.
+    languages: Option<language::LanguageToml>,
     /// What a profile that extends this one builds upon.
     parts: build::Parts,
 }

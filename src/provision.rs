@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
 pub use evidence::{Deed, Fetched};
-pub use firmware::{Course, FIRMWARE, HARDWARE, course, told};
+pub use firmware::{Course, FIRMWARE, HARDWARE, course, taught, told};
 pub use menu::{MenuAnswer, MenuRequest};
 pub use notice::raise_changes;
 pub use shelf::Shelf;

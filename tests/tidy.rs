@@ -72,7 +72,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     ("src/menu", &["device"]),
     ("src/firmware", &["device"]),
-    ("src/profile", &["menu", "release", "device", "secret", "clock", "config"]),
+    ("src/profile", &["firmware", "menu", "release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
     ("src/rule", &[]),
     ("src/timeline", &["device", "clock"]),

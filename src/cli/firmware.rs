@@ -12,6 +12,7 @@ use crate::operate::fleet::Fleet;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
     /// Take a release into the catalog: its files are copied, and phones are told of it along allowed steps
+    #[command(disable_version_flag = true)]
     Add {
         /// Its files; the first one is the one that phones are told of
         #[arg(required = true)]

@@ -264,7 +264,8 @@ async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let site = open::site(context);
     let files = context.places.files();
     let fleet = store.as_ref().map(|store| Fleet { store, catalog: &catalog, site: &site, files: &files });
-    let supplied = fleet.map(|fleet| fleet.supplied(&device, &base)).unwrap_or_default();
+    let (supplied, missing) = fleet.map(|fleet| fleet.supplied(&device, &base)).unwrap_or_default();
+    missing.iter().for_each(|note| eprintln!("note: {note}"));
     let (site, commons, host, base) = (&site, &*commons, &*host, &*base);
     let subject =
         Subject { device: Some(&device), model: None, site, commons, host, base, supplied: &supplied };

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::Failure;
 use super::fleet::Fleet;
-use crate::device::{Approval, Device, Mac, Vendor};
+use crate::device::{Approval, Commons, Device, Mac, Vendor};
 use crate::firmware::{Plan, Release, ReleaseFile, Version};
 use crate::profile::{NOTHING_SUPPLIED, Subject, Supplied};
-use crate::provision::{Course, course, told};
+use crate::provision::{Course, course, taught, told};
 
 pub(crate) use bring::{NewRelease, brought, digest_of, remove};
 
@@ -202,27 +202,31 @@ impl Fleet<'_> {
     fn course(&self, device: &Device) -> Option<Course> {
         let inventory = self.store.inventory();
         let (profile, commons) = (self.profile(device)?, inventory.commons());
-        let subject = Subject {
-            device: Some(device),
-            model: None,
-            site: self.site,
-            commons: &commons,
-            host: "",
-            base: "",
-            supplied: &NOTHING_SUPPLIED,
-        };
+        let subject = self.bare_subject(device, &commons);
         Some(course(&inventory.stock(), profile, &subject, device, device.firmware.as_deref()))
     }
 
     /// The settings that name what the agent serves for a phone, if nobody has to wait; `base` is where the phone reaches
-    /// the agent's files.
-    pub(crate) fn supplied(&self, device: &Device, base: &str) -> Supplied {
-        match self.course(device) {
-            Some(Course::Planned(Plan::Step { release, .. })) if self.has_file(&release) => {
-                told(&release, base)
-            }
-            _ => Supplied::new(),
+    /// the agent's files. With what is to be told of what is not there.
+    pub(crate) fn supplied(&self, device: &Device, base: &str) -> (Supplied, Vec<String>) {
+        let Some(profile) = self.profile(device) else { return Default::default() };
+        let commons = self.store.inventory().commons();
+        let wanted = profile.language_files(&self.bare_subject(device, &commons));
+        let vendor = profile.vendor().as_str();
+        let there =
+            if wanted.is_empty() { Vec::new() } else { paths_below(&self.files.join("lang").join(vendor)) };
+        let (mut supplied, missing) = taught(&wanted, &there, vendor, base);
+        if let Some(Course::Planned(Plan::Step { release, .. })) = self.course(device)
+            && self.has_file(&release)
+        {
+            supplied.extend(told(&release, base));
         }
+        (supplied, missing)
+    }
+
+    fn bare_subject<'s>(&'s self, device: &'s Device, commons: &'s Commons) -> Subject<'s> {
+        let (device, site) = (Some(device), self.site);
+        Subject { device, model: None, site, commons, host: "", base: "", supplied: &NOTHING_SUPPLIED }
     }
 
     fn has_file(&self, release: &Arc<Release>) -> bool {
@@ -233,4 +237,25 @@ impl Fleet<'_> {
 /// Where a file of a release lies.
 fn place(files: &Path, release: &Release, name: &str) -> std::path::PathBuf {
     files.join(FOLDER).join(release.vendor.as_str()).join(release.folder()).join(name)
+}
+
+/// The files of a folder and of the folders in it: `NAME` and `FOLDER/NAME`.
+fn paths_below(folder: &Path) -> Vec<String> {
+    let names = |folder: &Path| -> Vec<(String, bool)> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let named =
+            entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path().is_dir())));
+        named.collect()
+    };
+    let mut paths = Vec::new();
+    for (name, is_folder) in names(folder) {
+        if is_folder {
+            let below = names(&folder.join(&name)).into_iter().filter(|(_, is_folder)| !is_folder);
+            paths.extend(below.map(|(file, _)| format!("{name}/{file}")));
+        } else {
+            paths.push(name);
+        }
+    }
+    paths.sort();
+    paths
 }

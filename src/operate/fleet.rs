@@ -77,7 +77,7 @@ impl Fleet<'_> {
     /// What holds for a phone, and what of its keys its model cannot do.
     pub(crate) fn laid(&self, device: &Device) -> Laid {
         let commons = self.store.inventory().commons();
-        let supplied = self.supplied(device, "/");
+        let (supplied, _) = self.supplied(device, "/");
         let subject = Subject { supplied: &supplied, ..self.subject(device, &commons) };
         let profile = self.profile(device);
         Laid {

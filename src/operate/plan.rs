@@ -140,7 +140,8 @@ impl<'a> Planner<'a> {
             let (host, base) = place.unwrap_or(self.root);
             let own = (scope == Scope::Device).then_some(device);
             let (model, site) = (device.model.as_deref(), self.fleet.site);
-            let supplied = own.map(|device| self.fleet.supplied(device, base)).unwrap_or_default();
+            let (supplied, missing) = own.map(|device| self.fleet.supplied(device, base)).unwrap_or_default();
+            notes.extend(missing);
             let subject =
                 Subject { device: own, model, site, commons: &commons, host, base, supplied: &supplied };
             plan.files.push(match profile.render(id, &subject) {

@@ -114,7 +114,7 @@ impl Profile {
         KeyKind::ALL.into_iter().filter(|kind| *kind != KeyKind::None && is_ignored(kind)).collect()
     }
 
-    fn known_model<'a>(&'a self, subject: &Subject<'a>) -> (&'a Model, Option<&'a str>) {
+    pub(super) fn known_model<'a>(&'a self, subject: &Subject<'a>) -> (&'a Model, Option<&'a str>) {
         let asked = subject.model();
         let known = asked.and_then(|name| self.model(name));
         (known.unwrap_or(self.models.any()), known.map(|model| model.name.as_str()).or(asked))

@@ -101,7 +101,7 @@ pub(super) struct Inner {
     pub(super) menu: Menu,
     places: Mutex<Places>,
     partial: Mutex<Parts>,
-    /// Phones of which it was told that a release changes nothing.
+    /// Of which phones it was told that a release changes nothing, or that a language is not there.
     stuck: Mutex<HashSet<(Mac, String)>>,
 }
 

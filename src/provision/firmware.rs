@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::device::{Device, Mac};
 use crate::firmware::{Phone, Plan, Release, Stock, Wish};
-use crate::profile::{Profile, Subject, Supplied};
+use crate::profile::{LanguageFile, Profile, Subject, Supplied};
 
 /// The setting that says what somebody wants: `latest`, `hold`, a version.
 pub const FIRMWARE: &str = "firmware";
@@ -85,6 +85,27 @@ pub fn told(release: &Release, base: &str) -> Supplied {
     supplied.insert("firmware_dir".to_owned(), folder);
     supplied.insert("firmware_version".to_owned(), release.version.as_str().to_owned());
     supplied
+}
+
+/// The settings that name the language files which are there, as paths in the vendor's folder; and what is to be told of
+/// those that are not.
+pub fn taught(
+    wanted: &[LanguageFile],
+    there: &[String],
+    vendor: &str,
+    base: &str,
+) -> (Supplied, Vec<String>) {
+    let (mut supplied, mut missing) = (Supplied::new(), Vec::new());
+    for file in wanted {
+        match file.among(there.iter().map(String::as_str)) {
+            Some(path) => {
+                supplied.insert(file.setting.to_owned(), format!("{base}lang/{vendor}/{path}"));
+            }
+            None if file.needed => missing.push(file.missing(vendor)),
+            None => {}
+        }
+    }
+    (supplied, missing)
 }
 
 /// The phones that are being upgraded. There are so many places; whoever finds none waits, and asks again.

@@ -85,6 +85,22 @@ impl Shelf {
         self.entry(area, vendor, name).is_some()
     }
 
+    /// The files of a vendor, each as it is called on the disk: `NAME` or `VERSION/NAME`.
+    pub(crate) async fn paths(&self, area: Area, vendor: &str) -> Vec<String> {
+        self.refresh().await;
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let of_vendor = list.entries.iter().filter(|((at, of, _), _)| *at == area && of == vendor);
+        let mut paths: Vec<String> = of_vendor
+            .filter_map(|((_, _, path), entry)| {
+                let steps = path.split('/').count();
+                let steps: Vec<_> = entry.path.iter().rev().take(steps).map(|step| step.to_str()).collect();
+                Some(steps.into_iter().rev().collect::<Option<Vec<_>>>()?.join("/"))
+            })
+            .collect();
+        paths.sort();
+        paths
+    }
+
     fn entry(&self, area: Area, vendor: &str, name: &str) -> Option<Arc<Entry>> {
         let key = (area, vendor.to_owned(), name.to_ascii_lowercase());
         self.list.read().unwrap_or_else(PoisonError::into_inner).entries.get(&key).cloned()

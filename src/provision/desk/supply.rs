@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Case, Inner};
+use super::{Case, Inner, model_of};
 use crate::alarm::{Alarm, AlarmKind};
 use crate::device::{Approval, Channel, Device, Identity, Mac, Source, Step as Life};
 use crate::firmware::{Plan, Release, ReleaseFile, Stock};
 use crate::profile::{Clue, NOTHING_SUPPLIED, Profile, Requested, Scope, Subject, Supplied};
 use crate::provision::evidence::Deed;
-use crate::provision::firmware::{Course, course, told};
+use crate::provision::firmware::{Course, course, taught, told};
 use crate::provision::shelf::Taken;
 use crate::provision::{Answer, Area, FileRequest, Proof, Receipt, Root, Want};
 
@@ -33,14 +33,51 @@ impl Inner {
     /// The settings that name what this agent serves for a phone, which asks for this file and is proven to be the phone.
     pub(super) async fn supply(&self, case: &Case<'_>, device: &Device, requested: &Requested) -> Supplied {
         let profile = &requested.profile;
-        if profile.file(requested.file).scope() != Scope::Device {
-            return Supplied::new();
-        }
+        let own = profile.file(requested.file).scope() == Scope::Device;
+        let mut supplied = self.languages(case, device, requested, own).await.unwrap_or_default();
         let stock = self.parts.store.inventory().stock();
-        if !stock.releases.iter().any(|release| release.vendor == *profile.vendor()) {
-            return Supplied::new();
+        let is_brought = || stock.releases.iter().any(|release| release.vendor == *profile.vendor());
+        if own && is_brought() {
+            supplied.extend(self.firmware(case, device, profile, &stock).await.unwrap_or_default());
         }
-        self.firmware(case, device, profile, &stock).await.unwrap_or_default()
+        supplied
+    }
+
+    /// The language files that are there for the phone, or for all of its model. One that it needs and that is not there
+    /// is said once.
+    async fn languages(
+        &self,
+        case: &Case<'_>,
+        device: &Device,
+        requested: &Requested,
+        own: bool,
+    ) -> Option<Supplied> {
+        let profile = &requested.profile;
+        let commons = self.parts.store.inventory().commons();
+        let subject = Subject {
+            device: own.then_some(device),
+            model: model_of(case, device, requested),
+            site: &self.parts.site,
+            commons: &commons,
+            host: "",
+            base: "",
+            supplied: &NOTHING_SUPPLIED,
+        };
+        let wanted = profile.language_files(&subject);
+        if wanted.is_empty() {
+            return None;
+        }
+        let vendor = profile.vendor().as_str();
+        let there = self.shelf.paths(Area::Lang, vendor).await;
+        let FileRequest { local, channel, .. } = *case.request;
+        let base = self.parts.roots.for_request(local, channel)?.url(local);
+        let (supplied, missing) = taught(&wanted, &there, vendor, &base);
+        for text in missing {
+            if self.stuck().insert((device.mac, text.clone())) {
+                warn!(device.mac = %device.mac, "Of {}: {text}", device.mac);
+            }
+        }
+        Some(supplied)
     }
 
     /// The firmware that the phone is told of now.

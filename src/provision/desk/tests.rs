@@ -16,6 +16,7 @@ use crate::provision::{FileBody, Want};
 use crate::release::{GrantId, Mode, Policies, Reason, Rule, State, without};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Give, NewAccount, Store, Vault};
+use crate::tls::PhoneCertificate;
 
 const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
