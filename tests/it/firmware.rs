@@ -238,3 +238,54 @@ fn the_eleventh_of_eleven_phones_waits() {
         assert_eq!(phones[3].told("108.86.0.20"), None);
     });
 }
+
+#[test]
+fn a_language_file_that_is_there_is_linked_and_one_that_is_not_is_told() {
+    lab::run("firmware::a_language_file_that_is_there_is_linked_and_one_that_is_not_is_told", |lab| {
+        const MITEL: &str = "00:08:5d:aa:bb:01";
+        const POLY: &str = "00:04:f2:aa:bb:01";
+        let server = lab.host("agent", "192.168.1.35/24");
+        let accounts = format!("{}{MITEL},mitel,6869i,103,c\n{POLY},polycom,VVX_450,104,d\n", accounts());
+        let config = "[site]\nlanguage = \"de\"\n".to_owned();
+        let agent = Agent::start(lab, &server, &Setup { accounts, config });
+        let put = |path: &str| {
+            let path = lab.folder().join("data/files/lang").join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"Sprache").unwrap();
+        };
+        put("snom/10.1.169.16/gui_lang_DE.xml");
+        put("snom/web_lang_DE.xml");
+        put("polycom/German_Germany/VVX-dictionary.xml");
+        let snom = lab.phone("snom", SNOM, "lan", "192.168.1.101/24");
+        let phone = Phone { host: &snom, mac: SNOM };
+        let settings = phone.settings("10.1.169.16");
+        let url = format!("{BASE}lang/snom/10.1.169.16/gui_lang_DE.xml");
+        assert!(settings.contains(&format!("<language url=\"{url}\" name=\"Deutsch\"/>")), "{settings}");
+        assert!(settings.contains("lang/snom/web_lang_DE.xml"), "{settings}");
+        let to = lab.folder().join("got");
+        assert_eq!(phone.fetch(&url, &to, &[]), 200);
+        assert_eq!(std::fs::read(&to).unwrap(), b"Sprache");
+        let other = phone.settings("10.1.184.15");
+        assert!(!other.contains("gui-languages") && other.contains("web-languages"), "{other}");
+
+        let mitel = lab.phone("mitel", MITEL, "lan", "192.168.1.103/24");
+        let file = format!("{BASE}{}.cfg", MITEL.replace(':', "").to_uppercase());
+        let settings = || mitel.run(&["curl", "-sSf", "-m", "20", &file]);
+        assert!(!settings().contains("language 1:"));
+        agent.log("there is no file for the language 'de': files/lang/mitel/lang_de.txt");
+        let plan = agent.attempt(&["plan", MITEL]).1;
+        assert!(plan.contains("there is no file for the language 'de'"), "{plan}");
+        put("mitel/lang_de.txt");
+        lab::poll("the file to be seen", || {
+            settings().contains(&format!("language 1: {BASE}lang/mitel/lang_de.txt")).then_some(())
+        });
+        assert!(!agent.attempt(&["plan", MITEL]).1.contains("there is no file"));
+
+        // Some ask for it by a folder of their own below the root.
+        let poly = lab.phone("poly", POLY, "lan", "192.168.1.104/24");
+        let phone = Phone { host: &poly, mac: POLY };
+        let url = format!("{BASE}VVXLocalization/German_Germany/VVX-dictionary.xml");
+        assert_eq!(phone.fetch(&url, &to, &[]), 200);
+        assert_eq!(phone.fetch(&url.replace("German_Germany", "Italian_Italy"), &to, &[]), 404);
+    });
+}

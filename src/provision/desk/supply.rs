@@ -54,8 +54,11 @@ impl Inner {
     ) -> Option<Supplied> {
         let profile = &requested.profile;
         let commons = self.parts.store.inventory().commons();
+        // What it says now is newer than what is written down.
+        let said = case.identity.firmware.as_ref().filter(|said| device.firmware.as_ref() != Some(said));
+        let learned = said.map(|said| Device { firmware: Some(said.clone()), ..device.clone() });
         let subject = Subject {
-            device: own.then_some(device),
+            device: own.then_some(learned.as_ref().unwrap_or(device)),
             model: model_of(case, device, requested),
             site: &self.parts.site,
             commons: &commons,
