@@ -171,7 +171,7 @@ pub struct Receipt {
     /// The phone, and the file as it was rendered; `None` for a static file.
     fetched: Option<(Mac, Arc<Kept>)>,
     /// The firmware that the phone takes with it.
-    loading: Option<Loading>,
+    loading: Option<Box<Loading>>,
 }
 
 impl Receipt {

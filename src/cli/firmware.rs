@@ -98,7 +98,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             if context.json {
                 output::value(&json!({ "retried": macs }));
             } else {
-                macs.iter().for_each(|mac| output::print(&format!("{mac} may try its firmware again\n")));
+                for mac in &macs {
+                    output::print(&format!("{mac} may try its firmware again\n"));
+                }
             }
         }
     }
@@ -106,7 +108,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
 }
 
 fn told(context: &Context, release: &ReleaseShown, notes: &[String], sentence: &str) {
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    for note in notes {
+        eprintln!("note: {note}");
+    }
     if context.json {
         output::value(release);
     } else {

@@ -265,7 +265,9 @@ async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let files = context.places.files();
     let fleet = store.as_ref().map(|store| Fleet { store, catalog: &catalog, site: &site, files: &files });
     let (supplied, missing) = fleet.map(|fleet| fleet.supplied(&device, &base)).unwrap_or_default();
-    missing.iter().for_each(|note| eprintln!("note: {note}"));
+    for note in &missing {
+        eprintln!("note: {note}");
+    }
     let (site, commons, host, base) = (&site, &*commons, &*host, &*base);
     let subject =
         Subject { device: Some(&device), model: None, site, commons, host, base, supplied: &supplied };

@@ -39,8 +39,9 @@ pub struct LanguageFile {
 
 impl LanguageFile {
     /// The first of these files, as paths in the vendor's folder, that is one.
-    pub fn among<'n>(&self, there: impl Iterator<Item = &'n str> + Clone) -> Option<&'n str> {
-        self.places.iter().find_map(|place| there.clone().filter(|path| fits(place, path)).min())
+    pub fn among<'n, T: AsRef<str>>(&self, there: &'n [T]) -> Option<&'n str> {
+        let paths = || there.iter().map(AsRef::as_ref);
+        self.places.iter().find_map(|place| paths().filter(|path| fits(place, path)).min())
     }
 
     /// What a person is told where there is none.
@@ -162,10 +163,10 @@ mod tests {
         let files = wanted("snom", "D785", Some("8.9.3.80"), &[]);
         assert_eq!(files[0].places, ["8.9.3.80/gui_lang_DE.xml", "gui_lang_DE.xml"]);
         let there = ["gui_lang_de.xml", "8.9.3.80/web_lang_DE.xml", "8.9.3.80/gui_lang_DE.xml"];
-        assert_eq!(files[0].among(there.into_iter()), Some("8.9.3.80/gui_lang_DE.xml"));
-        assert_eq!(files[0].among(there.into_iter().take(2)), Some("gui_lang_de.xml"));
-        assert_eq!(files[1].among(there.into_iter()), Some("8.9.3.80/web_lang_DE.xml"));
-        assert_eq!(files[0].among(there.into_iter().skip(3)), None);
+        assert_eq!(files[0].among(&there), Some("8.9.3.80/gui_lang_DE.xml"));
+        assert_eq!(files[0].among(&there[..2]), Some("gui_lang_de.xml"));
+        assert_eq!(files[1].among(&there), Some("8.9.3.80/web_lang_DE.xml"));
+        assert_eq!(files[0].among(&there[3..]), None);
         let unknown = wanted("snom", "D785", None, &[]);
         assert_eq!(unknown[0].places, ["gui_lang_DE.xml"], "of a version that is not known there is none");
     }
@@ -185,7 +186,7 @@ mod tests {
     fn a_name_may_have_a_number_before_it() {
         let files = wanted("yealink", "T46G", Some("28.83.0.120"), &[("language", "fr")]);
         let there = ["T46G/005.GUI.German.lang", "T46G/004.GUI.French.lang", "T48G/003.GUI.French.lang"];
-        assert_eq!(files[0].among(there.into_iter()), Some("T46G/004.GUI.French.lang"));
+        assert_eq!(files[0].among(&there), Some("T46G/004.GUI.French.lang"));
         assert!(!files[0].needed);
         assert!(wanted("mitel", "6869i", None, &[])[0].needed);
     }

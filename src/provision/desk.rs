@@ -214,7 +214,7 @@ impl Desk {
     /// The peer has acknowledged the last byte.
     pub fn delivered(&self, request: &FileRequest, mut receipt: Receipt) {
         if let Some(loading) = receipt.loading.take() {
-            return self.0.loaded(request, &receipt.identity, loading);
+            return self.0.loaded(request, &receipt.identity, *loading);
         }
         debug!("{} has all of {}", request.peer, receipt.name);
         self.0.proven(&receipt, Evidence::Acked);

@@ -97,7 +97,7 @@ pub fn taught(
 ) -> (Supplied, Vec<String>) {
     let (mut supplied, mut missing) = (Supplied::new(), Vec::new());
     for file in wanted {
-        match file.among(there.iter().map(String::as_str)) {
+        match file.among(there) {
             Some(path) => {
                 supplied.insert(file.setting.to_owned(), format!("{base}lang/{vendor}/{path}"));
             }

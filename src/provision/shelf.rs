@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{Area, FileBody};
 use crate::clock::Clock;
+use crate::firmware::hex;
 
 /// Files up to this size stay in memory once read; a larger one is shared only while somebody transfers it.
 const KEPT_BYTES_MAX: u64 = 256 * 1024;
@@ -134,8 +135,7 @@ impl Shelf {
         let path = entry.path.clone();
         let digested = move || {
             let read = std::fs::read(&path)?;
-            let digest = Sha256::digest(&read);
-            let sha256: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+            let sha256 = hex(&Sha256::digest(&read));
             Ok::<_, io::Error>((Arc::new(read), Arc::from(sha256)))
         };
         let (read, sha256): (_, Arc<str>) = match tokio::task::spawn_blocking(digested).await {

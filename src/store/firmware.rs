@@ -160,6 +160,9 @@ pub(super) async fn changed_after(
     Ok(StockDelta { releases, tries: tries.collect::<Result<_, StoreError>>()? })
 }
 
+/// A release as its row has it: name, vendor, version, models, hardware, minimum.
+type Row = (String, String, String, String, Option<String>, Option<String>);
+
 async fn releases(connection: &mut AnyConnection) -> Result<Vec<Arc<Release>>, StoreError> {
     const READ: &str = "read the firmware catalog";
     let mut files: BTreeMap<String, Vec<ReleaseFile>> = BTreeMap::new();
@@ -172,7 +175,6 @@ async fn releases(connection: &mut AnyConnection) -> Result<Vec<Arc<Release>>, S
         let size = u64::try_from(size).unwrap_or_default();
         files.entry(release).or_default().push(ReleaseFile { name, size, sha256 });
     }
-    type Row = (String, String, String, String, Option<String>, Option<String>);
     let rows: Vec<Row> =
         sqlx::query_as("SELECT name, vendor, version, models, hardware, minimum FROM firmware ORDER BY name")
             .fetch_all(connection)

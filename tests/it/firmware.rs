@@ -80,7 +80,13 @@ fn bring(lab: &Lab, agent: &Agent<'_>) {
 
 /// Of each version another content, none that repeats with the blocks.
 fn content(version: &str) -> Vec<u8> {
-    version.bytes().cycle().zip(0_u32..).take(300_000).map(|(byte, at)| byte ^ (at / 251) as u8).collect()
+    version
+        .bytes()
+        .cycle()
+        .zip(0_u32..)
+        .take(300_000)
+        .map(|(byte, at)| byte ^ u8::try_from(at / 251 % 256).unwrap())
+        .collect()
 }
 
 fn accounts() -> String {

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{FOLDER, ReleaseShown, place};
 use crate::device::{Group, Vendor};
-use crate::firmware::{Release, ReleaseFile, Version, fits};
+use crate::firmware::{Release, ReleaseFile, Version, fits, hex};
 use crate::operate::Failure;
 use crate::operate::fleet::Fleet;
 use crate::profile::Profile;
@@ -220,7 +220,7 @@ fn copy(source: &Path, into: &mut impl io::Write) -> io::Result<(u64, String)> {
         into.write_all(read)?;
         size += octets as u64;
     }
-    Ok((size, digest.finalize().iter().map(|octet| format!("{octet:02x}")).collect()))
+    Ok((size, hex(&digest.finalize())))
 }
 
 /// Makes the folder and those above it, each belonging to whom the data belongs.

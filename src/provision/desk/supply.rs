@@ -228,7 +228,7 @@ impl Inner {
             secret: false,
             handed_out: None,
             fetched: None,
-            loading: Some(loading),
+            loading: Some(Box::new(loading)),
         })
     }
 
