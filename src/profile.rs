@@ -163,6 +163,12 @@ impl ProfileFile {
     pub fn scope(&self) -> Scope {
         self.scope
     }
+
+    /// Whether it is as the extended profile has it.
+    #[cfg(test)]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.inherited
+    }
 }
 
 /// Where a person types the URL into the phone, and what.

@@ -19,9 +19,9 @@ enum Step<'t> {
 pub(crate) fn unified(before: &str, after: &str, names: (&str, &str)) -> String {
     let [old, new] = [before, after].map(|text| text.lines().collect::<Vec<_>>());
     let steps = steps(&old, &new);
-    let changed = |step: &Step<'_>| !matches!(step, Step::Stays(_));
+    let differs = |step: &Step<'_>| !matches!(step, Step::Stays(_));
     let changes: Vec<usize> =
-        steps.iter().enumerate().filter(|(_, step)| changed(step)).map(|(at, _)| at).collect();
+        steps.iter().enumerate().filter(|(_, step)| differs(step)).map(|(at, _)| at).collect();
     let Some(first) = changes.first() else { return String::new() };
     let mut text = format!("--- {}\n+++ {}\n", names.0, names.1);
     let mut hunk = (first.saturating_sub(CONTEXT), first + CONTEXT + 1);

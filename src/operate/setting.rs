@@ -161,8 +161,10 @@ mod tests {
         assert_eq!(assigned("a=").unwrap(), ("a".to_owned(), None));
         assert_eq!(assigned("vlan=").unwrap(), ("vlan".to_owned(), None));
         assert_eq!(assigned("raw:P2=x y").unwrap(), ("raw:P2".to_owned(), Some("x y".to_owned())));
-        assert!(assigned("raw:user_mailbox[1]=*97").is_ok());
-        assert!(assigned("firmware=108.86.0.90 downgrade").is_ok());
+        for right in ["raw:user_mailbox[1]=*97", "raw:sip line1 vmail=*97", "firmware=108.86.0.90 downgrade"]
+        {
+            assert!(assigned(right).is_ok(), "{right}");
+        }
         for wrong in [
             "a",
             "=b",
@@ -171,7 +173,8 @@ mod tests {
             "vlan=4095",
             "timezone=Mars/Olympus",
             "raw:=x",
-            "raw:a b=x",
+            "raw:a  b=x",
+            "raw:a =x",
             "raw:a[]=x",
             "firmware=newest",
         ] {

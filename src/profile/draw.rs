@@ -12,7 +12,11 @@ use super::rendered::{RenderError, Rendered, SlotRules};
 use super::subject::{self, Ground, Subject};
 use super::template::{Drawing, TemplateError};
 use super::{FileId, Profile, Scope};
-use crate::device::{Commons, Device, Key, KeyKind, KeyPlace};
+use crate::device::{Account, Commons, Device, Key, KeyKind, KeyPlace, Line, Transport};
+
+/// Lines of a phone whose passwords' names are looked for. No desk phone has more, and the names that base stations give
+/// the lines behind are like those before.
+const LINES_TRIED_MAX: u16 = 64;
 
 /// A subject with everything that holds for it.
 struct Settled<'a> {
@@ -29,19 +33,20 @@ impl Profile {
     pub fn render(&self, id: FileId, subject: &Subject<'_>) -> Result<Rendered, RenderError> {
         let settled = self.settled(subject);
         let raw = settled.stack.raw();
-        let plain = self.draw_and_cut(id, subject, &settled, &RawLines::default())?;
+        let drawing = self.drawn(id, subject, &settled)?;
+        let plain = self.cut(id, &drawing, &RawLines::default())?;
         if raw.is_empty() || !plain.takes_raw() {
             return Ok(plain);
         }
         let file = self.file(id);
         let lines = RawLines::new(&file.raw, &file.writing, &raw, &self.secret_names(subject, &settled));
-        let with = self.draw_and_cut(id, subject, &settled, &lines)?;
-        let breaks = malformed(file.format(), &plain.plain()).is_none()
-            && malformed(file.format(), &with.plain()).is_some();
-        if breaks {
-            return self.draw_and_cut(id, subject, &settled, &RawLines::refused(&raw));
+        let is_broken = |rendered: &Rendered| malformed(file.format(), &rendered.plain()).is_some();
+        let with = self.cut(id, &drawing, &lines)?;
+        if !is_broken(&with) || is_broken(&plain) {
+            return Ok(with);
         }
-        Ok(with)
+        let lines = lines.unbroken(|lines| self.cut(id, &drawing, lines).map(|with| is_broken(&with)))?;
+        self.cut(id, &drawing, &lines)
     }
 
     /// The settings as they hold for a subject, by their neutral names; raw parameters are none of them.
@@ -77,8 +82,8 @@ impl Profile {
     pub fn takes_raw(&self, subject: &Subject<'_>) -> bool {
         let settled = self.settled(subject);
         let own = self.files_for(subject.model()).filter(|(_, file)| file.scope == Scope::Device);
-        let drawn = own.map(|(id, _)| self.draw_and_cut(id, subject, &settled, &RawLines::default()));
-        drawn.flatten().any(|rendered| rendered.takes_raw())
+        let drawn = own.map(|(id, _)| self.drawn(id, subject, &settled));
+        drawn.flatten().any(|drawing| drawing.trace.raw)
     }
 
     /// Whether raw parameters are set for this phone, and none of its files has a place for them.
@@ -128,29 +133,32 @@ impl Profile {
         Settled { model, name, stack, keys, problems }
     }
 
-    fn draw_and_cut(
+    /// What the template draws, with everything that is to be told.
+    fn drawn(
         &self,
         id: FileId,
         subject: &Subject<'_>,
         settled: &Settled<'_>,
-        raw: &RawLines,
-    ) -> Result<Rendered, RenderError> {
+    ) -> Result<Drawing, RenderError> {
         let file = self.file(id);
-        let name = file.path.to_string();
         if file.scope == Scope::Device && subject.device.is_none() {
-            return Err(RenderError::NoDevice { file: name });
+            return Err(RenderError::NoDevice { file: file.path.to_string() });
         }
-        let (mut drawing, mut notes) = self.draw(id, subject, settled)?;
+        let (mut drawing, notes) = self.draw(id, subject, settled)?;
         if drawing.trace.raw && file.scope != Scope::Device {
             let message = "raw() stands in a file that phones share; put it into a phone's own".to_owned();
             let template = file.template.clone();
             return Err(self.failed(TemplateError { template, line: None, message }));
         }
-        drawing.text = raw.without_replaced(&drawing.text);
-        notes.extend(raw.notes.iter().cloned());
         drawing.trace.notes.extend(notes);
+        Ok(drawing)
+    }
+
+    /// A drawing with its places for secrets, and with raw parameters in theirs.
+    fn cut(&self, id: FileId, drawing: &Drawing, raw: &RawLines) -> Result<Rendered, RenderError> {
+        let file = self.file(id);
         let rules = SlotRules {
-            file: &name,
+            file: &file.path.to_string(),
             writing: &file.writing,
             content_type: &file.content_type,
             kinds: &file.secrets,
@@ -198,15 +206,28 @@ impl Profile {
         Ok((drawing, notes))
     }
 
-    /// The names of all places for passwords in the phone's own files: a raw parameter must not set one of them in the
-    /// file beside the one that holds it.
+    /// The names of all places for passwords in the phone's own files, of the lines that it has and of those that it may
+    /// get: a raw parameter must not set one of them in the file beside the one that holds it.
     fn secret_names(&self, subject: &Subject<'_>, settled: &Settled<'_>) -> SecretNames {
         let mut names = SecretNames::default();
-        let own = self.files_for(subject.model()).filter(|(_, file)| !file.secrets.is_empty());
-        for (id, _) in own {
-            if let Ok(rendered) = self.draw_and_cut(id, subject, settled, &RawLines::default()) {
-                rendered.slot_pieces().for_each(|piece| names.add(piece));
-            }
+        let most = self.models.iter().filter_map(|model| model.lines).max();
+        // A template may refuse a line beyond the model's last one.
+        let counts = [most, settled.model.lines, Some(1)];
+        let fuller: Vec<Device> = subject
+            .device
+            .into_iter()
+            .flat_map(|device| counts.map(|count| with_lines(device, count)))
+            .collect();
+        for (id, _) in self.files_for(subject.model()).filter(|(_, file)| !file.secrets.is_empty()) {
+            let cut = |subject: &Subject<'_>, settled: &Settled<'_>| {
+                self.cut(id, &self.drawn(id, subject, settled)?, &RawLines::default())
+            };
+            let own = cut(subject, settled).ok();
+            let stand_in = fuller.iter().find_map(|device| {
+                let subject = Subject { device: Some(device), ..*subject };
+                cut(&subject, &self.settled(&subject)).ok()
+            });
+            own.iter().chain(&stand_in).flat_map(Rendered::slot_pieces).for_each(|piece| names.add(piece));
         }
         names
     }
@@ -215,6 +236,25 @@ impl Profile {
         let TemplateError { template, line, message } = error;
         RenderError::Template { vendor: self.vendor.to_string(), template, line, message }
     }
+}
+
+/// The same phone with so many lines of no account in place of its own.
+fn with_lines(device: &Device, count: Option<u16>) -> Device {
+    let account = Account {
+        id: 0,
+        username: "line".to_owned(),
+        auth_id: String::new(),
+        display_name: None,
+        registrar: None,
+        transport: Some(Transport::Udp),
+        outbound_proxy: None,
+        srtp: None,
+        password_version: 0,
+        password: None,
+    };
+    let last = count.unwrap_or(1).clamp(1, LINES_TRIED_MAX);
+    let lines = (1..=last).map(|number| Line { number, label: None, account: account.clone() }).collect();
+    Device { lines, keys: Vec::new(), ..device.clone() }
 }
 
 /// Every setting as it holds for a subject, facts of the site first, and the layer that each comes from. Without a
@@ -228,8 +268,8 @@ pub fn laid_settings(profile: Option<&Profile>, subject: &Subject<'_>) -> Vec<La
         None => (None, subject.model()),
     };
     let vendor = subject.device.and_then(|device| device.vendor.as_ref());
-    let vendor = profile.map(|profile| profile.vendor()).or(vendor);
-    let vendor = vendor.map(|vendor| vendor.as_str()).unwrap_or_default();
+    let vendor = profile.map(super::Profile::vendor).or(vendor);
+    let vendor = vendor.map(crate::device::Vendor::as_str).unwrap_or_default();
     let stack = Stack::new(subject, vendor, name, model.map(Model::settings));
     let mut laid = subject.site.facts_of(&stack);
     let others = stack.settled().into_iter().filter(|(name, _)| !super::is_fact(name));

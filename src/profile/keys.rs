@@ -169,9 +169,14 @@ impl Model {
             KeyPlace::Number(number) => Ok(number),
             KeyPlace::Page(page, key) => {
                 let keys = self.number("page_keys").ok_or_else(|| unknown("how many keys a page of"))?;
-                let number = within(page, key, keys, "page")?;
+                let before = self.number("keys_before_pages").unwrap_or(0);
+                let number = within(page, key, keys, "page")?.saturating_add(before);
                 match self.line_keys {
-                    Some(own) if number > own => Err(format!("{name} has {own} line keys, {keys} on a page")),
+                    Some(own) if number > own => {
+                        let beside =
+                            if before > 0 { format!("{before} beside the pages, ") } else { String::new() };
+                        Err(format!("{name} has {own} line keys, {beside}{keys} on a page"))
+                    }
                     _ => Ok(number),
                 }
             }
@@ -201,4 +206,32 @@ fn within(part: u16, key: u16, keys: u16, word: &str) -> Result<u16, String> {
         return Err(format!("a {word} has {keys} keys"));
     }
     Ok(part.saturating_sub(1).saturating_mul(keys).saturating_add(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Catalog;
+    use super::*;
+    use crate::device::Vendor;
+
+    #[test]
+    fn pages_count_behind_the_keys_beside_them() {
+        let catalog = Catalog::builtin().unwrap();
+        let number = |vendor: &str, model: &str, page, key| {
+            catalog.get(&Vendor::new(vendor)).unwrap().key_number(Some(model), KeyPlace::Page(page, key))
+        };
+        for (vendor, model) in [("fanvil", "X5U"), ("nethesis", "NP-X5")] {
+            assert_eq!(number(vendor, model, 1, 1), Ok(5));
+            assert_eq!(number(vendor, model, 2, 5), Ok(15));
+            assert_eq!(number(vendor, model, 5, 6), Ok(34));
+            assert_eq!(number(vendor, model, 1, 7), Err("a page has 6 keys".to_owned()));
+            let beyond = format!("{model} has 34 line keys, 4 beside the pages, 6 on a page");
+            assert_eq!(number(vendor, model, 6, 1), Err(beyond));
+        }
+        for (model, expected) in
+            [("X4U", 3), ("X6U", 5), ("X210", 10), ("X210i", 10), ("V64", 0), ("X7C", 0), ("X7", 0)]
+        {
+            assert_eq!(number("fanvil", model, 1, 1), Ok(expected + 1), "{model}");
+        }
+    }
 }

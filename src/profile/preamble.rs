@@ -138,7 +138,7 @@ mod tests {
             comment: comment.as_ref(),
             rejects: &[],
         };
-        Rendered::cut(Drawing { text, trace: Trace { slots: vec![slot], ..Trace::default() } }, &rules)
+        Rendered::cut(&Drawing { text, trace: Trace { slots: vec![slot], ..Trace::default() } }, &rules)
             .unwrap()
     }
 

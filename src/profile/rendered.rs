@@ -165,9 +165,10 @@ impl SecretForm {
 
 impl Rendered {
     /// Splits what a template drew at its marks.
-    pub(super) fn cut(drawing: Drawing, rules: &SlotRules<'_>) -> Result<Self, RenderError> {
+    pub(super) fn cut(drawing: &Drawing, rules: &SlotRules<'_>) -> Result<Self, RenderError> {
         let mut cutter = Cutter { pieces: Vec::new(), text: String::new() };
-        let mut rest = drawing.text.as_str();
+        let text = rules.raw.without_replaced(rules.writing.format, &drawing.text);
+        let mut rest = text.as_str();
         while let Some((before, marked)) = rest.split_once(MARK_OPEN) {
             let (number, after) = marked.split_once(MARK_CLOSE).unwrap_or((marked, ""));
             cutter.text.push_str(before);
@@ -187,7 +188,7 @@ impl Rendered {
         Ok(Self {
             pieces: cutter.pieces,
             takes_raw: drawing.trace.raw,
-            notes: drawing.trace.notes,
+            notes: drawing.trace.notes.iter().chain(&rules.raw.notes).cloned().collect(),
             writing: Arc::clone(rules.writing),
             comment: rules.comment.cloned(),
             content_type: rules.content_type.to_owned(),
@@ -326,16 +327,18 @@ struct Cutter {
 }
 
 impl Cutter {
-    /// Puts the raw parameters between the text so far and `after`; gives back what of `after` is not their line's.
+    /// Puts the raw parameters between the text so far and `after`, with the line end that stands there; gives back what
+    /// of `after` is not their line's.
     fn raw<'t>(&mut self, after: &'t str, raw: &RawLines) -> &'t str {
+        let line_end = ["\r\n", "\n"].into_iter().find(|end| after.starts_with(end));
+        let end = line_end.unwrap_or(if self.text.ends_with("\r\n") { "\r\n" } else { "\n" });
         let Some(blanks) = self.indentation() else {
-            self.text.push_str(raw.indented("").trim_end_matches('\n'));
+            self.text.push_str(raw.indented("", end).trim_end_matches(['\r', '\n']));
             return after;
         };
         let indentation = self.text.split_off(self.text.len() - blanks);
-        self.text.push_str(&raw.indented(&indentation));
-        let rest = after.strip_prefix("\r\n").or_else(|| after.strip_prefix('\n'));
-        rest.unwrap_or(after)
+        self.text.push_str(&raw.indented(&indentation, end));
+        line_end.and_then(|end| after.strip_prefix(end)).unwrap_or(after)
     }
 
     /// Places a slot between the text so far and `after`; gives back what of `after` is not the slot's own.
@@ -467,7 +470,7 @@ mod tests {
             comment: None,
             rejects: &[Regex::new("rejected").unwrap()],
         };
-        Rendered::cut(Drawing { text, trace: Trace { slots, ..Trace::default() } }, &rules)
+        Rendered::cut(&Drawing { text, trace: Trace { slots, ..Trace::default() } }, &rules)
     }
 
     fn filled(rendered: &Rendered) -> String {

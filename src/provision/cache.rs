@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use super::PREAMBLE_BYTES;
 use crate::device::{Mac, Vendor};
 use crate::profile::{FileId, Rendered, Supplied};
 use crate::store::Keys;
@@ -57,10 +58,13 @@ impl Kept {
         Self { revision, rendered, place, plain: OnceLock::new(), noted: Mutex::default(), bare: None }
     }
 
-    /// The same file in another form, which is not what a person compares.
-    pub(super) fn in_form(self: &Arc<Self>, rendered: Rendered) -> Self {
+    /// The same file, begun with a comment; that is not what a person compares.
+    pub(super) fn with_preamble(self: &Arc<Self>) -> Result<Arc<Self>, String> {
+        let rendered = self.rendered.with_preamble(PREAMBLE_BYTES);
+        let rendered =
+            rendered.ok_or("its format cannot begin with a comment, and no options were asked for")?;
         let bare = Some(self.bare());
-        Self { bare, ..Self::new(self.revision, rendered, self.place.clone()) }
+        Ok(Arc::new(Self { bare, ..Self::new(self.revision, rendered, self.place.clone()) }))
     }
 
     /// The file without a preamble.

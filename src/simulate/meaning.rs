@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn lines_are_counted_as_the_vendor_does() {
         let text = "[[account]]\nusername = 'P35'\npassword = 'P34'\nregistrar = 'P47'\n[[account]]\nline = 2\n\
-                    numbers = [4, 17]\nusername = 'P{line}04'\npassword = 'P{line}06'\nregistrar = 'P{line}02'\n[[account]]\n\
+                    numbers = [400, 1700]\nusername = 'P{line+4}'\npassword = 'P{line+6}'\nregistrar = 'P{line+2}'\n[[account]]\n\
                     max = 2\nusername = 'P{line+4059}'\nregistrar = 'P47'\nif = ['P4150 = 0']\n";
         let sheet: Simulate = toml::from_str(&format!("prov = 'http://{{P237}}/{{P238}}/'\n{text}")).unwrap();
         let mut settings = Settings::default();

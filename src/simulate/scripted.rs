@@ -40,13 +40,15 @@ pub(super) fn vendors() -> Vec<String> {
     played.map(|profile| profile.vendor().to_string()).collect()
 }
 
-/// One phone of each family that gets passwords.
+/// One phone of each family that gets passwords; of an extended profile's, only the heir's usual one.
 pub(super) fn families() -> Vec<PhoneSpec> {
     let mut phones = Vec::new();
     for vendor in vendors() {
         let profile = CATALOG.get(&Vendor::new(&vendor)).unwrap();
+        let usual = |model: &Model| model.family == profile.table("").family;
         let gets = |model: &&Model| {
-            let mut files = profile.files_for(Some(&model.name));
+            let mut files =
+                profile.files_for(Some(&model.name)).filter(|(_, file)| !file.is_inherited() || usual(model));
             files.any(|(id, _)| profile.secret_kinds(id).contains(&SecretKind::Sip))
         };
         let mut models = BTreeMap::new();

@@ -172,6 +172,8 @@ pub(super) async fn changed_after(
     connection: &mut AnyConnection,
     after: i64,
 ) -> Result<Option<Commons>, StoreError> {
+    /// A key: vendor, model, number, kind, value, label, line.
+    type KeyRow = (String, String, i64, String, String, String, Option<i64>);
     const READ: &str = "read what phones have in common";
     let head: Option<(i64,)> = sqlx::query_as("SELECT common FROM head WHERE common > $1")
         .bind(after)
@@ -188,8 +190,7 @@ pub(super) async fn changed_after(
     for (vendor, model, name, value) in settings {
         groups.entry(Group::of(&vendor, &model)).or_default().settings.insert(name, value);
     }
-    type Row = (String, String, i64, String, String, String, Option<i64>);
-    let keys: Vec<Row> =
+    let keys: Vec<KeyRow> =
         sqlx::query_as("SELECT vendor, model, number, kind, value, label, line FROM common_key")
             .fetch_all(connection)
             .await

@@ -142,6 +142,11 @@ impl Sheet {
         &self.accounts
     }
 
+    /// Leaves every account to the site's registrar, whatever its row says.
+    pub fn take_registrars(&mut self) {
+        self.accounts.iter_mut().for_each(|account| account.registrar = Field::Absent);
+    }
+
     /// The devices that rows name.
     pub fn devices(&self) -> &BTreeMap<Mac, DeviceRow> {
         &self.devices

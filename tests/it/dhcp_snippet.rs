@@ -84,7 +84,7 @@ fn prove(lab: &Lab, name: &str, start: fn(&Lab, &Host, &str) -> Process, untold:
     client.socket.set_broadcast(true).unwrap();
     let mut asked = 0;
     let mut wrong: Vec<String> = Vec::new();
-    for profile in catalog.profiles() {
+    for profile in catalog.profiles().filter(|profile| profile.dhcp().is_some()) {
         let mut values = profile.dhcp_values(&place());
         values.retain(|code, _| !untold.contains(&(profile.vendor().as_str(), *code)));
         for class in classes(profile) {

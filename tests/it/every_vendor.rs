@@ -11,7 +11,7 @@ use offhook::agent::{Agent, AgentOptions};
 use offhook::clock::{Clock, Entropy};
 use offhook::config::{Config, DhcpMode, Listen, Places};
 use offhook::profile::{Catalog, Profile, Retention};
-use offhook::release::State;
+use offhook::release::{Evidence, Grant, State};
 use offhook::secret::{Secret, SecretKind};
 use offhook::simulate::registrar::Registrar;
 use offhook::simulate::{
@@ -125,20 +125,26 @@ impl Stage {
         Agent::start(options).await.unwrap()
     }
 
+    fn is_underway(&self, part: &Part) -> bool {
+        let grants = self.store.inventory().grants(part.spec.mac);
+        let open = |state: &State| matches!(state, State::Open(_));
+        let is_open = |grant: &Grant| open(&grant.state) && grant.evidence < Evidence::Acked;
+        grants.is_some_and(|grants| grants.grants.iter().any(is_open))
+    }
+
     /// Waits until no password is on its way any more.
     async fn arrived(&self, cast: &[Part]) {
-        let inventory = |part: &Part| self.store.inventory().grants(part.spec.mac);
-        let is_underway = |part: &Part| {
-            inventory(part).is_some_and(|grants| {
-                let open = |state: &State| matches!(state, State::Open(_));
-                grants
-                    .grants
-                    .iter()
-                    .any(|grant| open(&grant.state) && grant.evidence < offhook::release::Evidence::Acked)
-            })
-        };
+        let waited = tokio::time::timeout(PATIENCE, self.all_arrived(cast)).await;
+        let stuck = cast.iter().filter(|part| self.is_underway(part)).map(|part| {
+            let grants = self.store.inventory().grants(part.spec.mac);
+            format!("{}: {:?}", part.name, grants.iter().flat_map(|g| &g.grants).collect::<Vec<_>>())
+        });
+        assert!(waited.is_ok(), "{}", stuck.collect::<Vec<_>>().join("\n"));
+    }
+
+    async fn all_arrived(&self, cast: &[Part]) {
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
-        while cast.iter().any(is_underway) {
+        while cast.iter().any(|part| self.is_underway(part)) {
             ticks.tick().await;
         }
     }
@@ -198,7 +204,7 @@ async fn every_vendors_phones_live_their_whole_life() {
     assert!(!told.contains("canary"), "a password is shown");
     assert_eq!(stage.registrar.registered().len(), cast.len());
 
-    tokio::time::timeout(PATIENCE, stage.arrived(&cast)).await.unwrap();
+    stage.arrived(&cast).await;
     let keeps = |part: &Part| part.retention == Retention::Keep;
     for part in cast.iter().filter(|part| keeps(part)) {
         stage.store.lock(part.spec.mac, |_| true).await.unwrap();

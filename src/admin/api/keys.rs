@@ -104,9 +104,9 @@ async fn change(
         deed.did(outcome)?;
     }
     let numbers: Vec<u16> = changes.iter().map(|(number, _)| *number).collect();
-    let changed = Changed { keys: fleet.keys(owner)?, notes: fleet.key_notes(owner, &numbers) };
+    let answer = Changed { keys: fleet.keys(owner)?, notes: fleet.key_notes(owner, &numbers) };
     let version = mac.and_then(|mac| shared.store().version_of(mac));
-    deed.answered(Answer::json(&changed)?.of_version(version)).await
+    deed.answered(Answer::json(&answer)?.of_version(version)).await
 }
 
 fn changes(

@@ -55,6 +55,7 @@ impl Stage {
         let (clock, entropy) = (Clock::System, Entropy::System);
         let mut sheet = Sheet::default();
         accounts::read_csv("examples/accounts.csv", ACCOUNTS.as_bytes(), &mut sheet);
+        sheet.take_registrars(); // nothing of the demonstration leaves this host
         accounts::read_csv("examples/keys.csv", KEYS.as_bytes(), &mut sheet);
         let folder = Folder::make(&entropy)?;
         let url = format!("sqlite:{}", folder.0.join("offhook.db").display());

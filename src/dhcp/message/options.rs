@@ -28,6 +28,7 @@ impl Options {
     }
 
     /// The same, and of `others` those whose number has none.
+    #[must_use]
     pub fn with_missing<'a>(&'a self, others: impl Iterator<Item = (u8, &'a [u8])>) -> Self {
         let mut missing = others.filter(|(code, _)| self.get(*code).is_none()).peekable();
         if missing.peek().is_none() {

@@ -29,20 +29,22 @@ pub struct ClassText {
 pub struct MacStart(pub Vec<u8>);
 
 impl Profile {
-    /// What the phones' option 60 begins with or holds; nothing when they send none that is known.
+    /// What the phones' option 60 begins with or holds; nothing when they send none that is known,
+    /// for what a pattern takes is no proof that a phone sends it.
     pub fn class_texts(&self) -> Vec<ClassText> {
-        let patterns = self.recognisers.iter().filter(|pattern| pattern.source == Source::DhcpVendorClass);
-        let found: BTreeSet<ClassText> = patterns.flat_map(texts).collect();
-        if !found.is_empty() {
-            return found.iter().filter(|one| !is_within(one, &found)).cloned().collect();
+        if self.dhcp.as_ref().is_some_and(|dhcp| dhcp.vendor_classes().is_empty()) {
+            return Vec::new();
         }
+        let patterns = self.recognisers.iter().filter(|pattern| pattern.source == Source::DhcpVendorClass);
+        let mut found: BTreeSet<ClassText> = patterns.flat_map(texts).collect();
         let sent = self.dhcp.iter().flat_map(Dhcp::vendor_classes);
         let sent = sent.filter_map(|class| {
             let text = std::str::from_utf8(class).ok()?.trim_end_matches('\0').to_owned();
             (!text.is_empty() && !text.contains(char::is_control))
                 .then_some(ClassText { text, at_start: true })
         });
-        sent.collect::<BTreeSet<_>>().into_iter().collect()
+        found.extend(sent);
+        found.iter().filter(|one| !is_within(one, &found)).cloned().collect()
     }
 
     /// The beginnings of the phones' addresses in whole octets. A range that is not made of these is widened to the
@@ -190,6 +192,11 @@ mod tests {
         assert_eq!(acme(""), []);
         assert_eq!(acme("[dhcp]\nvendor_class = ['ccp.avaya.com']"), [("ccp.avaya.com".to_owned(), true)]);
         assert_eq!(acme("[dhcp]\nvendor_class = ['hex:000102']"), []);
+        let more = |classes: &str| {
+            format!("[dhcp]\nvendor_class = {classes}\n{}", matching("^HT80[1-4]", &["HT801", "HT802"]))
+        };
+        assert_eq!(acme(&more("['HT701']")), [("HT701".to_owned(), true), ("HT80".to_owned(), true)]);
+        assert_eq!(acme(&more("[]")), []);
     }
 
     #[test]

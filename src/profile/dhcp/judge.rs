@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::destination::{Destination, server};
 use super::endpoint::Endpoint;
-use super::form::{self, Form, Shape};
+use super::form::{self, Form, Shape, Text};
 use super::template::{Facts, Role};
 use super::{Dhcp, DhcpData, DhcpPlace, DhcpSetting, colons};
 use crate::profile::Profile;
@@ -332,10 +332,9 @@ impl Desk<'_> {
             let Some(octets) = self.answer.get(code) else { continue };
             let wrong = match (&form.shape, form.role()) {
                 (Shape::SipServers(_), Role::Registrar) => form::sip_servers_of(octets).err(),
-                (Shape::Text { .. }, Role::Vlan) => {
-                    let number =
-                        form::text_of(octets).map(|text| text.parse::<u16>().is_ok_and(|vlan| vlan < 4095));
-                    match number {
+                (Shape::Text { text: Text::One(template), .. }, Role::Vlan) => {
+                    let is_vlan = |text: &str| text.parse::<u16>().is_ok_and(|vlan| vlan < 4095);
+                    match form::text_of(octets).map(|text| template.word_in(text).is_some_and(is_vlan)) {
                         Ok(true) => None,
                         Ok(false) => Some(Misformat::NotANumber),
                         Err(why) => Some(why),

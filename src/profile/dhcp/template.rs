@@ -137,6 +137,18 @@ impl Template {
         }
     }
 
+    /// What stands in a text of this shape in the place of its only word: `20` in `VLAN-A=20;` of `VLAN-A={vlan};`.
+    pub(super) fn word_in<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let (before, after) = match self.0.as_slice() {
+            [Piece::Word(_)] => ("", ""),
+            [Piece::Text(before), Piece::Word(_)] => (before.as_str(), ""),
+            [Piece::Word(_), Piece::Text(after)] => ("", after.as_str()),
+            [Piece::Text(before), Piece::Word(_), Piece::Text(after)] => (before.as_str(), after.as_str()),
+            _ => return None,
+        };
+        text.strip_prefix(before)?.strip_suffix(after)
+    }
+
     /// The name of a `NAME=value` or `NAME:value`, in small letters.
     pub(super) fn name(&self) -> Option<String> {
         let [Piece::Text(text), ..] = self.0.as_slice() else { return None };

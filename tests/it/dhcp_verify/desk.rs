@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::agent::OFFHOOK;
 use crate::lab::{self, Host, Lab, Process};
 
-const PROFILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dhcp-profiles");
+pub(super) const PROFILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dhcp-profiles");
 pub(super) const AGENT: &str = "10.66.0.35";
 /// How long a lab's server may think; it is beside us.
 pub(super) const TIMEOUT: [&str; 2] = ["--timeout", "1s"];
