@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::cache::Kept;
 use super::desk::{Case, Inner, model_of};
+use super::evidence::same_phone;
 use super::notice::{clone_alarm, raise_changes};
 use super::pinned::{PinnedKey, Shape};
 use super::running::Underway;
@@ -22,9 +23,7 @@ use super::{
 use crate::device::{Device, Identity, Mac, Step as Life};
 use crate::net::neighbours::{Held, Proved};
 use crate::profile::{Requested, Retention, Supplied};
-use crate::release::{
-    Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
-};
+use crate::release::{Ask, Asker, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Decided, ReleaseRequest, wanted_by};
 
@@ -471,19 +470,6 @@ fn wanted(kept: &Kept, device: &Device) -> Vec<GrantId> {
     wanted.sort_unstable();
     wanted.dedup();
     wanted
-}
-
-/// A phone that was served on our link and now asks through a router, or the other way round, is still the same one where
-/// it holds what only that window handed out: it must not contend with itself.
-fn same_phone(asker: Asker, case: &Case<'_>, grants: &Grants) -> Asker {
-    let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return asker };
-    let Some(bound) = token.opening().and_then(|opening| opening.bound.as_ref()) else { return asker };
-    let handed_out_here = case.steady && token.evidence >= Evidence::Acked;
-    let came_by_token = case.has_token && bound.level == Level::I3;
-    if asker.level >= Level::I2 && (handed_out_here || came_by_token) {
-        return Asker { key: bound.key.clone(), ..asker };
-    }
-    asker
 }
 
 impl Due {

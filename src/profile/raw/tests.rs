@@ -1,3 +1,5 @@
+//! What raw parameters do in the files of real profiles, and what they may not.
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
