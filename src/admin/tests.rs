@@ -182,7 +182,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 18, "routes with a scope");
+    assert_eq!(checked, 22, "routes with a scope");
     site.stop().await;
 }
 
