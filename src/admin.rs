@@ -53,6 +53,8 @@ pub struct AdminParts {
     pub site: Site,
     /// The host's addresses, by which it may be asked.
     pub interfaces: Interfaces,
+    /// The folder of firmware and language files.
+    pub files: PathBuf,
     /// The time.
     pub clock: Clock,
     /// The agent's own socket: it looks at once when something was written.
@@ -95,8 +97,8 @@ impl Shared {
 
     /// What the files of phones are made of.
     fn fleet(&self) -> Fleet<'_> {
-        let AdminParts { site, catalog, store, .. } = &self.0.parts;
-        Fleet { store, catalog, site }
+        let AdminParts { site, catalog, store, files, .. } = &self.0.parts;
+        Fleet { store, catalog, site, files }
     }
 
     /// Lets the agent look at once: a transfer of passwords that are locked now is to be aborted.

@@ -302,6 +302,7 @@ impl Parts {
             expired_certificates: options.config.https.expired_certificates,
             site: self.site(),
             menu: options.config.menu.clone(),
+            firmware: options.config.firmware.clone(),
             catalog: Arc::clone(&self.catalog),
             store: options.store.clone(),
             interfaces: self.interfaces.clone(),

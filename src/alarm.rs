@@ -47,11 +47,15 @@ pub enum AlarmKind {
     DhcpOff,
     /// Clients do not see the DHCP answers.
     DhcpUnseen,
+    /// A phone fetches its firmware and does not take it.
+    FirmwareStuck,
+    /// A file of the firmware catalog is not as it was brought, or is gone.
+    FirmwareDamaged,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Clone,
         Self::Contention,
         Self::Enumeration,
@@ -67,6 +71,8 @@ impl AlarmKind {
         Self::DhcpPool,
         Self::DhcpOff,
         Self::DhcpUnseen,
+        Self::FirmwareStuck,
+        Self::FirmwareDamaged,
     ];
 
     /// The kind's stable word.
@@ -87,6 +93,8 @@ impl AlarmKind {
             Self::DhcpPool => "dhcp_pool",
             Self::DhcpOff => "dhcp_off",
             Self::DhcpUnseen => "dhcp_unseen",
+            Self::FirmwareStuck => "firmware_stuck",
+            Self::FirmwareDamaged => "firmware_damaged",
         }
     }
 
@@ -132,6 +140,13 @@ impl AlarmKind {
             }
             Self::DhcpUnseen => {
                 "on the switch, let DHCP snooping trust the port that this host is on (ip dhcp snooping trust)"
+            }
+            Self::FirmwareStuck => {
+                "look at the phone whether it takes that file at all, and whether it calls its version as the release \
+                 does; then offhook firmware retry MAC"
+            }
+            Self::FirmwareDamaged => {
+                "offhook firmware check names the files; remove the release and add it again from its source"
             }
         }
     }

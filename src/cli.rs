@@ -14,6 +14,7 @@ mod device;
 mod dhcp;
 mod directory;
 mod export;
+mod firmware;
 mod fkey;
 mod import;
 mod key;
@@ -79,6 +80,9 @@ enum Command {
     /// The company directory on the phones: bring contacts, list and remove them
     #[command(subcommand)]
     Directory(directory::Args),
+    /// Firmware: the catalog of releases, and what each phone gets next
+    #[command(subcommand)]
+    Firmware(firmware::Args),
     /// What would change for phones, against what each fetched last
     Plan(plan::Args),
     /// What the LAN's DHCP server has to tell the phones
@@ -195,6 +199,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Site(args) => site::run(args, &context).await,
             Command::Fkey(args) => fkey::run(args, &context).await,
             Command::Directory(args) => directory::run(args, &context).await,
+            Command::Firmware(args) => firmware::run(args, &context).await,
             Command::Plan(args) => plan::run(args, &context).await,
             Command::Dhcp(args) => dhcp::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,

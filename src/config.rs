@@ -4,6 +4,7 @@
 mod admin;
 mod alarm;
 mod dhcp;
+mod firmware;
 mod https;
 mod load;
 mod menu;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 pub use admin::{AdminConfig, HostName};
 pub use alarm::{AlarmCommand, WebhookUrl};
 pub use dhcp::{AddressRange, DhcpConfig, DhcpMode, PoolConfig, Router};
+pub use firmware::FirmwareConfig;
 pub use https::{ExpiredCertificates, HttpsConfig};
 pub use load::{ConfigError, Loaded, load};
 pub use menu::MenuConfig;
@@ -44,6 +46,8 @@ pub struct Config {
     pub site: SiteConfig,
     /// The user menu on phones.
     pub menu: MenuConfig,
+    /// Firmware of the phones.
+    pub firmware: FirmwareConfig,
     /// Multicast plug and play.
     pub pnp: PnpConfig,
     /// Files for phones by HTTP.

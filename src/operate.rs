@@ -6,6 +6,7 @@ pub(crate) mod alarm;
 pub(crate) mod arm;
 pub(crate) mod diff;
 pub(crate) mod failure;
+pub(crate) mod firmware;
 pub(crate) mod fleet;
 pub(crate) mod keys;
 pub(crate) mod plan;

@@ -19,6 +19,7 @@ mod fact;
 mod fixture;
 mod identify;
 mod keys;
+mod language;
 mod layers;
 mod menu;
 mod model;
@@ -54,6 +55,7 @@ pub use escape::Unwritable;
 pub use fact::{check_fact, is_fact};
 pub use identify::{Clue, Identified, ReadClue};
 pub use keys::{KeyProblem, LaidKey};
+pub use language::LanguageFile;
 pub use layers::LaidSetting;
 pub use menu::{MenuAuth, MenuForm, MenuQuery, draw_html, html_form};
 pub use model::Model;
@@ -65,7 +67,7 @@ pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
 pub use simulate::{AccountNames, KeyNames, Names, ReadFormat, Reading, Simulate};
-pub use subject::{Site, Subject};
+pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
@@ -104,6 +106,8 @@ pub struct Profile {
     menu: Option<MenuForm>,
     /// How they read a whole directory.
     phonebook: Option<MenuForm>,
+    /// What the files of their languages are called.
+    languages: Option<language::LanguageToml>,
     /// What a profile that extends this one builds upon.
     parts: build::Parts,
 }
@@ -509,6 +513,7 @@ mod tests {
             commons: &commons,
             host: "h",
             base: "http://h/",
+            supplied: &NOTHING_SUPPLIED,
         };
         let draw = || profile.render(FileId(0), &subject).unwrap();
         assert_eq!(draw(), draw());

@@ -5,6 +5,7 @@ mod cache;
 mod credential;
 mod desk;
 mod evidence;
+mod firmware;
 mod handout;
 mod menu;
 mod notice;
@@ -17,6 +18,7 @@ mod terms;
 mod votes;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
 pub use evidence::{Deed, Fetched};
+pub use firmware::{Course, FIRMWARE, HARDWARE, course, taught, told};
 pub use menu::{MenuAnswer, MenuRequest};
 pub use notice::raise_changes;
 pub use shelf::Shelf;
@@ -32,6 +35,7 @@ pub use terms::{DEVICE_SETTINGS, RELEASE_SETTINGS, device_window, policies};
 pub(crate) use votes::Votes;
 
 use cache::Kept;
+use desk::Loading;
 use handout::{Due, HandedOut};
 
 use crate::config::{AdoptConfig, AdoptPolicy};
@@ -166,12 +170,21 @@ pub struct Receipt {
     pub(crate) handed_out: Option<Box<HandedOut>>,
     /// The phone, and the file as it was rendered; `None` for a static file.
     fetched: Option<(Mac, Arc<Kept>)>,
+    /// The firmware that the phone takes with it.
+    loading: Option<Box<Loading>>,
 }
 
 impl Receipt {
     /// Cancelled when an operator locks the device: the transfer is to be aborted at once (TCP reset, TFTP ERROR).
     pub fn revoked(&self) -> &CancellationToken {
         &self.revoked
+    }
+
+    /// Only this part of the file leaves.
+    pub(crate) fn is_of_part(&mut self, part: Range<usize>) {
+        if let Some(loading) = &mut self.loading {
+            loading.span = part.start as u64..part.end as u64;
+        }
     }
 
     /// Whether there are passwords in it: then no byte of it may stay queued for an address once this is gone.
@@ -214,7 +227,7 @@ pub enum Handed {
 /// A path taken apart. A name from the network is compared with names we know; it never becomes a path on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// `/firmware/VENDOR/NAME`, `/lang/VENDOR/NAME`
+    /// `/firmware/VENDOR/NAME`, `/lang/VENDOR/VERSION/NAME`; the name with its version.
     Static { area: Area, vendor: String, name: String },
     /// `/d/TOKEN/…/NAME`, or `/…/NAME` without a token.
     File { token: Option<String>, name: String },
@@ -225,6 +238,16 @@ pub(crate) enum Asked {
 pub(crate) enum Area {
     Firmware,
     Lang,
+}
+
+impl Area {
+    fn of(folder: &str) -> Option<Self> {
+        match folder.to_ascii_lowercase().as_str() {
+            "firmware" => Some(Self::Firmware),
+            "lang" => Some(Self::Lang),
+            _ => None,
+        }
+    }
 }
 
 /// Longer names are nobody's.
@@ -245,11 +268,8 @@ impl Asked {
             return None;
         }
         match segments.as_slice() {
-            [area, vendor, name] if area.eq_ignore_ascii_case("firmware") => {
-                Some(Self::named(Area::Firmware, vendor, name))
-            }
-            [area, vendor, name] if area.eq_ignore_ascii_case("lang") => {
-                Some(Self::named(Area::Lang, vendor, name))
+            [area, vendor, name @ ..] if matches!(name.len(), 1 | 2) && Area::of(area).is_some() => {
+                Some(Self::named(Area::of(area)?, vendor, &name.join("/")))
             }
             // The folder of a phone alone: its token is no file's name, and must not be written down as one.
             [d, token] if d.eq_ignore_ascii_case("d") && is_token(token) => None,

@@ -18,6 +18,7 @@ mod device;
 mod dhcp;
 mod error;
 mod fetched;
+mod firmware;
 mod fresh;
 mod import;
 mod inventory;

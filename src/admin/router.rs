@@ -14,7 +14,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::access::{self, Ends};
 use super::answer::{Problem, nothing_here, other_method};
-use super::api::{alarms, audit, devices, health, keys, site};
+use super::api::{alarms, audit, devices, firmware, health, keys, site};
 use super::origin::{Own, is_of_another_site};
 use super::{AdminParts, Shared, openapi};
 use crate::operate::Failure;
@@ -71,6 +71,10 @@ pub(super) fn routes() -> Vec<Route> {
         write("/api/v1/site", Scope::DevicesWrite, post(site::set)),
         read("/api/v1/keys", Scope::DevicesRead, get(keys::plans)),
         write("/api/v1/keys", Scope::DevicesWrite, post(keys::change_plan)),
+        read("/api/v1/firmware", Scope::DevicesRead, get(firmware::list)),
+        read("/api/v1/firmware/check", Scope::DevicesRead, get(firmware::check)),
+        write("/api/v1/firmware/remove", Scope::FirmwareWrite, post(firmware::remove)),
+        write("/api/v1/firmware/retry", Scope::FirmwareWrite, post(firmware::retry)),
         read("/api/v1/audit", Scope::AuditRead, get(audit::list)),
         read("/api/v1/alarms", Scope::DevicesRead, get(alarms::list)),
         write("/api/v1/alarms/{id}/done", Scope::DevicesWrite, post(alarms::done)),

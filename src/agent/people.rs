@@ -28,6 +28,7 @@ impl Opened {
             catalog: Arc::clone(&parts.catalog),
             site: parts.site(),
             interfaces: parts.interfaces.clone(),
+            files: options.places.files(),
             clock: options.clock.clone(),
             poke: options.places.socket(),
         };

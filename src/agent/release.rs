@@ -82,17 +82,24 @@ pub(super) async fn write_down(store: Store, done: mpsc::Receiver<Deed>, last: C
 /// keeps its phone from getting a file without passwords.
 async fn write(store: &Store, mut batch: Vec<Deed>) -> Vec<Deed> {
     let mut deliveries: Vec<Delivery> = Vec::new();
-    let (mut refused, mut moved, mut fetched) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut refused, mut moved) = (Vec::new(), Vec::new());
+    let (mut fetched, mut loaded) = (Vec::new(), Vec::new());
     for deed in batch.iter().cloned() {
         match deed {
             Deed::Delivery(delivery) => deliveries.push(delivery),
             Deed::Refused(one) => refused.push(one),
             Deed::Moved { mac, before, now_at } => moved.push((mac, before, now_at)),
             Deed::Fetched(one) => fetched.push(one),
+            Deed::Firmware { mac, release, had } => loaded.push((mac, release, had)),
         }
     }
     // Of these nobody's passwords depend: what cannot be written is written when the phone fetches another time.
-    batch.retain(|deed| !matches!(deed, Deed::Fetched(_)));
+    batch.retain(|deed| !matches!(deed, Deed::Fetched(_) | Deed::Firmware { .. }));
+    for (mac, release, had) in loaded {
+        if let Err(error) = store.count_firmware(mac, &release, &had).await {
+            debug!("Cannot write down that {mac} has fetched {}: {error}", release.name());
+        }
+    }
     if !fetched.is_empty() {
         let rows: Vec<FetchedRow> = fetched.iter().map(Fetched::row).collect();
         if let Err(error) = store.keep_fetched(&rows).await {

@@ -165,8 +165,8 @@ async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
     let device = view::known(store, mac).await?;
     let sightings = store.sightings(Some(mac)).await?;
     let timeline = store.timeline(mac, None).await?;
-    let (catalog, site) = (open::catalog(context), open::site(context));
-    let laid = Fleet { store, catalog: &catalog, site: &site }.laid(&device);
+    let (catalog, site, files) = (open::catalog(context), open::site(context), context.places.files());
+    let laid = Fleet { store, catalog: &catalog, site: &site, files: &files }.laid(&device);
     let shown = Shown::new(&device, sightings, timeline, &open::releases(context, store).of(&device), laid);
     if context.json {
         output::value(&shown);

@@ -81,8 +81,8 @@ impl Whose {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let store = open::store(context).await?;
-    let (catalog, site) = (open::catalog(context), open::site(context));
-    let fleet = Fleet { store: &store, catalog: &catalog, site: &site };
+    let (catalog, site, files) = (open::catalog(context), open::site(context), context.places.files());
+    let fleet = Fleet { store: &store, catalog: &catalog, site: &site, files: &files };
     let (owner, changes) = match args {
         Args::List { whose } => {
             let rows = match whose.owner(&fleet)? {

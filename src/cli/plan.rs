@@ -22,8 +22,8 @@ pub(crate) struct Args {
 /// of its keys.
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let store = open::store(context).await?;
-    let (catalog, site) = (open::catalog(context), open::site(context));
-    let fleet = Fleet { store: &store, catalog: &catalog, site: &site };
+    let (catalog, site, files) = (open::catalog(context), open::site(context), context.places.files());
+    let fleet = Fleet { store: &store, catalog: &catalog, site: &site, files: &files };
     let mut devices = Vec::new();
     for mac in &args.macs {
         devices.push(view::known(&store, *mac).await?);

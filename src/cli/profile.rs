@@ -10,11 +10,13 @@ use serde::Serialize;
 
 use super::{Context, Failure, Outcome, open, output};
 use crate::device::{Commons, Device, Mac, Source, Vendor};
+use crate::operate::fleet::Fleet;
 use crate::pnp::message::Subscribe;
 use crate::profile::{
     Catalog, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report,
     Retention, Scope, Subject, bless, check_all, test_all,
 };
+use crate::store::Store;
 
 /// The address of a sample phone: locally administered, so it is nobody's.
 const SAMPLE_OCTETS: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
@@ -242,11 +244,11 @@ struct RenderedRow {
 
 async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let catalog = catalog(context);
-    let (device, commons, seen_at) = match (args.mac, &args.vendor) {
+    let (device, commons, seen_at, store) = match (args.mac, &args.vendor) {
         (Some(mac), None) => known_device(mac, context).await?,
         (mac, vendor) => {
             let vendor = vendor.as_deref().unwrap_or_default();
-            (sample(&catalog, mac, vendor, args.model.as_deref())?, Arc::default(), None)
+            (sample(&catalog, mac, vendor, args.model.as_deref())?, Arc::default(), None, None)
         }
     };
     let Some(vendor) = &device.vendor else {
@@ -260,8 +262,15 @@ async fn render(args: &RenderArgs, context: &Context) -> Outcome {
     let host = args.host.clone().unwrap_or_else(|| open::own_address(seen_at, context));
     let base = open::base(&host, context);
     let site = open::site(context);
+    let files = context.places.files();
+    let fleet = store.as_ref().map(|store| Fleet { store, catalog: &catalog, site: &site, files: &files });
+    let (supplied, missing) = fleet.map(|fleet| fleet.supplied(&device, &base)).unwrap_or_default();
+    for note in &missing {
+        eprintln!("note: {note}");
+    }
     let (site, commons, host, base) = (&site, &*commons, &*host, &*base);
-    let subject = Subject { device: Some(&device), model: None, site, commons, host, base };
+    let subject =
+        Subject { device: Some(&device), model: None, site, commons, host, base, supplied: &supplied };
     print_files(profile, &subject, args.file.as_deref(), context.json)
 }
 
@@ -269,7 +278,7 @@ async fn render(args: &RenderArgs, context: &Context) -> Outcome {
 async fn known_device(
     mac: Mac,
     context: &Context,
-) -> Result<(Device, Arc<Commons>, Option<Ipv4Addr>), Failure> {
+) -> Result<(Device, Arc<Commons>, Option<Ipv4Addr>, Option<Store>), Failure> {
     let store = open::store(context).await?;
     let Some(device) = store.inventory().device(mac) else {
         let remedy = "offhook device list shows those that are; --vendor and --model render a sample";
@@ -277,7 +286,7 @@ async fn known_device(
     };
     let seen = store.sightings(Some(mac)).await?;
     let address = seen.iter().find_map(|seen| seen.whereabouts()?.parse().ok());
-    Ok((Device::clone(&device), store.inventory().commons(), address))
+    Ok((Device::clone(&device), store.inventory().commons(), address, Some(store)))
 }
 
 /// A phone that exists nowhere.

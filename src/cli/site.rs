@@ -58,8 +58,8 @@ impl Of {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let store = open::store(context).await?;
-    let (catalog, site) = (open::catalog(context), open::site(context));
-    let fleet = Fleet { store: &store, catalog: &catalog, site: &site };
+    let (catalog, site, files) = (open::catalog(context), open::site(context), context.places.files());
+    let fleet = Fleet { store: &store, catalog: &catalog, site: &site, files: &files };
     match args {
         Args::Show { of } => {
             show(context, &CommonShown::new(&fleet, &of.group(&fleet)?, Vec::new()));

@@ -12,6 +12,8 @@ use super::{Key, Vendor};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layer {
+    /// What the agent works out: where the firmware and the language files lie that it serves.
+    Agent,
     /// What this program takes where nobody says otherwise.
     Default,
     /// What the vendor's profile says of the model.
@@ -32,6 +34,7 @@ impl Layer {
     /// The layer's name in listings.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Agent => "agent",
             Self::Default => "default",
             Self::Profile => "profile",
             Self::Vendor => "vendor",

@@ -209,6 +209,14 @@ fn parts(headers: &HeaderMap, body: FileBody) -> Response<Bytes> {
     }
 }
 
+/// Which octets of its file a response has.
+pub fn span(response: &Response<Bytes>) -> std::ops::Range<usize> {
+    let text = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let first = text.and_then(|text| text.strip_prefix("bytes ")?.split('-').next()?.parse().ok());
+    let first: usize = first.unwrap_or_default();
+    first..first + response.body().len()
+}
+
 /// A response with the headers that describe a file, and its bytes. A phone's own file is stored nowhere on its way
 /// and given only as a whole.
 fn described(status: StatusCode, body: FileBody) -> Response<Bytes> {

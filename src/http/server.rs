@@ -398,7 +398,8 @@ impl Connection {
         }
         let receipt = if let Answer::File(body) = &mut answer { body.receipt.take() } else { None };
         let response = reply(verb, request.headers(), answer);
-        let Some(receipt) = receipt else { return Ok(response) };
+        let Some(mut receipt) = receipt else { return Ok(response) };
+        receipt.is_of_part(decide::span(&response));
         if verb == Verb::Head {
             self.shared.desk.handed(&file, &receipt, Handed::Head);
             return Ok(response);

@@ -3,15 +3,17 @@
 //! made. Never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Failure;
 use super::setting::{RAW, Setting, raw_of};
 use crate::device::{Commons, Device, Group, Layer, Mac, Vendor};
 use crate::profile::{
-    Catalog, KeyProblem, LaidKey, LaidSetting, Profile, Scope, Site, Subject, is_fact, laid_settings,
+    Catalog, KeyProblem, LaidKey, LaidSetting, NOTHING_SUPPLIED, Profile, Scope, Site, Subject, is_fact,
+    laid_settings,
 };
-use crate::provision::RELEASE_SETTINGS;
+use crate::provision::{FIRMWARE, HARDWARE, RELEASE_SETTINGS};
 use crate::store::Store;
 
 /// Models that are looked at when something is set for many phones; one phone of each shows what becomes of the others.
@@ -28,6 +30,8 @@ pub(crate) struct Fleet<'a> {
     pub(crate) catalog: &'a Catalog,
     /// As the configuration has it.
     pub(crate) site: &'a Site,
+    /// The folder of firmware and language files.
+    pub(crate) files: &'a Path,
 }
 
 /// What holds for a phone, and where it comes from.
@@ -73,7 +77,8 @@ impl Fleet<'_> {
     /// What holds for a phone, and what of its keys its model cannot do.
     pub(crate) fn laid(&self, device: &Device) -> Laid {
         let commons = self.store.inventory().commons();
-        let subject = self.subject(device, &commons);
+        let (supplied, _) = self.supplied(device, "/");
+        let subject = Subject { supplied: &supplied, ..self.subject(device, &commons) };
         let profile = self.profile(device);
         Laid {
             settings: laid_settings(profile.map(AsRef::as_ref), &subject),
@@ -89,11 +94,30 @@ impl Fleet<'_> {
         let model = Some(model).filter(|model| !model.is_empty());
         let commons = self.store.inventory().commons();
         let (site, host, base) = (self.site, HOST, BASE);
-        laid_settings(profile, &Subject { device: None, model, site, commons: &commons, host, base })
+        laid_settings(
+            profile,
+            &Subject {
+                device: None,
+                model,
+                site,
+                commons: &commons,
+                host,
+                base,
+                supplied: &NOTHING_SUPPLIED,
+            },
+        )
     }
 
     fn subject<'s>(&'s self, device: &'s Device, commons: &'s Commons) -> Subject<'s> {
-        Subject { device: Some(device), model: None, site: self.site, commons, host: HOST, base: BASE }
+        Subject {
+            device: Some(device),
+            model: None,
+            site: self.site,
+            commons,
+            host: HOST,
+            base: BASE,
+            supplied: &NOTHING_SUPPLIED,
+        }
     }
 
     /// What is to be told of settings of one phone; `Err` where they must not be written.
@@ -172,7 +196,10 @@ impl Fleet<'_> {
     fn known(&self, settings: &[Setting], own: Option<&Profile>) -> Result<Vec<String>, Failure> {
         let mut notes = Vec::new();
         for (name, value) in settings {
-            let other = is_fact(name) || name.starts_with(RELEASE_SETTINGS) || raw_of(name).is_some();
+            let other = is_fact(name)
+                || [FIRMWARE, HARDWARE].contains(&name.as_str())
+                || name.starts_with(RELEASE_SETTINGS)
+                || raw_of(name).is_some();
             if value.is_none() || other {
                 continue;
             }

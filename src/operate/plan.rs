@@ -11,7 +11,7 @@ use super::diff::unified;
 use super::fleet::Fleet;
 use crate::clock::Timestamp;
 use crate::device::{Device, KeyKind, Layer, Mac, Vendor};
-use crate::profile::{KeyProblem, Profile, Scope, Subject};
+use crate::profile::{KeyProblem, NOTHING_SUPPLIED, Profile, Scope, Subject};
 use crate::store::FetchedFile;
 
 /// What a phone would get, beside what it has.
@@ -140,7 +140,10 @@ impl<'a> Planner<'a> {
             let (host, base) = place.unwrap_or(self.root);
             let own = (scope == Scope::Device).then_some(device);
             let (model, site) = (device.model.as_deref(), self.fleet.site);
-            let subject = Subject { device: own, model, site, commons: &commons, host, base };
+            let (supplied, missing) = own.map(|device| self.fleet.supplied(device, base)).unwrap_or_default();
+            notes.extend(missing);
+            let subject =
+                Subject { device: own, model, site, commons: &commons, host, base, supplied: &supplied };
             plan.files.push(match profile.render(id, &subject) {
                 Ok(rendered) => {
                     notes.extend(rendered.notes().iter().cloned());
@@ -157,7 +160,7 @@ impl<'a> Planner<'a> {
         plan.changes = plan.files.iter().any(changes) || fetched.is_empty();
         let (host, base) = self.root;
         let (device, site, commons) = (Some(device), self.fleet.site, &*commons);
-        let subject = Subject { device, model: None, site, commons, host, base };
+        let subject = Subject { device, model: None, site, commons, host, base, supplied: &NOTHING_SUPPLIED };
         plan.keys = profile.key_problems(&subject);
         plan.keys.extend(self.ignored(profile, &subject));
         let told: BTreeSet<String> = plan.keys.iter().map(KeyProblem::sentence).collect();

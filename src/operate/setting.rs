@@ -8,8 +8,9 @@ use serde::Serialize;
 use super::Failure;
 use super::fleet::Fleet;
 use crate::device::{Group, Key, Mac};
+use crate::firmware::Wish;
 use crate::profile::{LaidSetting, check_fact, check_raw_name};
-use crate::provision::{DEVICE_SETTINGS, RELEASE_SETTINGS, device_window};
+use crate::provision::{DEVICE_SETTINGS, FIRMWARE, RELEASE_SETTINGS, device_window};
 
 /// What the name of a raw parameter begins with.
 pub(crate) const RAW: &str = "raw:";
@@ -54,6 +55,9 @@ pub(crate) fn checked(name: &str, value: Option<&str>) -> Result<Setting, Failur
     }
     if let Some(Err(reason)) = value.and_then(|value| check_fact(name, value)) {
         return Err(refuse(&format!("{name}: {reason}")));
+    }
+    if let Some(Err(reason)) = value.filter(|_| name == FIRMWARE).map(str::parse::<Wish>) {
+        return Err(refuse(&reason));
     }
     if name.starts_with(RELEASE_SETTINGS) {
         check_release(name, value)?;
@@ -157,7 +161,8 @@ mod tests {
         assert_eq!(assigned("a=").unwrap(), ("a".to_owned(), None));
         assert_eq!(assigned("vlan=").unwrap(), ("vlan".to_owned(), None));
         assert_eq!(assigned("raw:P2=x y").unwrap(), ("raw:P2".to_owned(), Some("x y".to_owned())));
-        for right in ["raw:user_mailbox[1]=*97", "raw:sip line1 vmail=*97"] {
+        for right in ["raw:user_mailbox[1]=*97", "raw:sip line1 vmail=*97", "firmware=108.86.0.90 downgrade"]
+        {
             assert!(assigned(right).is_ok(), "{right}");
         }
         for wrong in [
@@ -171,6 +176,7 @@ mod tests {
             "raw:a  b=x",
             "raw:a =x",
             "raw:a[]=x",
+            "firmware=newest",
         ] {
             assert!(assigned(wrong).is_err(), "{wrong:?}");
         }

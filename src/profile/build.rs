@@ -134,6 +134,7 @@ impl<'f> Draft<'f> {
         let phonebook =
             findings.form("menu.phonebook", pages.and_then(|pages| pages.phonebook.as_ref()), &parts);
         let phonebook = phonebook.or_else(|| parent.and_then(|parent| parent.phonebook.clone()));
+        findings.language_files(toml.language_files.as_ref());
         let templates = findings.templates(&parts, &files, menu.is_some() || phonebook.is_some());
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
             return Err(findings.errors);
@@ -165,6 +166,7 @@ impl<'f> Draft<'f> {
             simulate,
             menu,
             phonebook,
+            languages: toml.language_files.clone().or(parent.and_then(|parent| parent.languages.clone())),
             parts,
         })
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::rendered::Slot;
 use super::schema::Text;
-use super::subject::{Site, Subject};
+use super::subject::{NOTHING_SUPPLIED, Site, Subject};
 use crate::clock::Timestamp;
 use crate::device::{Account, Approval, Commons, Device, Key, KeyKind, Line, Mac, Srtp, Transport, Vendor};
 use crate::secret::{Sealed, Secret, SecretKind};
@@ -127,6 +127,7 @@ impl Case {
             commons: &self.commons,
             host: &self.host,
             base: &self.base,
+            supplied: &NOTHING_SUPPLIED,
         }
     }
 

@@ -11,7 +11,7 @@ use super::menu;
 use super::origin::Origin;
 use super::recogniser::{Example, Recogniser};
 use super::schema::{Retention, Scope};
-use super::subject::{Site, Subject};
+use super::subject::{NOTHING_SUPPLIED, Site, Subject};
 use super::{FileId, Model, Profile, proof};
 use crate::device::{Account, Commons, Device, Key, KeyKind, Line, Mac};
 use crate::secret::SecretKind;
@@ -173,6 +173,7 @@ fn check_models(profile: &Profile, report: &mut Report) {
                 commons: &commons,
                 host: "192.0.2.1",
                 base: "http://192.0.2.1:8480/",
+                supplied: &NOTHING_SUPPLIED,
             };
             let wrong: Vec<String> = match profile.render(id, &subject) {
                 Ok(rendered) => {

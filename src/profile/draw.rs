@@ -49,6 +49,14 @@ impl Profile {
         self.cut(id, &drawing, &lines)
     }
 
+    /// The settings as they hold for a subject, by their neutral names; raw parameters are none of them.
+    pub fn settings(&self, subject: &Subject<'_>) -> BTreeMap<String, String> {
+        let (model, name) = self.known_model(subject);
+        let stack = Stack::new(subject, self.vendor.as_str(), name, Some(model.settings()));
+        let neutral = stack.settled().into_iter().filter(|(name, _)| !name.starts_with(RAW));
+        neutral.map(|(name, (_, value))| (name.to_owned(), value.to_owned())).collect()
+    }
+
     /// The keys as they hold for a phone, in the files or not.
     pub fn keys(&self, subject: &Subject<'_>) -> Vec<LaidKey> {
         let (_, name) = self.known_model(subject);
@@ -111,7 +119,7 @@ impl Profile {
         KeyKind::ALL.into_iter().filter(|kind| *kind != KeyKind::None && is_ignored(kind)).collect()
     }
 
-    fn known_model<'a>(&'a self, subject: &Subject<'a>) -> (&'a Model, Option<&'a str>) {
+    pub(super) fn known_model<'a>(&'a self, subject: &Subject<'a>) -> (&'a Model, Option<&'a str>) {
         let asked = subject.model();
         let known = asked.and_then(|name| self.model(name));
         (known.unwrap_or(self.models.any()), known.map(|model| model.name.as_str()).or(asked))

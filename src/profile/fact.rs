@@ -194,6 +194,7 @@ mod tests {
             commons: &commons,
             host: "h",
             base: "http://h/",
+            supplied: &crate::profile::NOTHING_SUPPLIED,
         };
         site.seen_by(&Stack::new(&subject, "yealink", None, None))
     }

@@ -67,7 +67,7 @@ pub(super) fn laid(subject: &Subject<'_>, vendor: &str, model: Option<&str>) -> 
 /// A plan of the site is for every model, that of a model for its keys.
 fn rank(layer: Layer) -> u8 {
     match layer {
-        Layer::Default | Layer::Profile | Layer::Configuration | Layer::Site => 0,
+        Layer::Agent | Layer::Default | Layer::Profile | Layer::Configuration | Layer::Site => 0,
         Layer::Vendor => 1,
         Layer::Model => 2,
         Layer::Device => 3,

@@ -35,7 +35,8 @@ impl<'a> Stack<'a> {
         model: Option<&str>,
         profile: Option<&'a Settings>,
     ) -> Self {
-        let mut layers: Vec<(Layer, &'a Settings)> = Vec::with_capacity(6);
+        let mut layers: Vec<(Layer, &'a Settings)> = Vec::with_capacity(7);
+        layers.push((Layer::Agent, subject.supplied));
         layers.extend(profile.map(|settings| (Layer::Profile, settings)));
         layers.push((Layer::Configuration, &subject.site.settings));
         let common = subject.commons.for_phone(vendor, model);
@@ -57,7 +58,10 @@ impl<'a> Stack<'a> {
     /// What was set that may be a fact of the site: of what the configuration has written itself only what lies over it.
     pub(super) fn facts(&self, site: &Site) -> impl Iterator<Item = (Layer, &'a str, &'a str)> {
         let above = |name: &str, layer| layer > Layer::Configuration || !site.is_written(name);
-        let set = self.0.iter().filter(|(layer, _)| !matches!(layer, Layer::Profile | Layer::Configuration));
+        let set = self
+            .0
+            .iter()
+            .filter(|(layer, _)| !matches!(layer, Layer::Agent | Layer::Profile | Layer::Configuration));
         let named = set.flat_map(|(layer, settings)| {
             settings.iter().map(|(name, value)| (*layer, name.as_str(), value.as_str()))
         });

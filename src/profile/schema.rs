@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::language::LanguageToml;
 use super::menu::MenuToml;
 use super::simulate::Simulate;
 use crate::device::Source;
@@ -41,6 +42,7 @@ pub(super) struct ProfileToml {
     pub(super) models: BTreeMap<String, ModelToml>,
     pub(super) simulate: Option<Simulate>,
     pub(super) menu: Option<PagesToml>,
+    pub(super) language_files: Option<LanguageToml>,
 }
 
 /// `[menu]`: pages and the whole directory; either may be missing.

@@ -27,7 +27,15 @@ pub struct Subject<'a> {
     pub host: &'a str,
     /// The agent's URL as the phone sees it, `http://HOST:8480/`.
     pub base: &'a str,
+    /// Settings that name what this agent serves: firmware, language files. Every other layer lies over them.
+    pub supplied: &'a Supplied,
 }
+
+/// Settings by name that the agent works out itself.
+pub type Supplied = BTreeMap<String, String>;
+
+/// None of them.
+pub static NOTHING_SUPPLIED: Supplied = BTreeMap::new();
 
 impl<'a> Subject<'a> {
     /// The model of the phone, or else the one named.

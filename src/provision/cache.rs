@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::PREAMBLE_BYTES;
 use crate::device::{Mac, Vendor};
-use crate::profile::{FileId, Rendered};
+use crate::profile::{FileId, Rendered, Supplied};
 use crate::store::Keys;
 
 /// All kept files together; about 3,000 phones with their three files. When it is full it starts anew: a fleet that is
@@ -27,6 +27,8 @@ pub(super) struct Key {
     pub(super) host: IpAddr,
     /// The URLs in it go on with TLS.
     pub(super) by_tls: bool,
+    /// What this agent serves beside it.
+    pub(super) supplied: Arc<Supplied>,
 }
 
 /// A rendered file, and what it is without its secrets, with its tag.

@@ -2,6 +2,10 @@
 //! answer. Waits for the neighbour table, for adoption, for a static file's bytes; [`super::handout`] has what is
 //! particular to files with passwords.
 
+mod supply;
+mod who;
+
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::cache::{Cache, Kept, Key, Place};
 use super::evidence::Deed;
+use super::firmware::{Parts, Places};
 use super::handout::Step;
 use super::menu::Menu;
 use super::notice::Watched;
@@ -22,18 +27,19 @@ use super::{
     Admission, Answer, Asked, FileRequest, Handed, Heard, Offer, Promise, Proof, Receipt, Roots, Shelf,
     Votes, Want,
 };
-use super::{admission, asker, basis, is_known};
+use super::{admission, asker, is_known};
 use crate::alarm::Alarms;
 use crate::clock::Clock;
-use crate::config::{AdoptConfig, ExpiredCertificates, MenuConfig, ReleaseConfig};
-use crate::device::{Approval, Channel, Device, Identity, Mac, Sighting, Source, Step as Life, Way};
+use crate::config::{AdoptConfig, ExpiredCertificates, FirmwareConfig, MenuConfig, ReleaseConfig};
+use crate::device::{Channel, Device, Identity, Mac, Sighting, Step as Life, Way};
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
-use crate::net::neighbours::{self, Neighbours};
-use crate::profile::{Catalog, Clue, Requested, Scope, Site, Subject};
+use crate::net::neighbours::Neighbours;
+use crate::profile::{Catalog, Requested, Scope, Site, Subject, Supplied};
 use crate::release::Evidence;
 use crate::store::{Store, Token};
-use crate::tls::PhoneCertificate;
+
+pub(super) use supply::Loading;
 
 /// One line about a peer that is refused a device's files, and no other for this time: a phone asks again and again.
 const NEWS_EVERY: Duration = Duration::from_mins(1);
@@ -54,6 +60,8 @@ pub struct DeskParts {
     pub site: Site,
     /// `[menu]`
     pub menu: MenuConfig,
+    /// `[firmware]`
+    pub firmware: FirmwareConfig,
     /// The vendor profiles.
     pub catalog: Arc<Catalog>,
     /// The inventory.
@@ -91,6 +99,10 @@ pub(super) struct Inner {
     pub(super) pinned: Pinned,
     pub(super) running: Arc<Running>,
     pub(super) menu: Menu,
+    places: Mutex<Places>,
+    partial: Mutex<Parts>,
+    /// Of which phones it was told that a release changes nothing, or that a language is not there.
+    stuck: Mutex<HashSet<(Mac, String)>>,
 }
 
 /// A request for a file of a profile, and what was found out about it.
@@ -109,6 +121,8 @@ pub(super) struct Case<'a> {
     pub(super) proof: Proof,
     /// On whose link the peer is.
     pub(super) interface: Option<u32>,
+    /// What this agent serves for it, by settings.
+    pub(super) supplied: Arc<Supplied>,
 }
 
 impl Case<'_> {
@@ -135,6 +149,9 @@ impl Desk {
             pinned: Pinned::default(),
             running: Arc::default(),
             menu: Menu::default(),
+            places: Mutex::default(),
+            partial: Mutex::default(),
+            stuck: Mutex::default(),
         }))
     }
 
@@ -175,6 +192,10 @@ impl Desk {
 
     /// Records what became of a file that [`Self::answer`] gave: only the service that sends it knows.
     pub fn handed(&self, request: &FileRequest, receipt: &Receipt, handed: Handed) {
+        if receipt.loading.is_some() {
+            // Of firmware only a whole file is worth a line: some phones fetch hundreds of parts.
+            return;
+        }
         let Receipt { identity, name, .. } = receipt;
         let (step, outcome) = match handed {
             Handed::Sent => (Life::Served, format!("served {name}")),
@@ -191,7 +212,10 @@ impl Desk {
     }
 
     /// The peer has acknowledged the last byte.
-    pub fn delivered(&self, request: &FileRequest, receipt: Receipt) {
+    pub fn delivered(&self, request: &FileRequest, mut receipt: Receipt) {
+        if let Some(loading) = receipt.loading.take() {
+            return self.0.loaded(request, &receipt.identity, *loading);
+        }
         debug!("{} has all of {}", request.peer, receipt.name);
         self.0.proven(&receipt, Evidence::Acked);
         drop(receipt);
@@ -203,8 +227,7 @@ impl Inner {
         match Asked::parse(&request.path) {
             None => Step::Now(Answer::NotFound),
             Some(Asked::Static { area, vendor, name }) => {
-                let file = self.shelf.take(area, &vendor, &name).await;
-                Step::Now(file.map_or(Answer::NotFound, Answer::File))
+                Step::Now(self.static_file(request, area, &vendor, &name).await)
             }
             Some(Asked::File { token, name }) => self.profile_file(request, token.as_deref(), &name).await,
         }
@@ -215,8 +238,7 @@ impl Inner {
     async fn profile_file(&self, request: &FileRequest, token: Option<&str>, name: &str) -> Step {
         let fitting = self.parts.catalog.requested(name);
         if fitting.is_empty() {
-            self.unknown_name(request, token, name).await;
-            return Step::Now(Answer::NotFound);
+            return Step::Now(self.unknown_name(request, token, name).await);
         }
         // A token that is none any more (it was renewed) proves nothing, and disproves nothing either.
         let by_token = token.and_then(|token| self.parts.store.inventory().by_token(token));
@@ -237,13 +259,24 @@ impl Inner {
         let steady = matches!(by_token, Some((_, Token::Steady)));
         let identity = self.identify(request, name, mac);
         let has_token = by_token.is_some();
-        let case = Case { request, name, mac, has_token, steady, identity, certified, proof, interface };
+        let case = Case {
+            request,
+            name,
+            mac,
+            has_token,
+            steady,
+            identity,
+            certified,
+            proof,
+            interface,
+            supplied: Arc::default(),
+        };
         let device = match by_token {
             Some((device, _)) => Some(device),
             None => self.parts.store.inventory().device(mac),
         };
         match self.admit(&case, device, mac).await {
-            Some(device) => self.serve(&case, &device, &fitting),
+            Some(device) => self.serve(case, &device, &fitting).await,
             None => Step::Now(self.in_vain(request, mac)),
         }
     }
@@ -279,22 +312,24 @@ impl Inner {
         }
     }
 
-    fn serve(&self, case: &Case<'_>, device: &Arc<Device>, fitting: &[Requested]) -> Step {
+    async fn serve(&self, mut case: Case<'_>, device: &Arc<Device>, fitting: &[Requested]) -> Step {
         let vendor = device.vendor.as_ref().or(case.identity.vendor.as_ref());
         // Two families may ask for files of one name, each with a content of its own.
         let own = || fitting.iter().filter(|requested| Some(requested.profile.vendor()) == vendor);
         let is_the_models = |requested: &&Requested| {
-            requested.profile.is_for(requested.file, model_of(case, device, requested))
+            requested.profile.is_for(requested.file, model_of(&case, device, requested))
         };
         let Some(requested) = own().find(is_the_models).or_else(|| own().next()) else {
             let outcome = format!("asked for {}, a file of another vendor", case.name);
-            self.heard(case, Life::UnknownFile, &outcome);
+            self.heard(&case, Life::UnknownFile, &outcome);
             return Step::Now(Answer::NotFound);
         };
         let asker = match asker(device.mac, case.certified, case.proof, case.has_token) {
             Ok(asker) => asker,
-            Err(who) => return Step::Now(self.stranger(case, &who)),
+            Err(who) => return Step::Now(self.stranger(&case, &who)),
         };
+        case.supplied = Arc::new(self.supply(&case, device, requested).await);
+        let case = &case;
         let kept = match self.render(case, device, requested) {
             Ok(kept) => kept,
             Err(reason) => {
@@ -363,6 +398,7 @@ impl Inner {
             firmware: firmware.clone(),
             host: case.request.local,
             by_tls: case.request.channel == Channel::Https,
+            supplied: Arc::clone(&case.supplied),
         };
         let commons = self.parts.store.inventory().commons();
         let revision = if own { device.revision.max(commons.revision) } else { commons.revision };
@@ -380,6 +416,7 @@ impl Inner {
             commons: &commons,
             host: &host,
             base: &base,
+            supplied: &case.supplied,
         };
         let rendered =
             requested.profile.render(requested.file, &subject).map_err(|error| error.to_string())?;
@@ -387,73 +424,6 @@ impl Inner {
         let (bytes, _) = kept.plain(self.parts.store.keys());
         self.cache.put(key, Arc::clone(&kept), bytes.len());
         Ok(kept)
-    }
-
-    /// What the neighbour table says about the peer, and on which interface's link it is.
-    pub(super) async fn proof(&self, request: &FileRequest) -> (Proof, Option<u32>) {
-        let table = self.parts.interfaces.current();
-        let Some(interface) = basis(request, &table) else { return (Proof::OffLink, None) };
-        if self.parts.neighbours.evidence(interface) != neighbours::Evidence::Usable {
-            // Where every neighbour looks alike, being one proves no more than coming from elsewhere.
-            return (Proof::OffLink, None);
-        }
-        let neighbour = self.parts.neighbours.mac_of(request.peer, interface).await;
-        (neighbour.map_or(Proof::Silent, Proof::Neighbour), Some(interface))
-    }
-
-    /// Whose certificate the peer holds, unless its time is over and that counts here.
-    pub(super) fn certified(&self, request: &FileRequest, on_link: bool) -> Option<Mac> {
-        let PhoneCertificate { mac, expired } = request.certificate?;
-        if expired && !self.parts.expired_certificates.accepted(on_link) {
-            debug!(device.mac = %mac, "The certificate of {mac} at {} has expired", request.peer);
-            return None;
-        }
-        if expired && self.is_news(request.peer, mac) {
-            info!(
-                device.mac = %mac,
-                "Accepted the certificate of {mac} at {}, which has expired (https.expired_certificates)",
-                request.peer
-            );
-        }
-        Some(mac)
-    }
-
-    fn identify(&self, request: &FileRequest, name: &str, mac: Mac) -> Identity {
-        let path = if request.channel == Channel::Tftp { Source::TftpPath } else { Source::HttpPath };
-        let mut clues = vec![Clue::new(path, name), Clue::new(Source::Oui, mac.to_string())];
-        clues
-            .extend(request.user_agent.as_ref().map(|agent| Clue::new(Source::HttpUserAgent, agent.clone())));
-        let catalog = &self.parts.catalog;
-        let range_owner = catalog.range_owner(mac).map(|profile| profile.vendor());
-        let mut votes = self.votes.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = clues.iter().map(|clue| clue.text.as_str());
-        votes.identity(written, mac, range_owner, || catalog.identify(&clues).identity)
-    }
-
-    /// A name that no profile knows is worth a line in the life of a phone of ours.
-    async fn unknown_name(&self, request: &FileRequest, token: Option<&str>, name: &str) {
-        let inventory = self.parts.store.inventory();
-        let (proof, interface) = self.proof(request).await;
-        let certified = self.certified(request, interface.is_some());
-        let device = match (token.and_then(|token| inventory.by_token(token)), certified, proof) {
-            (Some((device, _)), ..) => Some(device),
-            (None, Some(mac), _) | (None, None, Proof::Neighbour(mac)) => inventory.device(mac),
-            (None, None, Proof::Silent | Proof::OffLink) => None,
-        };
-        let Some(device) = device.filter(|device| device.approval == Approval::Approved) else { return };
-        let identity = Identity { mac: Some(device.mac), ..Identity::default() };
-        let case = Case {
-            request,
-            name,
-            mac: device.mac,
-            has_token: false,
-            steady: false,
-            identity,
-            certified: None,
-            proof: Proof::OffLink,
-            interface: None,
-        };
-        self.heard(&case, Life::UnknownFile, &format!("asked for {name}, which no profile knows"));
     }
 
     pub(super) fn heard(&self, case: &Case<'_>, step: Life, outcome: &str) {
@@ -473,6 +443,14 @@ impl Inner {
         if self.parts.sightings.try_send(Heard { sighting, pending }).is_err() {
             debug!("Nobody takes the sighting of {peer}");
         }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stuck(&self) -> MutexGuard<'_, HashSet<(Mac, String)>> {
+        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn watched(&self) -> MutexGuard<'_, Watched> {

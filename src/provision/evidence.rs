@@ -9,8 +9,9 @@ use super::cache::{Kept, Place};
 use super::desk::{Case, Inner};
 use crate::clock::Timestamp;
 use crate::device::{Device, Mac};
+use crate::firmware::Release;
 use crate::profile::Profile;
-use crate::release::{Evidence, GrantId, Grants, Policies, Released};
+use crate::release::{Asker, Evidence, GrantId, Grants, Level, Policies, Released};
 use crate::secret::SecretKind;
 use crate::store::{Delivery, FetchedRow, Refused};
 
@@ -32,6 +33,15 @@ pub enum Deed {
     },
     /// A phone has fetched another file than before.
     Fetched(Fetched),
+    /// A phone has fetched all of the firmware that it was told of.
+    Firmware {
+        /// Which phone.
+        mac: Mac,
+        /// The release.
+        release: Arc<Release>,
+        /// What it had then.
+        had: String,
+    },
 }
 
 /// A file that a phone has: what `offhook plan` compares with what it would get.
@@ -129,4 +139,17 @@ impl Inner {
             self.deed(Deed::Delivery(Delivery { mac, release_id, released, evidence, policies }));
         }
     }
+}
+
+/// A phone that was served on our link and now asks through a router, or the other way round, is still the same one where
+/// it holds what only that window handed out: it must not contend with itself.
+pub(super) fn same_phone(asker: Asker, case: &Case<'_>, grants: &Grants) -> Asker {
+    let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return asker };
+    let Some(bound) = token.opening().and_then(|opening| opening.bound.as_ref()) else { return asker };
+    let handed_out_here = case.steady && token.evidence >= Evidence::Acked;
+    let came_by_token = case.has_token && bound.level == Level::I3;
+    if asker.level >= Level::I2 && (handed_out_here || came_by_token) {
+        return Asker { key: bound.key.clone(), ..asker };
+    }
+    asker
 }

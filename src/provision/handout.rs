@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::cache::Kept;
 use super::desk::{Case, Inner, model_of};
+use super::evidence::same_phone;
 use super::notice::{clone_alarm, raise_changes};
 use super::pinned::{PinnedKey, Shape};
 use super::running::Underway;
@@ -21,10 +22,8 @@ use super::{
 };
 use crate::device::{Device, Identity, Mac, Step as Life};
 use crate::net::neighbours::{Held, Proved};
-use crate::profile::{Requested, Retention};
-use crate::release::{
-    Ask, Asker, Evidence, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds,
-};
+use crate::profile::{Requested, Retention, Supplied};
+use crate::release::{Ask, Asker, GrantId, Grants, Level, Policies, Refusal, Released, Rule, Verdict, holds};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Decided, ReleaseRequest, wanted_by};
 
@@ -44,6 +43,8 @@ pub(crate) struct Due {
     asker: Asker,
     wanted: Vec<GrantId>,
     policies: Policies,
+    /// What this agent serves beside the file, which tells of it.
+    supplied: Arc<Supplied>,
     /// What would be released in this moment.
     preview: Vec<Released>,
 }
@@ -112,7 +113,7 @@ impl Inner {
                 Step::Now(Answer::Head(FileHead { content_type, etag: None }))
             }
             Verdict::Secret(preview) => {
-                let key = PinnedKey::of(requested, device, case.request);
+                let key = PinnedKey::of(requested, device, case.request, &case.supplied);
                 let now = || Shape { kept: Arc::clone(kept), device: Arc::clone(device) };
                 let pinned = self.pinned.get(&key, &wanted, &preview).filter(|_| !replaces);
                 let due = Due {
@@ -128,6 +129,7 @@ impl Inner {
                     asker,
                     wanted,
                     policies,
+                    supplied: Arc::clone(&case.supplied),
                     preview,
                 };
                 self.known(case.request, &due).map_or_else(|| Step::Due(Box::new(due)), Step::Now)
@@ -167,6 +169,7 @@ impl Inner {
             secret: false,
             handed_out: None,
             fetched: Some((case.mac, Arc::clone(kept))),
+            loading: None,
         };
         debug!(device.mac = %case.mac, "Sending {} to {}", case.name, case.request.peer);
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
@@ -295,6 +298,7 @@ impl Inner {
             secret: true,
             handed_out: Some(Box::new(handed_out)),
             fetched: Some((mac, Arc::clone(&kept))),
+            loading: None,
         };
         let content_type = kept.rendered.content_type.clone();
         Answer::File(FileBody { bytes, content_type, etag, ranges: false, receipt: Some(receipt) })
@@ -310,7 +314,7 @@ impl Inner {
         released: &[Released],
         present: Result<Arc<Kept>, String>,
     ) -> Result<Shape, String> {
-        let key = PinnedKey::of(&due.requested, device, request);
+        let key = PinnedKey::of(&due.requested, device, request, &due.supplied);
         let pinned = self.pinned.get(&key, &due.wanted, released).filter(|_| !due.replaces);
         let mut shape = if let Some(pinned) = pinned {
             pinned
@@ -468,19 +472,6 @@ fn wanted(kept: &Kept, device: &Device) -> Vec<GrantId> {
     wanted
 }
 
-/// A phone that was served on our link and now asks through a router, or the other way round, is still the same one where
-/// it holds what only that window handed out: it must not contend with itself.
-fn same_phone(asker: Asker, case: &Case<'_>, grants: &Grants) -> Asker {
-    let Some(token) = grants.get(GrantId::device(SecretKind::Prov)) else { return asker };
-    let Some(bound) = token.opening().and_then(|opening| opening.bound.as_ref()) else { return asker };
-    let handed_out_here = case.steady && token.evidence >= Evidence::Acked;
-    let came_by_token = case.has_token && bound.level == Level::I3;
-    if asker.level >= Level::I2 && (handed_out_here || came_by_token) {
-        return Asker { key: bound.key.clone(), ..asker };
-    }
-    asker
-}
-
 impl Due {
     fn case<'a>(&'a self, request: &'a FileRequest) -> Case<'a> {
         Case {
@@ -493,6 +484,7 @@ impl Due {
             certified: self.certified,
             proof: self.proof,
             interface: self.interface,
+            supplied: Arc::clone(&self.supplied),
         }
     }
 }

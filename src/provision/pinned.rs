@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::FileRequest;
 use super::cache::Kept;
 use crate::device::{Channel, Device, Mac, Vendor};
-use crate::profile::{FileId, Requested};
+use crate::profile::{FileId, Requested, Supplied};
 use crate::release::{GrantId, Grants, Released};
 
 /// Files that are pinned at a time; a fleet that is larger gets its bytes from the present state of things.
@@ -22,17 +22,25 @@ pub(super) struct PinnedKey {
     pub(super) file: FileId,
     pub(super) host: IpAddr,
     pub(super) by_tls: bool,
+    /// What it tells of. The next step of a firmware does not wait for the end of a window.
+    pub(super) supplied: Arc<Supplied>,
 }
 
 impl PinnedKey {
     /// Of the file that this request of the device is for.
-    pub(super) fn of(requested: &Requested, device: &Device, request: &FileRequest) -> Self {
+    pub(super) fn of(
+        requested: &Requested,
+        device: &Device,
+        request: &FileRequest,
+        supplied: &Arc<Supplied>,
+    ) -> Self {
         Self {
             vendor: requested.profile.vendor().clone(),
             mac: device.mac,
             file: requested.file,
             host: request.local,
             by_tls: request.channel == Channel::Https,
+            supplied: Arc::clone(supplied),
         }
     }
 }

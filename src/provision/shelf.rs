@@ -1,5 +1,6 @@
 //! The static files for phones: firmware and language files under the data directory. A name from the network is looked
-//! up in a list of what is there; it never becomes a path.
+//! up in a list of what is there; it never becomes a path. Whoever takes a file is told the digest of the very bytes that
+//! it gets.
 
 use std::collections::HashMap;
 use std::fs::DirEntry;
@@ -9,10 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use super::{Area, FileBody};
 use crate::clock::Clock;
+use crate::firmware::hex;
 
 /// Files up to this size stay in memory once read; a larger one is shared only while somebody transfers it.
 const KEPT_BYTES_MAX: u64 = 256 * 1024;
@@ -52,6 +55,14 @@ struct Entry {
 struct Content {
     kept: Option<Bytes>,
     shared: Weak<Vec<u8>>,
+    /// SHA-256 of them, in hexadecimal digits.
+    sha256: Arc<str>,
+}
+
+/// A file, and the digest of its bytes.
+pub(crate) struct Taken {
+    pub(crate) body: FileBody,
+    pub(crate) sha256: Arc<str>,
 }
 
 /// Keeps a large file's bytes alive exactly as long as a transfer holds them.
@@ -64,42 +75,76 @@ impl AsRef<[u8]> for Shared {
 }
 
 impl Shelf {
-    /// The shelf of this folder: `FOLDER/{firmware,lang}/VENDOR/NAME`.
+    /// The shelf of this folder: `FOLDER/{firmware,lang}/VENDOR/[VERSION/]NAME`.
     pub fn new(folder: PathBuf, clock: Clock) -> Self {
         Self { folder, clock, list: RwLock::default(), listing: Mutex::default() }
     }
 
-    /// The file of this name, in whatever case it is asked; `None` when there is none, or it cannot be read.
-    pub(crate) async fn take(&self, area: Area, vendor: &str, name: &str) -> Option<FileBody> {
+    /// Whether there is a file of this name: `NAME` or `VERSION/NAME`.
+    pub(crate) async fn has(&self, area: Area, vendor: &str, name: &str) -> bool {
         self.refresh().await;
+        self.entry(area, vendor, name).is_some()
+    }
+
+    /// The files of a vendor, each as it is called on the disk: `NAME` or `VERSION/NAME`.
+    pub(crate) async fn paths(&self, area: Area, vendor: &str) -> Vec<String> {
+        self.refresh().await;
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let of_vendor = list.entries.iter().filter(|((at, of, _), _)| *at == area && of == vendor);
+        let mut paths: Vec<String> = of_vendor
+            .filter_map(|((_, _, path), entry)| {
+                let steps = path.split('/').count();
+                let steps: Vec<_> = entry.path.iter().rev().take(steps).map(|step| step.to_str()).collect();
+                Some(steps.into_iter().rev().collect::<Option<Vec<_>>>()?.join("/"))
+            })
+            .collect();
+        paths.sort();
+        paths
+    }
+
+    fn entry(&self, area: Area, vendor: &str, name: &str) -> Option<Arc<Entry>> {
         let key = (area, vendor.to_owned(), name.to_ascii_lowercase());
-        let entry = self.list.read().unwrap_or_else(PoisonError::into_inner).entries.get(&key).cloned()?;
-        let bytes = match entry.content() {
-            Some(bytes) => bytes,
+        self.list.read().unwrap_or_else(PoisonError::into_inner).entries.get(&key).cloned()
+    }
+
+    /// The file of this name, in whatever case it is asked; `None` when there is none, or it cannot be read.
+    pub(crate) async fn take(&self, area: Area, vendor: &str, name: &str) -> Option<Taken> {
+        self.refresh().await;
+        let entry = self.entry(area, vendor, name)?;
+        let (bytes, sha256) = match entry.content() {
+            Some(content) => content,
             None => self.load(&entry).await?,
         };
-        Some(FileBody {
+        let body = FileBody {
             bytes,
             content_type: "application/octet-stream".to_owned(),
             etag: format!("\"{:x}-{:x}\"", entry.modified_ns, entry.bytes),
             ranges: true,
             receipt: None,
-        })
+        };
+        Some(Taken { body, sha256 })
     }
 
     /// Reads a file once for everybody who wants it now: forty megabytes for each of a site's phones would be the end
     /// of a small host.
-    async fn load(&self, entry: &Arc<Entry>) -> Option<Bytes> {
+    async fn load(&self, entry: &Arc<Entry>) -> Option<(Bytes, Arc<str>)> {
         let _turn = entry.reading.lock().await;
-        if let Some(bytes) = entry.content() {
-            return Some(bytes);
+        if let Some(content) = entry.content() {
+            return Some(content);
         }
-        let read = match tokio::fs::read(&entry.path).await {
-            Ok(read) => Arc::new(read),
-            Err(error) => {
+        let path = entry.path.clone();
+        let digested = move || {
+            let read = std::fs::read(&path)?;
+            let sha256 = hex(&Sha256::digest(&read));
+            Ok::<_, io::Error>((Arc::new(read), Arc::from(sha256)))
+        };
+        let (read, sha256): (_, Arc<str>) = match tokio::task::spawn_blocking(digested).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => {
                 tracing::warn!("Cannot read {}: {error}", entry.path.display());
                 return None;
             }
+            Err(_) => return None,
         };
         let keep = entry.bytes <= KEPT_BYTES_MAX && {
             let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +156,8 @@ impl Shelf {
         let mut content = entry.content.write().unwrap_or_else(PoisonError::into_inner);
         content.shared = Arc::downgrade(&read);
         content.kept = keep.then(|| bytes.clone());
-        Some(bytes)
+        content.sha256 = Arc::clone(&sha256);
+        Some((bytes, sha256))
     }
 
     /// Reads the folders again when the list is old. Entries that did not change keep their content. A folder on a slow
@@ -149,12 +195,11 @@ impl Shelf {
 }
 
 impl Entry {
-    fn content(&self) -> Option<Bytes> {
+    fn content(&self) -> Option<(Bytes, Arc<str>)> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
-        content
-            .kept
-            .clone()
-            .or_else(|| content.shared.upgrade().map(|shared| Bytes::from_owner(Shared(shared))))
+        let shared = || content.shared.upgrade().map(|shared| Bytes::from_owner(Shared(shared)));
+        let bytes = content.kept.clone().or_else(shared)?;
+        Some((bytes, Arc::clone(&content.sha256)))
     }
 }
 
@@ -172,29 +217,49 @@ fn read_folders(folder: &Path, before: &Entries) -> Entries {
     entries
 }
 
-/// A file that cannot be looked at, because it was just removed or for another reason, is left out alone.
+/// The vendor's own files, and those of one folder more, which is a version's. What cannot be looked at, because it was
+/// just removed or for another reason, is left out alone; and so is a name with a dot before it, which is a file that is
+/// still being copied.
 fn read_vendor(area: Area, vendor: &DirEntry, before: &Entries, entries: &mut Entries) {
     let vendor_name = vendor.file_name().to_string_lossy().to_ascii_lowercase();
     for file in list_folder(&vendor.path()) {
-        let Ok(facts) = file.metadata() else { continue };
-        if !facts.is_file() {
+        let name = file.file_name().to_string_lossy().to_ascii_lowercase();
+        if !file.metadata().is_ok_and(|facts| facts.is_dir()) {
+            read_file((area, &vendor_name, name), &file, before, entries);
             continue;
         }
-        let modified = facts.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let modified_ns = modified.map_or(0, |since| since.as_nanos());
-        let key = (area, vendor_name.clone(), file.file_name().to_string_lossy().to_ascii_lowercase());
-        let same = before.get(&key).filter(|old| (old.bytes, old.modified_ns) == (facts.len(), modified_ns));
-        let entry = same.cloned().unwrap_or_else(|| {
-            Arc::new(Entry {
-                path: file.path(),
-                bytes: facts.len(),
-                modified_ns,
-                content: RwLock::default(),
-                reading: Mutex::default(),
-            })
-        });
-        entries.insert(key, entry);
+        for below in list_folder(&file.path()) {
+            let path = format!("{name}/{}", below.file_name().to_string_lossy().to_ascii_lowercase());
+            read_file((area, &vendor_name, path), &below, before, entries);
+        }
     }
+}
+
+fn read_file(
+    (area, vendor, name): (Area, &str, String),
+    file: &DirEntry,
+    before: &Entries,
+    entries: &mut Entries,
+) {
+    let is_partial = file.file_name().to_string_lossy().starts_with('.');
+    let Ok(facts) = file.metadata() else { return };
+    if !facts.is_file() || is_partial {
+        return;
+    }
+    let modified = facts.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let modified_ns = modified.map_or(0, |since| since.as_nanos());
+    let key = (area, vendor.to_owned(), name);
+    let same = before.get(&key).filter(|old| (old.bytes, old.modified_ns) == (facts.len(), modified_ns));
+    let entry = same.cloned().unwrap_or_else(|| {
+        Arc::new(Entry {
+            path: file.path(),
+            bytes: facts.len(),
+            modified_ns,
+            content: RwLock::default(),
+            reading: Mutex::default(),
+        })
+    });
+    entries.insert(key, entry);
 }
 
 /// The entries of a folder; none when it does not exist or cannot be read.
@@ -223,13 +288,13 @@ mod tests {
         std::fs::write(vendor.join("D785.bin"), b"one").unwrap();
         let clock = Clock::manual(Timestamp(0));
         let shelf = Shelf::new(folder.path().to_owned(), clock.clone());
-        let first = shelf.take(Area::Firmware, "snom", "d785.BIN").await.unwrap();
+        let first = shelf.take(Area::Firmware, "snom", "d785.BIN").await.unwrap().body;
         assert_eq!((&first.bytes[..], first.ranges), (&b"one"[..], true));
         assert!(shelf.take(Area::Lang, "snom", "d785.bin").await.is_none());
         std::fs::write(vendor.join("D785.bin"), b"three").unwrap();
-        assert_eq!(shelf.take(Area::Firmware, "snom", "D785.bin").await.unwrap().bytes, first.bytes);
+        assert_eq!(shelf.take(Area::Firmware, "snom", "D785.bin").await.unwrap().body.bytes, first.bytes);
         clock.advance(LIST_AGE_MAX);
-        let second = shelf.take(Area::Firmware, "snom", "D785.bin").await.unwrap();
+        let second = shelf.take(Area::Firmware, "snom", "D785.bin").await.unwrap().body;
         assert_eq!(&second.bytes[..], b"three");
         assert_ne!(first.etag, second.etag);
     }
@@ -240,8 +305,8 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("firmware/snom")).unwrap();
         std::fs::write(folder.path().join("firmware/snom/big.bin"), vec![7; 300_000]).unwrap();
         let shelf = Shelf::new(folder.path().to_owned(), Clock::manual(Timestamp(0)));
-        let one = shelf.take(Area::Firmware, "snom", "big.bin").await.unwrap();
-        let two = shelf.take(Area::Firmware, "snom", "big.bin").await.unwrap();
+        let one = shelf.take(Area::Firmware, "snom", "big.bin").await.unwrap().body;
+        let two = shelf.take(Area::Firmware, "snom", "big.bin").await.unwrap().body;
         assert_eq!(one.bytes.as_ptr(), two.bytes.as_ptr(), "the same memory");
         let entry = shelf.list.read().unwrap().entries.values().next().cloned().unwrap();
         drop((one, two));
@@ -257,7 +322,7 @@ mod tests {
         let asked = (0..50).map(|_| shelf.take(Area::Firmware, "snom", "big.bin"));
         let taken = futures_util::future::join_all(asked).await;
         let places: std::collections::BTreeSet<_> =
-            taken.iter().map(|body| body.as_ref().unwrap().bytes.as_ptr().addr()).collect();
+            taken.iter().map(|body| body.as_ref().unwrap().body.bytes.as_ptr().addr()).collect();
         assert_eq!(places.len(), 1, "the same memory for all");
     }
 }

@@ -10,7 +10,7 @@ use super::habits::Habits;
 use super::scripted::families;
 use super::spec::PhoneSpec;
 use super::{meaning, settings::Settings};
-use crate::profile::{Scope, Site, Subject};
+use crate::profile::{NOTHING_SUPPLIED, Scope, Site, Subject};
 use crate::secret::Secret;
 
 /// Names that mean something somewhere.
@@ -97,6 +97,7 @@ fn knows(spec: &PhoneSpec, habits: &Habits, display: &str, label: &str) -> Optio
             model: Some(&spec.model),
             site: &site,
             commons: &commons,
+            supplied: &NOTHING_SUPPLIED,
             host: "192.0.2.1",
             base: "http://192.0.2.1:8480/",
         };

@@ -28,13 +28,14 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// In this order, and never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "inventory", include_str!("migrations/0001_inventory.sql")),
     (2, "release", include_str!("migrations/0002_release.sql")),
     (3, "timeline", include_str!("migrations/0003_timeline.sql")),
     (4, "dhcp", include_str!("migrations/0004_dhcp.sql")),
     (5, "api", include_str!("migrations/0005_api.sql")),
     (6, "common", include_str!("migrations/0006_common.sql")),
+    (7, "firmware", include_str!("migrations/0007_firmware.sql")),
     (8, "directory", include_str!("migrations/0008_directory.sql")),
 ];
 

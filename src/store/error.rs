@@ -53,6 +53,9 @@ pub enum StoreError {
     /// There is no such token.
     #[error("there is no token '{0}'")]
     NoToken(String),
+    /// There is no such release of firmware.
+    #[error("there is no release '{0}'")]
+    NoRelease(String),
     /// What was to be done once was done before.
     #[error("this was done before, by a request with the same key")]
     Repeated,
@@ -102,7 +105,7 @@ impl StoreError {
             Self::Damaged(_) => "store_damaged",
             Self::Vault(_) => "store_key",
             Self::Entropy(_) => "entropy",
-            Self::NoDevice(_) | Self::NoAccount(_) | Self::NoToken(_) => "not_found",
+            Self::NoDevice(_) | Self::NoAccount(_) | Self::NoToken(_) | Self::NoRelease(_) => "not_found",
             Self::Repeated => "repeated",
             Self::KeyReused => "idempotency_key_reused",
             Self::Changed(_) => "changed",
@@ -138,6 +141,7 @@ impl StoreError {
             Self::NoDevice(_) => "offhook device list shows the phones of the inventory",
             Self::NoAccount(_) => "offhook account list shows the accounts",
             Self::NoToken(_) => "offhook token list shows the tokens",
+            Self::NoRelease(_) => "offhook firmware list shows the releases",
             Self::Repeated => "read what has become of it",
             Self::KeyReused => "a new request has a new key; the same key is for the same request again",
             Self::Changed(_) => "read it again, and decide anew",
@@ -160,6 +164,7 @@ impl StoreError {
             Self::NoDevice(_)
             | Self::NoAccount(_)
             | Self::NoToken(_)
+            | Self::NoRelease(_)
             | Self::Repeated
             | Self::KeyReused
             | Self::Changed(_)

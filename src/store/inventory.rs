@@ -7,8 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use sha2::{Digest as _, Sha256};
 
 use super::error::StoreError;
+use super::firmware::StockDelta;
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Account, Channel, Commons, Device, Mac, Way};
+use crate::firmware::Stock;
 use crate::release::{Grant, Grants, State as Leave};
 
 /// 128 bits in hexadecimal digits; nothing else is worth a digest.
@@ -60,6 +62,7 @@ pub(super) struct Delta {
     pub(super) grants: Vec<(Mac, Arc<Grants>)>,
     /// Where that has changed.
     pub(super) commons: Option<Arc<Commons>>,
+    pub(super) stock: StockDelta,
 }
 
 /// Everything, at one generation.
@@ -69,6 +72,7 @@ pub(super) struct State {
     /// The highest wall clock that was ever written.
     pub(super) wall: Timestamp,
     commons: Arc<Commons>,
+    stock: Arc<Stock>,
     grants: HashMap<Mac, Arc<Grants>>,
     devices: HashMap<Mac, Entry>,
     tokens: HashMap<TokenDigest, (Mac, Token)>,
@@ -126,6 +130,11 @@ impl Inventory {
     /// What phones have in common.
     pub fn commons(&self) -> Arc<Commons> {
         Arc::clone(&self.read().commons)
+    }
+
+    /// The firmware catalog.
+    pub fn stock(&self) -> Arc<Stock> {
+        Arc::clone(&self.read().stock)
     }
 
     /// The account of this name: `NAME`, or `NAME@REGISTRAR` where several registrars have one.
@@ -219,7 +228,19 @@ impl State {
         if let Some(commons) = delta.commons {
             self.commons = commons;
         }
+        self.restock(delta.stock);
         self.generation = generation;
+    }
+
+    fn restock(&mut self, delta: StockDelta) {
+        if delta.releases.is_none() && delta.tries.is_empty() {
+            return;
+        }
+        let stock = Arc::make_mut(&mut self.stock);
+        if let Some(releases) = delta.releases {
+            stock.releases = releases;
+        }
+        stock.tries.extend(delta.tries);
     }
 
     /// A window that another boot opened is measured, here, from the moment at which it was first seen.
@@ -243,6 +264,9 @@ impl State {
     /// Takes a device out; its accounts are the pool's then.
     pub(super) fn remove_device(&mut self, mac: Mac) {
         self.grants.remove(&mac);
+        if self.stock.tries.contains_key(&mac) {
+            Arc::make_mut(&mut self.stock).tries.remove(&mac);
+        }
         self.forget_device(mac);
     }
 

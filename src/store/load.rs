@@ -10,7 +10,7 @@ use sqlx::{AnyConnection, FromRow, Row};
 use super::error::{StoreError, failed};
 use super::inventory::{Delta, Entry, Labelled, TokenDigest};
 use super::vault::unhex;
-use super::{common, release};
+use super::{common, firmware, release};
 use crate::clock::Timestamp;
 use crate::device::{Account, Device, Key, Line, Mac, Vendor};
 use crate::secret::{Sealed, SecretKind};
@@ -67,8 +67,10 @@ pub(super) async fn changed_after(connection: &mut AnyConnection, after: i64) ->
     }
     let grants = release::changed_after(connection, after).await?;
     let commons = common::changed_after(connection, after).await?;
+    let stock = firmware::changed_after(connection, after).await?;
     Ok(Delta {
         commons: commons.map(Arc::new),
+        stock,
         grants: grants.into_iter().map(|(mac, grants)| (mac, Arc::new(grants))).collect(),
         devices: devices.into_values().map(Parts::entry).collect::<Result<_, _>>()?,
         accounts: accounts

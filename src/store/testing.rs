@@ -68,6 +68,7 @@ impl Bench {
         assert_eq!(one.inventory().devices(), other.inventory().devices());
         assert_eq!(one.inventory().accounts(), other.inventory().accounts());
         assert_eq!(one.inventory().commons(), other.inventory().commons());
+        assert_eq!(one.inventory().stock(), other.inventory().stock());
         assert_eq!(one.inventory().generation(), other.inventory().generation());
         assert_eq!(one.inventory().pool_size(), other.inventory().pool_size());
     }

@@ -3,6 +3,7 @@
 mod backups;
 mod common;
 mod deeds;
+mod firmware;
 mod imports;
 mod keys;
 mod latency;

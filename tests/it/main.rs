@@ -30,6 +30,7 @@ mod dhcp_verify;
 mod dhcp_voice;
 mod every_vendor;
 mod files;
+mod firmware;
 mod http;
 mod https;
 mod keys;

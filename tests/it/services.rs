@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use offhook::accounts::read_csv;
 use offhook::alarm::Alarms;
 use offhook::clock::{Clock, Entropy};
-use offhook::config::{AdoptConfig, ExpiredCertificates, MenuConfig, ReleaseConfig};
+use offhook::config::{AdoptConfig, ExpiredCertificates, FirmwareConfig, MenuConfig, ReleaseConfig};
 use offhook::device::{Contact, Mac};
 use offhook::http::server::HttpServer;
 use offhook::net::Prefix;
@@ -211,6 +211,7 @@ async fn desk(
         adopt: AdoptConfig::default(),
         site,
         menu: inventory.menu,
+        firmware: FirmwareConfig::default(),
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
         interfaces,

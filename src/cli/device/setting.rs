@@ -8,8 +8,8 @@ use crate::operate::setting::{DeviceSet, Setting};
 use crate::store::Store;
 
 pub(super) async fn set(context: &Context, store: &Store, mac: Mac, settings: &[Setting]) -> Outcome {
-    let (catalog, site) = (open::catalog(context), open::site(context));
-    let notes = Fleet { store, catalog: &catalog, site: &site }.check_device(mac, settings)?;
+    let (catalog, site, files) = (open::catalog(context), open::site(context), context.places.files());
+    let notes = Fleet { store, catalog: &catalog, site: &site, files: &files }.check_device(mac, settings)?;
     let device = store.set(mac, settings).await?;
     open::poke(context);
     for note in &notes {

@@ -16,6 +16,7 @@ use crate::provision::{FileBody, Want};
 use crate::release::{GrantId, Mode, Policies, Reason, Rule, State, without};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{Give, NewAccount, Store, Vault};
+use crate::tls::PhoneCertificate;
 
 const PHONE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
@@ -66,6 +67,7 @@ async fn bench() -> Bench {
         expired_certificates: ExpiredCertificates::default(),
         site,
         menu: MenuConfig::default(),
+        firmware: FirmwareConfig::default(),
         catalog: Arc::new(Catalog::builtin().unwrap()),
         store: store.clone(),
         interfaces: Interfaces::fixed(Table::of(vec![interface])),
