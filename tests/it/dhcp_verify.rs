@@ -63,7 +63,8 @@ fn right(lab: &Lab, name: &str, start: fn(&Lab, &Host, &str) -> Process) {
     assert_eq!(errors, []);
     let led = catalog.profiles().filter(|profile| profile.dhcp().is_some());
     let mut expected: Vec<&str> = led.map(|profile| profile.vendor().as_str()).collect();
-    (vendors.sort_unstable(), expected.sort_unstable());
+    vendors.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(vendors, expected);
     let questions = vendors.len();
     for vendor in vendors {

@@ -3,6 +3,7 @@
 //! password of the inventory; switched off and on it needs none, and after a factory reset it has none.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,7 +167,7 @@ async fn live(cast: &[Part], memories: &mut [Memory], agent: &Agent) -> Vec<(Rep
         let phone = Phone::new(PhoneSpec { against, ..part.spec.clone() });
         let report = phone
             .live_on(memory, |step| {
-                told += &format!("    {:<9} {}\n", step.kind.as_str(), step.text);
+                let _ = writeln!(told, "    {:<9} {}", step.kind.as_str(), step.text);
             })
             .await;
         (report, told)

@@ -227,6 +227,7 @@ fn drawn(catalog: &Catalog, vendor: &str, model: &str, lines: u16, raw: &[(&str,
         model: None,
         site: &site,
         commons: &commons,
+        supplied: &crate::profile::NOTHING_SUPPLIED,
         host: "h",
         base: "http://h/",
     };
