@@ -28,7 +28,8 @@ impl Phones {
 
     /// Twelve digits; the maker's prefix is a real one.
     pub(crate) fn mac(phone: u32) -> String {
-        Self::octets(phone).iter().map(|octet| format!("{octet:02x}")).collect()
+        let [a, b, c, d, e, f] = Self::octets(phone);
+        format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}")
     }
 
     /// The same as octets. Phones of one site were not made one after the other, and servers that choose an address by a
