@@ -156,7 +156,7 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// What becomes of a phone: [`plan`] over its vendor's releases.
+    /// What becomes of a phone: [`plan()`] over its vendor's releases.
     pub fn plan(&self, vendor: &Vendor, phone: &Phone<'_>, wish: &Wish) -> Plan {
         let of_vendor = self.releases.iter().filter(|release| release.vendor == *vendor);
         plan(phone, wish, of_vendor)

@@ -28,8 +28,8 @@ impl Phones {
 
     /// Twelve digits; the maker's prefix is a real one.
     pub(crate) fn mac(phone: u32) -> String {
-        let [a, b, c, d, e, f] = Self::octets(phone);
-        format!("{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}")
+        let mac = Self::octets(phone).into_iter().fold(0, |mac: u64, octet| mac << 8 | u64::from(octet));
+        format!("{mac:012x}")
     }
 
     /// The same as octets. Phones of one site were not made one after the other, and servers that choose an address by a
