@@ -344,10 +344,11 @@ fn older(text: &str) -> String {
     for line in text.replacen(&format!("\"schema\":{SCHEMA}"), "\"schema\":1", 1).lines() {
         if let Ok(mut head) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) {
             if let Some(columns) = head.get("columns").and_then(serde_json::Value::as_array).cloned() {
-                let made = format!("CREATE TABLE {} ", head["table"].as_str().unwrap());
-                skipping = !FIRST.contains(&made);
-                kept =
-                    (0..columns.len()).filter(|n| !news.contains(&columns[*n].as_str().unwrap())).collect();
+                let table = head["table"].as_str().unwrap().to_owned();
+                skipping = !FIRST.contains(&format!("CREATE TABLE {table} "));
+                // A device has had a firmware from the beginning.
+                let is_new = |name: &str| news.contains(&name) || (&*table, name) == ("head", "firmware");
+                kept = (0..columns.len()).filter(|n| !is_new(columns[*n].as_str().unwrap())).collect();
                 let columns: Vec<_> = kept.iter().map(|n| columns[*n].clone()).collect();
                 head.insert("columns".to_owned(), columns.into());
                 if !skipping {
