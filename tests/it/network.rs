@@ -78,8 +78,9 @@ captured! {
     captured_gigaset_p: "gigaset-pseries-7.1.19-subscribe.sip", "snom", "", true;
     captured_yealink_t21p: "yealink-t21p-34.72.14.6-subscribe.sip", "yealink", "T21P", true;
     captured_yealink_t53w: "yealink-t53w-96.87.0.16-subscribe-synthetic.sip", "yealink", "T53W", true;
-    captured_grandstream_without_profile: "grandstream-grp2612w-1.0.5.67-subscribe.sip", "grandstream", "GRP2612W", false;
-    captured_audiocodes_without_profile: "audiocodes-420hd-1.2.1_build_6-subscribe.sip", "audiocodes", "420HD", false;
+    captured_grandstream: "grandstream-grp2612w-1.0.5.67-subscribe.sip", "grandstream", "GRP2612W", true;
+    captured_audiocodes: "audiocodes-420hd-1.2.1_build_6-subscribe.sip", "audiocodes", "420HD", true;
+    captured_without_profile: "unknown-maker-subscribe-synthetic.sip", "", "", false;
 }
 
 #[test]
