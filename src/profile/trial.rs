@@ -257,7 +257,7 @@ mod tests {
             "line",
             "{{ missing }}",
             "",
-            "001565000001.x: cannot render acme/templates/t:1: a name is not defined",
+            "001565000001.x: cannot render acme/templates/t:1: `missing` is not defined",
         );
     }
 
