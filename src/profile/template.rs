@@ -417,6 +417,12 @@ mod tests {
     }
 
     #[test]
+    fn what_a_macro_was_handed_is_told_with_the_line_of_the_call() {
+        let text = "{% macro m(x) %}\n{{ x }}\n{% endmacro %}\n{{ m(1) }}\n{{ m(missing) }}\n";
+        check_error(text, "`missing` is not defined (from line 5) in `{{ x }}`");
+    }
+
+    #[test]
     fn tables_translate_and_name_what_they_lack() {
         check("{{ 'tls'|mapped('transport') }}{{ flag|mapped('transport') }}", "21");
         check("{{ 'udp'|mapped('transport', '0') }}", "0");
