@@ -471,10 +471,16 @@ mod tests {
             "acme/profile.toml:3: unknown variant `forget`, expected `keep` or `replace`",
         );
         check(
-            "[[match]]\nsource = 'oui'\npattern = '('\n",
+            "[[match]]\nsource = 'sip.uri'\npattern = '('\n",
             "acme/profile.toml:5: match[0].pattern: is no regular",
         );
-        check("[[match]]\nsource = 'sip'\npattern = ''\n", "acme/profile.toml:4: unknown variant `sip`");
+        let source =
+            |word: &str| findings(&format!("[[match]]\nsource = '{word}'\npattern = ''\n")).join("|");
+        let unknown = "acme/profile.toml:4: unknown source `sip`, expected one of `sip.event`, ";
+        assert!(source("sip").starts_with(unknown) && !source("sip").contains("oui"), "{}", source("sip"));
+        assert!(
+            source("oui").contains("unknown source `oui`") && source("oui").contains("oui = […] at the top")
+        );
         check("[models.A]\naliases = ['b']\n[models.B]\n", "models.B: prints 'B', as another model does");
         check("[defaults]\na = []\n", "a array is no value");
     }
