@@ -303,7 +303,10 @@ fn profile_of<'c>(catalog: &'c Catalog, vendor: &Vendor) -> Result<&'c Profile, 
         Failure::no(
             "not_found",
             format!("there is no profile for {vendor}"),
-            format!("there are {}", known()),
+            format!(
+                "there are {}; the folder of your own is named by profiles.dir or OFFHOOK_PROFILES__DIR",
+                known()
+            ),
         )
     };
     catalog.get(vendor).map(AsRef::as_ref).ok_or_else(missing)
@@ -460,4 +463,19 @@ fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
         )
     })?;
     Ok(subscribe.clues())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_vendor_says_where_profiles_of_ones_own_are_named() {
+        let catalog = Catalog::builtin().unwrap();
+        let failure = profile_of(&catalog, &Vendor::new("acme")).unwrap_err();
+        assert_eq!(failure.message, "there is no profile for acme");
+        for word in ["snom", "profiles.dir", "OFFHOOK_PROFILES__DIR"] {
+            assert!(failure.remedy.contains(word), "{word}: {}", failure.remedy);
+        }
+    }
 }
