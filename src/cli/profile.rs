@@ -100,21 +100,26 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             list(context);
             Ok(())
         }
-        Args::Check(args) => each_origin(args.dir.as_deref(), context, check_all),
-        Args::Test(args) if args.bless => each_origin(args.dir.as_deref(), context, bless),
-        Args::Test(args) => each_origin(args.dir.as_deref(), context, test_all),
+        Args::Check(args) => each_origin(args.dir.as_deref(), context, Looked::Examples, check_all),
+        Args::Test(args) if args.bless => each_origin(args.dir.as_deref(), context, Looked::Cases, bless),
+        Args::Test(args) => each_origin(args.dir.as_deref(), context, Looked::Cases, test_all),
         Args::Render(args) => render(&args, context).await,
         Args::Identify(args) => identify(&args, context),
     }
 }
 
 /// Tries the profiles of the folder, or else all that this installation has.
-fn each_origin(dir: Option<&Path>, context: &Context, attempt: fn(&Origin) -> Report) -> Outcome {
+fn each_origin(
+    dir: Option<&Path>,
+    context: &Context,
+    looked: Looked,
+    attempt: fn(&Origin) -> Report,
+) -> Outcome {
     let mut whole = Report::default();
     for origin in origins(dir, context.config.profiles.dir.as_deref())? {
         whole.add(attempt(&origin));
     }
-    report(&whole, context.json)
+    report(&whole, looked, context.json)
 }
 
 fn origins(dir: Option<&Path>, configured: Option<&Path>) -> Result<Vec<Origin>, Failure> {
@@ -196,7 +201,7 @@ fn vendor_row(profile: &Profile) -> VendorRow<'_> {
     }
 }
 
-fn report(report: &Report, json: bool) -> Outcome {
+fn report(report: &Report, looked: Looked, json: bool) -> Outcome {
     if report.profiles == 0 && report.errors.is_empty() {
         let remedy = "name a folder with vendor folders in it, each with a profile.toml";
         return Err(Failure::no("not_found", "there is no profile", remedy));
@@ -213,20 +218,31 @@ fn report(report: &Report, json: bool) -> Outcome {
         for case in &report.blessed {
             output::print(&format!("wrote {case}\n"));
         }
-        output::print(&format!(
-            "{} profiles, {} examples, {} files, {} cases: {}\n",
-            report.profiles,
-            report.examples,
-            report.files,
-            report.cases,
-            if report.errors.is_empty() {
-                "all well".to_owned()
-            } else {
-                format!("{} wrong", report.errors.len())
-            },
-        ));
+        output::print(&totals(report, looked));
     }
     if report.errors.is_empty() { Ok(()) } else { Err(Failure::told()) }
+}
+
+/// What a command looks at, beside profiles and their files.
+#[derive(Debug, Clone, Copy)]
+enum Looked {
+    Examples,
+    Cases,
+}
+
+/// How much was looked at, and how much of it is wrong.
+fn totals(report: &Report, looked: Looked) -> String {
+    let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+    let beside = match looked {
+        Looked::Examples => count(report.examples, "example"),
+        Looked::Cases => count(report.cases, "case"),
+    };
+    let (profiles, files) = (count(report.profiles, "profile"), count(report.files, "file"));
+    let verdict = match report.errors.len() {
+        0 => "all well".to_owned(),
+        wrong => format!("{wrong} wrong"),
+    };
+    format!("{profiles}, {beside}, {files}: {verdict}\n")
 }
 
 fn print_error(error: &ProfileError) {
@@ -303,7 +319,10 @@ fn profile_of<'c>(catalog: &'c Catalog, vendor: &Vendor) -> Result<&'c Profile, 
         Failure::no(
             "not_found",
             format!("there is no profile for {vendor}"),
-            format!("there are {}", known()),
+            format!(
+                "there are {}; the folder of your own is named by profiles.dir or OFFHOOK_PROFILES__DIR",
+                known()
+            ),
         )
     };
     catalog.get(vendor).map(AsRef::as_ref).ok_or_else(missing)
@@ -460,4 +479,28 @@ fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
         )
     })?;
     Ok(subscribe.clues())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_name_what_was_looked_at() {
+        let one = Report { profiles: 1, examples: 1, files: 1, cases: 1, ..Report::default() };
+        assert_eq!(totals(&one, Looked::Examples), "1 profile, 1 example, 1 file: all well\n");
+        assert_eq!(totals(&one, Looked::Cases), "1 profile, 1 case, 1 file: all well\n");
+        let more = Report { profiles: 2, files: 3, ..Report::default() };
+        assert_eq!(totals(&more, Looked::Cases), "2 profiles, 0 cases, 3 files: all well\n");
+    }
+
+    #[test]
+    fn an_unknown_vendor_says_where_profiles_of_ones_own_are_named() {
+        let catalog = Catalog::builtin().unwrap();
+        let failure = profile_of(&catalog, &Vendor::new("acme")).unwrap_err();
+        assert_eq!(failure.message, "there is no profile for acme");
+        for word in ["snom", "profiles.dir", "OFFHOOK_PROFILES__DIR"] {
+            assert!(failure.remedy.contains(word), "{word}: {}", failure.remedy);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use regex::Regex;
 use toml::Spanned;
 
 use super::dhcp::Dhcp;
@@ -237,6 +238,14 @@ impl Findings<'_> {
         parse(text.get_ref()).map_err(|error| self.push(key, Some(text.span()), error.to_string(), "")).ok()
     }
 
+    /// Compiles a pattern.
+    pub(super) fn pattern(&mut self, text: &Spanned<String>, key: &str) -> Option<Regex> {
+        let remedy =
+            "correct the pattern; it is one of Rust's regex crate: no look-around, no back-references";
+        let compiled = recogniser::compile(text.get_ref());
+        compiled.map_err(|error| self.push(key, Some(text.span()), error, remedy)).ok()
+    }
+
     fn schema(&mut self, toml: &ProfileToml, parent: Option<&Profile>) {
         if *toml.schema.get_ref() != SCHEMA {
             let message = format!("is {}, and this program reads {SCHEMA}", toml.schema.get_ref());
@@ -258,7 +267,7 @@ impl Findings<'_> {
             let key = format!("match[{at}].confidence");
             self.push(&key, Some(confidence.span()), "is more than 100", "write 0 to 100");
         }
-        let regex = self.parsed(&table.pattern, &format!("match[{at}].pattern"), recogniser::compile)?;
+        let regex = self.pattern(&table.pattern, &format!("match[{at}].pattern"))?;
         let line = |span: Range<usize>| line_of(self.text, Some(span));
         let examples = table.examples.iter().map(|example| {
             let inner = example.get_ref().clone();
@@ -314,8 +323,7 @@ impl Findings<'_> {
             None => table.format.comment_form().and_then(|form| CommentForm::parse(form).ok()),
         };
         let raw = self.raw_form(table, &key("raw_form"));
-        let requires =
-            table.requires.iter().filter_map(|text| self.parsed(text, &key("requires"), recogniser::compile));
+        let requires = table.requires.iter().filter_map(|text| self.pattern(text, &key("requires")));
         let requires = requires.collect();
         let path = self.parsed(&table.path, &key("path"), str::parse::<PathPattern>)?;
         let scope = self.scope(&path, table, &key("scope"));
@@ -471,10 +479,17 @@ mod tests {
             "acme/profile.toml:3: unknown variant `forget`, expected `keep` or `replace`",
         );
         check(
-            "[[match]]\nsource = 'oui'\npattern = '('\n",
+            "[[match]]\nsource = 'sip.uri'\npattern = '('\n",
             "acme/profile.toml:5: match[0].pattern: is no regular",
         );
-        check("[[match]]\nsource = 'sip'\npattern = ''\n", "acme/profile.toml:4: unknown variant `sip`");
+        check("[[match]]\nsource = 'sip.uri'\npattern = '(?=x)'\n", "(correct the pattern; it is one of");
+        let source =
+            |word: &str| findings(&format!("[[match]]\nsource = '{word}'\npattern = ''\n")).join("|");
+        let unknown = "acme/profile.toml:4: unknown source `sip`, expected one of `sip.event`, ";
+        assert!(source("sip").starts_with(unknown) && !source("sip").contains("oui"), "{}", source("sip"));
+        assert!(
+            source("oui").contains("unknown source `oui`") && source("oui").contains("oui = […] at the top")
+        );
         check("[models.A]\naliases = ['b']\n[models.B]\n", "models.B: prints 'B', as another model does");
         check("[defaults]\na = []\n", "a array is no value");
     }

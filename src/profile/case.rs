@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::fact::is_fact;
 use super::rendered::Slot;
 use super::schema::Text;
 use super::subject::{NOTHING_SUPPLIED, Site, Subject};
@@ -86,6 +87,10 @@ impl Case {
     /// Reads a case of a vendor.
     pub(super) fn read(vendor: &Vendor, text: &str) -> Result<Self, toml::de::Error> {
         let case: CaseToml = toml::from_str(text)?;
+        if let Some(fact) = case.site.settings.keys().find(|name| is_fact(name)) {
+            let message = format!("site.settings.{fact} would change nothing: write {fact} under [site]");
+            return Err(serde::de::Error::custom(message));
+        }
         let host = case.host.clone().unwrap_or_else(|| super::with_base("{host}", &case.url));
         let mut secrets = BTreeMap::new();
         for (line, secret) in &case.secrets.sip {
@@ -208,5 +213,18 @@ mod tests {
         assert!(case.secret(Slot { kind: SecretKind::Menu, line: None }).is_some());
         assert!(case.secret(Slot { kind: SecretKind::Webui, line: None }).is_none());
         assert!(case.shared_subject().device.is_none());
+    }
+
+    #[test]
+    fn a_fact_of_the_site_is_no_setting_of_it() {
+        let read = |settings: &str| {
+            let text = format!(
+                "model = 'A'\nmac = '001565000001'\nurl = 'http://h/'\n[site.settings]\n{settings}\n"
+            );
+            Case::read(&Vendor::new("acme"), &text).map(|case| case.site.settings.len())
+        };
+        assert_eq!(read("contrast = '3'"), Ok(1));
+        let error = read("contrast = '3'\ntimezone = 'Europe/Berlin'").unwrap_err();
+        assert!(error.message().contains("write timezone under [site]"), "{error}");
     }
 }

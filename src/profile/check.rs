@@ -66,6 +66,7 @@ pub(super) fn check_catalog(catalog: &Catalog, errors: Vec<ProfileError>) -> Rep
             ProfileError::new(&at(profile), wrong, "correct the template, or bytes_max").key("menu")
         }));
         report.notes.extend(retention_note(profile));
+        report.notes.extend(idle_note(profile));
     }
     report
 }
@@ -78,6 +79,18 @@ fn retention_note(profile: &Profile) -> Option<String> {
         format!(
             "{}: REPLACE: a phone loses what its file does not name, so its passwords go with every configuration, \
              behind the check of who asks",
+            profile.vendor()
+        )
+    })
+}
+
+/// Whoever has only begun a profile should not read that all is well.
+fn idle_note(profile: &Profile) -> Option<String> {
+    let recognises = !profile.recognisers.is_empty() || !profile.ranges().is_empty();
+    let serves = profile.files().next().is_some();
+    (!recognises && !serves).then(|| {
+        format!(
+            "{}: recognises nobody and serves nothing: it has no [[match]], no oui and no [[file]]",
             profile.vendor()
         )
     })
@@ -241,5 +254,27 @@ impl Profile {
             keys: (1..=keys).zip(KeyKind::ALL.into_iter().cycle()).map(key).collect(),
             ..blank_device(mac, self.vendor())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn a_profile_of_nothing_is_noted() {
+        let notes = |more: &str| {
+            let profile = format!("schema = 1\ndisplay_name = 'Acme'\n{more}");
+            let files = fixture::vendor("acme", &[("profile.toml", &profile), ("templates/t", "x\n")]);
+            let (catalog, errors) = Catalog::of_folders(&[files]);
+            let report = check_catalog(&catalog, errors);
+            assert_eq!(report.errors, [], "{more}");
+            report.notes.iter().filter(|note| note.contains("recognises nobody")).count()
+        };
+        assert_eq!(notes(""), 1);
+        assert_eq!(notes("oui = ['001565']\n"), 0);
+        assert_eq!(notes("[[match]]\nsource = 'sip.uri'\npattern = 'x'\nexamples = [{ text = 'x' }]\n"), 0);
+        assert_eq!(notes("[[file]]\npath = '{mac}.x'\ntemplate = 't'\nformat = 'line'\n"), 0);
     }
 }

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde::Serialize;
 
-use super::Profile;
 use super::build::Findings;
 use super::schema::ReleaseToml;
-use super::{ProfileFile, recogniser};
+use super::{Profile, ProfileFile};
 use crate::release::{CloseOn, Window};
 use crate::secret::SecretKind;
 
@@ -50,7 +49,7 @@ impl Release {
         let mut release = parent.map(|parent| parent.release.clone()).unwrap_or_default();
         let Some(toml) = toml else { return release };
         for pattern in &toml.rejects {
-            let regex = findings.parsed(pattern, "release.rejects", recogniser::compile);
+            let regex = findings.pattern(pattern, "release.rejects");
             release.rejects.extend(regex);
         }
         let kinds = [

@@ -227,6 +227,7 @@ pub(super) struct ManualToml {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MatchToml {
+    #[serde(deserialize_with = "match_source")]
     pub(super) source: Source,
     pub(super) pattern: Spanned<String>,
     pub(super) confidence: Option<Spanned<u8>>,
@@ -234,6 +235,27 @@ pub(super) struct MatchToml {
     pub(super) examples: Vec<Spanned<ExampleToml>>,
     #[serde(default)]
     pub(super) rejects: Vec<Spanned<String>>,
+}
+
+/// The sources of texts that patterns read.
+const SOURCES: [Source; 7] = [
+    Source::SipEvent,
+    Source::SipUserAgent,
+    Source::SipUri,
+    Source::HttpUserAgent,
+    Source::HttpPath,
+    Source::TftpPath,
+    Source::DhcpVendorClass,
+];
+
+/// A source by its word. The MAC range is none that patterns read: `oui` stands at the top of the profile.
+fn match_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Source, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    SOURCES.into_iter().find(|source| source.as_str() == word).ok_or_else(|| {
+        let known = SOURCES.map(|source| format!("`{}`", source.as_str())).join(", ");
+        let hint = if word == "oui" { "; ranges of MACs stand in oui = […] at the top" } else { "" };
+        serde::de::Error::custom(format!("unknown source `{word}`, expected one of {known}{hint}"))
+    })
 }
 
 /// A text that a recogniser must match, and what it must read there.

@@ -135,10 +135,12 @@ impl Templates {
         let quoted = error.line().zip(source.as_ref()).and_then(|(line, source)| {
             source.source().lines().nth(line.saturating_sub(1)).map(|text| format!(" in `{}`", text.trim()))
         });
+        let hint =
+            if names_secret(error) { ": no template sees a secret; use secret_param(…)" } else { "" };
         TemplateError {
             template: name.to_owned(),
             line: error.line(),
-            message: format!("{}{}", reason(error), quoted.unwrap_or_default()),
+            message: format!("{}{}{hint}", reason(error), quoted.unwrap_or_default()),
         }
     }
 }
@@ -149,6 +151,8 @@ fn reason(error: &Error) -> String {
         (ErrorKind::WriteFailure, _) => format!("the file grows beyond {RENDERED_BYTES_MAX} bytes"),
         (ErrorKind::OutOfFuel, _) => format!("the template takes more than {TEMPLATE_FUEL} steps"),
         (ErrorKind::UndefinedError, None) => "a name is not defined".to_owned(),
+        // "`line.colour` is undefined", and where it stood when it was handed to a macro.
+        (ErrorKind::UndefinedError, Some(detail)) => detail.replace("` is undefined", "` is not defined"),
         (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
         (kind, Some(detail)) => format!("{kind}: {detail}"),
         (kind, None) => kind.to_string(),
@@ -157,6 +161,14 @@ fn reason(error: &Error) -> String {
         Some(cause) => format!("{own}: {}", reason(cause)),
         None => own,
     }
+}
+
+/// Whether the name that is not defined is a secret's.
+fn names_secret(error: &Error) -> bool {
+    let named = error.detail().filter(|_| error.kind() == ErrorKind::UndefinedError);
+    let name = named.and_then(|detail| detail.split('`').nth(1)).unwrap_or_default();
+    let last = name.rsplit(['.', '[']).next().unwrap_or_default();
+    matches!(last.trim_matches(['"', '\'', ']']), "password" | "secret")
 }
 
 /// A template's text may hold line ends and tabs, and no other control character: those are the marks' alone.
@@ -185,6 +197,8 @@ fn engine(
     };
     engine.set_syntax(syntax.map_err(|error| at("", &error))?);
     engine.set_undefined_behavior(UndefinedBehavior::Strict);
+    // Errors then say which name is not defined.
+    engine.set_debug(true);
     engine.set_fuel(Some(TEMPLATE_FUEL));
     engine.set_recursion_limit(TEMPLATE_DEPTH_MAX);
     // Any escaping but "none" makes what macros and blocks captured count as written: escaped once, by our formatter.
@@ -284,7 +298,8 @@ fn mapped(maps: &Maps, value: &Value, table: &str, default: Option<Value>) -> Re
         .get(table)
         .ok_or_else(|| refuse(format!("there is no table [map.{table}]; add it to profile.toml")))?;
     if value.is_undefined() {
-        return Err(Error::from(ErrorKind::UndefinedError));
+        // Its own error knows the name.
+        return value.get_attr(table).and(Err(ErrorKind::UndefinedError.into()));
     }
     let key = match value.kind() {
         ValueKind::Bool => (if value.is_true() { "true" } else { "false" }).to_owned(),
@@ -385,6 +400,26 @@ mod tests {
         check_error("{{ secret_param('sip', 1, 'a', part='host') }}", "has parts");
         check_error("{{ secret_param('prov', 0, 'a', part='query') }}", "no part of a URL");
         check_error("{{ secret_param('prov', 0, 'a', form='{name}') }}", "{value}");
+    }
+
+    #[test]
+    fn an_undefined_name_is_named() {
+        check_error("a\n{{ missing }}", "`missing` is not defined in `{{ missing }}`");
+        check_error("{{ name.colour }}", "`name.colour` is not defined in");
+        check_error("{{ name.colour.tone }}", "`name.colour` is not defined in");
+        check_error("{% if missing %}{% endif %}", "`missing` is not defined in");
+        check_error("{{ missing|mapped('transport') }}", "`missing` is not defined in");
+        let hint = "`: no template sees a secret; use secret_param(…)";
+        for secret in ["name.password", "password", "name['secret']", "name.password|mapped('transport')"] {
+            check_error(&format!("pw = {{{{ {secret} }}}}"), hint);
+        }
+        assert!(!drawn(Format::Line, "{{ name.password_kind }}").unwrap_err().contains(hint));
+    }
+
+    #[test]
+    fn what_a_macro_was_handed_is_told_with_the_line_of_the_call() {
+        let text = "{% macro m(x) %}\n{{ x }}\n{% endmacro %}\n{{ m(1) }}\n{{ m(missing) }}\n";
+        check_error(text, "`missing` is not defined (from line 5) in `{{ x }}`");
     }
 
     #[test]

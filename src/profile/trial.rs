@@ -11,6 +11,11 @@ use super::proof;
 use super::schema::Scope;
 use super::{FileId, Profile};
 
+/// Where the profile may be right and the expected file old.
+const BLESS: &str = "correct the profile, or run offhook profile test DIR --bless and read the difference";
+/// Where no expected file can be right.
+const CORRECT: &str = "correct the template or the case";
+
 /// Renders every case and compares it with its expected files.
 pub fn test_all(origin: &Origin) -> Report {
     run(origin, false)
@@ -56,6 +61,13 @@ pub(super) fn try_all(
     report
 }
 
+/// What came of a case's files.
+#[derive(Default)]
+struct Outcome {
+    made: BTreeMap<String, Vec<u8>>,
+    failed: BTreeSet<String>,
+}
+
 struct Trial<'a> {
     profile: &'a Profile,
     files: &'a VendorFiles,
@@ -67,7 +79,7 @@ impl Trial<'_> {
     fn case(&mut self, name: &str, bless: Option<&Origin>) {
         let Some(case) = self.read(name) else { return };
         self.report.cases += 1;
-        let mut outcome: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        let mut outcome = Outcome::default();
         let model = case.device.model.as_deref();
         let files: Vec<_> = self.profile.files_for(model).map(|(id, file)| (id, file.scope())).collect();
         for (id, scope) in files {
@@ -78,25 +90,31 @@ impl Trial<'_> {
             let rendered = match self.profile.render(id, &subject) {
                 Ok(rendered) => rendered,
                 Err(error) => {
-                    self.finding(&format!("tests/{name}.toml"), format!("{file_name}: {error}"), None);
+                    self.wrong(name, format!("{file_name}: {error}"));
+                    outcome.failed.insert(file_name);
                     continue;
                 }
             };
             let found = proof::of_rendered(&rendered);
             let of_case = proof::of_case(&rendered, &case, self.profile.file(id));
             for wrong in found.into_iter().chain(of_case) {
-                self.finding(&format!("tests/{name}.toml"), format!("{file_name}: {wrong}"), None);
+                self.wrong(name, format!("{file_name}: {wrong}"));
             }
             match rendered.fill(|slot| case.secret(slot)) {
                 Ok(text) => {
-                    outcome.insert(file_name, text.as_bytes().to_vec());
+                    outcome.made.insert(file_name, text.as_bytes().to_vec());
                 }
-                Err(error) => self.finding(&format!("tests/{name}.toml"), error.to_string(), None),
+                Err(error) => {
+                    self.wrong(name, format!("{file_name}: {error}"));
+                    outcome.failed.insert(file_name);
+                }
             }
         }
         match bless {
             None => self.compare(name, &outcome),
-            Some(origin) => self.write(name, &outcome, origin),
+            // A file that cannot be made says nothing against the one that was expected.
+            Some(_) if !outcome.failed.is_empty() => {}
+            Some(origin) => self.write(name, &outcome.made, origin),
         }
     }
 
@@ -107,43 +125,45 @@ impl Trial<'_> {
             Ok(case) => Some(case),
             Err(error) => {
                 let line = line_of(text, error.span());
-                self.finding(&file, error.message().replace('\n', " "), line);
+                self.finding(&file, error.message().replace('\n', " "), line, "correct the case");
                 None
             }
         }
     }
 
-    fn compare(&mut self, case: &str, outcome: &BTreeMap<String, Vec<u8>>) {
+    fn compare(&mut self, case: &str, outcome: &Outcome) {
         let folder = format!("tests/{case}/");
         let files = self.files;
         let expected: BTreeMap<&str, &[u8]> = files.under(&folder).collect();
-        for (name, bytes) in outcome {
+        for (name, bytes) in &outcome.made {
             let file = format!("{folder}{name}");
             match expected.get(name.as_str()) {
-                None => self.finding(&file, "is missing: the case makes this file", None),
+                None => self.finding(&file, "is missing: the case makes this file", None, BLESS),
                 Some(expected) => {
                     if let Some((line, message)) = difference(expected, bytes) {
-                        self.finding(&file, message, Some(line));
+                        self.finding(&file, message, Some(line), BLESS);
                     }
                 }
             }
         }
-        for name in expected.keys().filter(|name| !outcome.contains_key(**name)) {
-            self.finding(&format!("{folder}{name}"), "is expected, but the case does not make it", None);
+        let known = |name: &str| outcome.made.contains_key(name) || outcome.failed.contains(name);
+        for name in expected.keys().filter(|name| !known(name)) {
+            let message = "is expected, but the case does not make it";
+            self.finding(&format!("{folder}{name}"), message, None, BLESS);
         }
     }
 
     fn write(&mut self, case: &str, outcome: &BTreeMap<String, Vec<u8>>, origin: &Origin) {
         let Some(folder) = origin.vendor_folder(&self.files.vendor) else {
-            return self.finding(
-                "tests",
-                "cannot be blessed: built-in profiles are read-only; name a folder",
-                None,
-            );
+            let message = "cannot be blessed: built-in profiles are read-only";
+            return self.finding("tests", message, None, "name a folder");
         };
         match write_case(&folder, case, outcome) {
             Ok(()) => self.report.blessed.push(format!("{}/tests/{case}", self.files.vendor)),
-            Err(error) => self.finding(&format!("tests/{case}"), format!("cannot be written: {error}"), None),
+            Err(error) => {
+                let message = format!("cannot be written: {error}");
+                self.finding(&format!("tests/{case}"), message, None, "see that the folder may be written");
+            }
         }
     }
 
@@ -166,13 +186,18 @@ impl Trial<'_> {
         let folders: BTreeSet<&str> =
             self.files.under("tests/").filter_map(|(name, _)| Some(name.split_once('/')?.0)).collect();
         for folder in folders.into_iter().filter(|folder| cases.iter().all(|case| case != folder)) {
-            self.finding(&format!("tests/{folder}"), format!("has no {folder}.toml beside it"), None);
+            let message = format!("has no {folder}.toml beside it");
+            self.finding(&format!("tests/{folder}"), message, None, "write the case, or remove the folder");
         }
     }
 
-    fn finding(&mut self, file: &str, message: impl Into<String>, line: Option<usize>) {
+    /// What is wrong with a case whatever is expected of it.
+    fn wrong(&mut self, case: &str, message: String) {
+        self.finding(&format!("tests/{case}.toml"), message, None, CORRECT);
+    }
+
+    fn finding(&mut self, file: &str, message: impl Into<String>, line: Option<usize>, remedy: &str) {
         let file = format!("{}/{file}", self.files.vendor);
-        let remedy = "correct the profile, or run offhook profile test DIR --bless and read the difference";
         self.report.errors.push(ProfileError::new(&file, message, remedy).line(line));
     }
 }
@@ -257,8 +282,42 @@ mod tests {
             "line",
             "{{ missing }}",
             "",
-            "001565000001.x: cannot render acme/templates/t:1: a name is not defined",
+            "001565000001.x: cannot render acme/templates/t:1: `missing` is not defined",
         );
+    }
+
+    #[test]
+    fn blessing_is_offered_where_it_helps() {
+        let helps = |case: &str, template: &str, (name, expected): (&str, &str)| {
+            let files = fixture::vendor(
+                "acme",
+                &[
+                    ("profile.toml", &PROFILE.replace("FORMAT", "line")),
+                    ("templates/t", template),
+                    ("tests/one.toml", case),
+                    (name, expected),
+                ],
+            );
+            let folders = [files];
+            let (catalog, errors) = Catalog::of_folders(&folders);
+            let report = try_all(&catalog, errors, &folders, None);
+            let told: Vec<String> = report.errors.iter().map(ToString::to_string).collect();
+            let offers = told.iter().filter(|told| told.contains("--bless")).count();
+            (offers, told.len())
+        };
+        let name = "tests/one/001565000001.x";
+        let expected = (name, "a = 1\n");
+        assert_eq!(helps(CASE, "a = 2\n", expected), (1, 1), "it differs");
+        assert_eq!(helps(CASE, "a = 1\n", ("tests/one/stale.x", "")), (2, 2), "one is missing, one is stale");
+        assert_eq!(helps(CASE, "a = {{ missing }}\n", expected), (0, 1), "it cannot be made");
+        let slot = "a = \"{{ secret_param('sip', 1, 'pw') }}\"\n";
+        let (offers, told) = helps(CASE, slot, (name, "a = \"pw = s3cret\"\n"));
+        assert!(offers == 0 && told > 0, "a slot stands inside a line");
+        let unread = [CASE.replace("001565000001", "00156500000g"), format!("{CASE}=")];
+        for case in unread {
+            let (offers, told) = helps(&case, "a = 1\n", expected);
+            assert!(offers == 0 && told > 0, "{case}");
+        }
     }
 
     #[test]
@@ -291,6 +350,26 @@ mod tests {
         ] {
             assert!(told.iter().any(|told| told.contains(finding)), "{finding}: {told:?}");
         }
+    }
+
+    #[test]
+    fn a_case_that_does_not_render_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let vendor = folder.path().join("acme");
+        let expected = "tests/one/001565000001.x";
+        for (name, text) in [
+            ("profile.toml", PROFILE.replace("FORMAT", "line").as_str()),
+            ("templates/t", "a = {{ missing }}\n"),
+            ("tests/one.toml", CASE),
+            (expected, "a = 1\n"),
+        ] {
+            let file = vendor.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        let report = bless(&Origin::Folder(vendor.clone()));
+        assert_eq!((report.errors.len(), report.blessed.len()), (1, 0), "{report:?}");
+        assert_eq!(std::fs::read_to_string(vendor.join(expected)).unwrap(), "a = 1\n");
     }
 
     #[test]
