@@ -32,17 +32,25 @@ pub(super) fn discard(draft: &Path) {
 /// back that name, if there was anything.
 pub(super) async fn exchange(file: &Path, draft: &Path, aside: &Path) -> Result<Option<PathBuf>, StoreError> {
     let failed = |error| StoreError::file("put the restored database in the place of", file, error);
-    let journal = beside(draft, "-wal");
-    if journal.exists() {
+    if beside(draft, "-wal").exists() {
         return Err(StoreError::Conflict(format!("{} is still in use", draft.display())));
     }
     File::open(draft).and_then(|draft| draft.sync_all()).map_err(failed)?;
     let exists = file.exists();
-    let held = if exists { settle(file).await? } else { None };
+    // SQLite takes away a journal that it cannot read; a damaged database keeps its own, under a second name.
+    let journal = beside(file, "-wal");
+    let kept = beside(aside, "-wal");
+    if_there(fs::hard_link(&journal, &kept)).map_err(failed)?;
+    let settled = if exists { settle(file).await } else { Ok(None) };
+    if !matches!(settled, Ok(None)) {
+        // What was in it is in the database, or the database stays where it is.
+        if_there(fs::remove_file(&kept)).map_err(failed)?;
+    }
+    let held = settled?;
     let moved = || {
-        // A journal that is still here is that of a damaged database, and belongs to it.
-        for companion in COMPANIONS {
-            rename_if_there(&beside(file, companion), &beside(aside, companion))?;
+        if_there(fs::remove_file(&journal))?;
+        for companion in ["-shm", "-journal"] {
+            if_there(fs::rename(beside(file, companion), beside(aside, companion)))?;
         }
         if exists {
             // A second name first: the file is never without a name, and its name never without a file.
@@ -66,8 +74,8 @@ async fn settle(file: &Path) -> Result<Option<AnyConnection>, StoreError> {
         let shown = file.display();
         StoreError::Conflict(format!("another process has {shown} open: let it finish, then try again"))
     };
+    let mut connection = db::connect_file(file).await?;
     let settled = async {
-        let mut connection = db::connect_file(file).await?;
         let (mode,): (String,) = sqlx::query_as("PRAGMA journal_mode = DELETE")
             .fetch_one(&mut connection)
             .await
@@ -76,15 +84,18 @@ async fn settle(file: &Path) -> Result<Option<AnyConnection>, StoreError> {
             .execute(&mut connection)
             .await
             .map_err(failed("lock the database"))?;
-        Ok::<_, StoreError>((connection, mode))
+        Ok::<_, StoreError>(mode)
     };
-    match settled.await {
-        Ok((connection, mode)) if mode == "delete" => Ok(Some(connection)),
+    let refused = match settled.await {
+        Ok(mode) if mode == "delete" => return Ok(Some(connection)),
         Ok(_) => Err(in_use()),
         Err(StoreError::Database { error, .. }) if db::is_locked(&error) => Err(in_use()),
         Err(StoreError::Database { .. }) => Ok(None),
         Err(error) => Err(error),
-    }
+    };
+    // Waited for: what its thread takes away later by the journal's name would be the next database's.
+    let _ = connection.close().await;
+    refused
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {
@@ -96,16 +107,14 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
 fn remove(database: &Path) -> io::Result<()> {
     let files = COMPANIONS.iter().map(|companion| beside(database, companion));
     for file in files.chain([database.to_owned()]) {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+        if_there(fs::remove_file(&file))?;
     }
     Ok(())
 }
 
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
+/// What there was nothing to do for is done.
+fn if_there(done: io::Result<()>) -> io::Result<()> {
+    match done {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
