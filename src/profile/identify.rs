@@ -132,8 +132,9 @@ fn mac_weight(source: Source) -> u8 {
     match source {
         Source::HttpUserAgent | Source::SipUserAgent => 95,
         Source::SipUri => 90,
-        Source::HttpPage => 85,
         Source::Oui => 80,
+        // A page may tell the address of another interface, or of a handset.
+        Source::HttpPage => 75,
         Source::SipEvent
         | Source::DhcpVendorClass
         | Source::HttpTitle
