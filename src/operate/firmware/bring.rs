@@ -3,18 +3,20 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{FOLDER, ReleaseShown, place};
 use crate::device::{Group, Vendor};
-use crate::firmware::{Release, ReleaseFile, Version, fits, hex};
+use crate::firmware::{Release, ReleaseFile, Version, fits};
+use crate::hex::hex;
 use crate::operate::Failure;
 use crate::operate::fleet::Fleet;
 use crate::profile::Profile;
-use crate::store::Store;
+use crate::provision::URLS;
+use crate::store::{Store, give_to_owner};
 
 /// Octets that are read at a time.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -141,7 +143,7 @@ fn named(path: &Path) -> Result<ReleaseFile, Failure> {
 
 fn notes(profile: &Profile, release: &Release) -> Vec<String> {
     let mut notes = Vec::new();
-    if !["firmware_url", "firmware_dir", "firmware_version"].iter().any(|name| profile.reads_setting(name)) {
+    if !URLS.iter().any(|name| profile.reads_setting(name)) {
         notes.push(format!(
             "the files of {} name no firmware: its phones are not told of it",
             profile.vendor()
@@ -233,15 +235,6 @@ fn make_folders(files: &Path, folder: &Path) -> io::Result<()> {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => give_to_owner(above, above.parent().unwrap_or(data))?,
         }
-    }
-    Ok(())
-}
-
-/// What root makes belongs to the user of the service.
-fn give_to_owner(file: &Path, like: &Path) -> io::Result<()> {
-    let owner = fs::metadata(like)?;
-    if nix::unistd::Uid::effective().is_root() && owner.uid() != 0 {
-        std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()))?;
     }
     Ok(())
 }
