@@ -51,8 +51,8 @@ impl SecretNames {
 /// another last word (`password_length`).
 fn reads_as_password(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let words = name.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
-    words.last().is_some_and(|last| WORDS.contains(&last) || ENDINGS.iter().any(|end| last.ends_with(end)))
+    let mut words = name.rsplit(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    words.next().is_some_and(|last| WORDS.contains(&last) || ENDINGS.iter().any(|end| last.ends_with(end)))
 }
 
 /// A name in small letters, with a mark for each number in it: those of all lines are alike. A letter with a number
