@@ -318,6 +318,18 @@ mod tests {
         }
     }
 
+    /// A profile may say that its words are anybody's: they count only where the range agrees.
+    #[test]
+    fn anybodys_words_are_a_hint_and_with_the_range_a_guess() {
+        let words = ReadClue { confidence: 20, ..clue("acme", Source::HttpRealm, "VoIP Phone", None) };
+        let alone = elect(vec![words.clone()], |_, _, _| true);
+        assert_eq!((alone.identity.vendor.as_ref(), alone.certainty()), (None, Certainty::Hint));
+        let ranged = elect(vec![words.clone(), clue("acme", Source::Oui, "x", None)], |_, _, _| true);
+        assert_eq!((ranged.confidence, ranged.certainty()), (36, Certainty::Guess));
+        let other = elect(vec![words, clue("other", Source::Oui, "x", None)], |_, _, _| true);
+        assert_eq!((other.identity.vendor.as_ref(), other.certainty()), (None, Certainty::Hint));
+    }
+
     #[test]
     fn a_hint_names_its_vendor_and_an_identity_has_none() {
         let hinted = elect(vec![clue("acme", Source::Oui, "x", None)], |_, _, _| true);

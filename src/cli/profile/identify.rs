@@ -127,6 +127,13 @@ fn clues(args: &Args, catalog: &Catalog) -> Result<Vec<Clue>, Failure> {
         clues.extend(answer_clues(file, catalog)?);
     }
     if let [path, file] = args.page.as_slice() {
+        if catalog.pages_at(path).next().is_none() {
+            return Err(Failure::no(
+                "not_found",
+                format!("no profile has a page {path}"),
+                "write the path as a [[page]] has it, with its query; offhook profile check names pages that are wrong",
+            ));
+        }
         let body = bytes_of(Path::new(file))?;
         clues.extend(catalog.pages_at(path).flat_map(|page| page.clues(&body)));
     }
