@@ -41,7 +41,8 @@
 //! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
 //! ([`pnp::message`]), looks whether the neighbour behind the datagram is the phone that it says to be
 //! ([`net::neighbours::Neighbours::check`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks
-//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
+//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]); a stranger is left to
+//! a rival that was heard (`pnp::rival`). [`pnp::decide`] gives commands:
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
 //! in by.

@@ -86,7 +86,7 @@ use release::Release;
 use rendered::SecretForm;
 use template::Templates;
 
-use crate::device::{Mac, Vendor};
+use crate::device::{Mac, Source, Vendor};
 use crate::secret::SecretKind;
 
 /// Everything known of a vendor's phones. Immutable; shared as `Arc<Profile>`.
@@ -226,6 +226,12 @@ impl Profile {
     /// By which ways the phones can be reached.
     pub fn reach(&self) -> &Reach {
         &self.reach
+    }
+
+    /// What its phones say in this place, as an example.
+    pub fn example_of(&self, source: Source) -> Option<&str> {
+        let mut recognisers = self.recognisers.iter().filter(|recogniser| recogniser.source == source);
+        Some(recognisers.find_map(|recogniser| recogniser.examples.first())?.text.as_str())
     }
 
     /// What the phones read from DHCP.
