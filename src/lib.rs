@@ -16,7 +16,7 @@
 //! | [`config`] | the file as written, environment variables over it; where things lie |
 //! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
-//! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
+//! | [`profile`] | vendor profiles: schema, recognisers, identity pages and what a web server shows, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
 //! | [`firmware`] | firmware releases, versions, and which one a phone gets next |
 //! | [`menu`] | the user menu and company directory on a phone's display, in no vendor's words |
 //! | [`release`] | the one-time release of passwords: the state machine |
