@@ -30,6 +30,7 @@ mod preamble;
 mod proof;
 mod range;
 mod raw;
+mod reach;
 mod recogniser;
 mod release;
 mod rendered;
@@ -63,9 +64,10 @@ pub use origin::Origin;
 pub use path::{PathError, PathPattern, PathValues};
 pub use range::{MacRange, RangeError};
 pub use raw::check_raw_name;
+pub use reach::{Body, Means, Reach, Told};
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
-pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
+pub use schema::{Format, Retention, Scope, WithoutScheme};
 pub use simulate::{AccountNames, KeyNames, Names, ReadFormat, Reading, Simulate};
 pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
@@ -219,6 +221,18 @@ impl Profile {
     /// By which ways the phones can be reached.
     pub fn reach(&self) -> &Reach {
         &self.reach
+    }
+
+    /// How a running phone of this model is told something, if it can be.
+    pub fn means(&self, told: Told, model: Option<&str>) -> Option<&Means> {
+        let table = self.model_or_any(model);
+        self.reach.means(told, Some(&table.name), table.family.as_deref())
+    }
+
+    /// What has to be set so that a phone of this model takes a NOTIFY from here.
+    pub fn permit(&self, model: Option<&str>) -> Option<&str> {
+        let table = self.model_or_any(model);
+        self.reach.permit(Some(&table.name), table.family.as_deref())
     }
 
     /// What the phones read from DHCP.
