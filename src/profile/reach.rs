@@ -415,9 +415,9 @@ mod tests {
         check(
             "reach = { reboot = \"reboot\" }",
             "",
-            &["yealink/profile.toml:8: reach.reboot: ", "no scheme"],
+            &["yealink/profile.toml:7: reach.reboot: ", "no scheme"],
         );
-        check("reach = { point = \"sip-notify:\" }", "", &["profile.toml:8: reach.point: "]);
+        check("reach = { point = \"sip-notify:\" }", "", &["profile.toml:7: reach.point: "]);
         check("", "[[push]]\nresync = \"none\"\n", &["push[0].models: is of no phones"]);
         check("", "[[push]]\nfamilies = [\"x\"]\n", &["push[0].families: 'x' is no family"]);
         check("", "[[push]]\nmodels = [\"T46U\"]\nreboot = \"x\"\n", &["push[0].reboot: 'x' has no scheme"]);
