@@ -172,11 +172,13 @@ impl Round {
         let (told, way) = (self.told, self.way);
         let Some(row) = self.rows.iter_mut().find(|row| row.mac == mac) else { return Ok(()) };
         match news {
-            News::Sent(to, at) => {
-                row.sent(to.to_string(), at);
-                let moment = row.moment(IpAddr::V4(*to.ip()), Step::Sent, at);
+            News::Ready(ready) => {
+                row.sent(ready.to.to_string(), ready.at);
+                let moment = row.moment(IpAddr::V4(*ready.to.ip()), Step::Sent, ready.at);
                 let detail = json!({ "means": row.means, "via": way.as_str(), "to": row.to });
+                // Written down before it leaves.
                 store.told(&moment, told.as_str(), &detail).await?;
+                ready.go();
             }
             News::NotSent(why) => row.not_sent(&why),
             News::Done(outcome) => {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::message::Answer;
 use crate::device::{Mac, Step};
 use crate::net::interfaces::Table;
-use crate::net::neighbours::Behind;
+use crate::net::neighbours::Proved;
 
 /// Where phones hear SIP unless they are told otherwise (RFC 3261 section 18.1.1).
 pub const SIP_PORT: u16 = 5060;
@@ -128,16 +128,17 @@ pub fn aim(address: IpAddr, table: &Table) -> Result<Aim, NotSent> {
     Ok(Aim { address: v4, interface: interface.index, ours })
 }
 
-/// Whether the host behind the address is the phone.
-pub fn may_send(aim: &Aim, behind: Behind) -> Result<(), NotSent> {
+/// Whether the host behind the address is the phone. An entry of the neighbour table alone would not do: it may be as old
+/// as the sighting, and what is sent to it arrives at whoever the kernel finds there then.
+pub fn may_send(aim: &Aim, proved: &Proved) -> Result<(), NotSent> {
     let address = IpAddr::V4(aim.address);
-    match behind {
-        Behind::Same => Ok(()),
-        Behind::Other(mac) => Err(NotSent::Other(address, mac)),
-        Behind::Contested(_) => Err(NotSent::Contested(address)),
-        Behind::Silent => Err(NotSent::Nobody(address)),
-        Behind::Indistinct => Err(NotSent::Indistinct(address)),
-        Behind::Unable => Err(NotSent::Unable(address)),
+    match proved {
+        Proved::Yes(_) => Ok(()),
+        Proved::Other(mac) => Err(NotSent::Other(address, *mac)),
+        Proved::Clone(_) => Err(NotSent::Contested(address)),
+        Proved::Silent => Err(NotSent::Nobody(address)),
+        Proved::Indistinct => Err(NotSent::Indistinct(address)),
+        Proved::Unable => Err(NotSent::Unable(address)),
     }
 }
 
@@ -333,7 +334,7 @@ mod tests {
     use crate::clock::{Clock, Timestamp};
     use crate::net::Prefix;
     use crate::net::interfaces::Interface;
-    use crate::net::neighbours::CloneSign;
+    use crate::net::neighbours::{CloneSign, Held};
 
     fn start() -> Instant {
         Clock::manual(Timestamp(0)).instant()
@@ -447,18 +448,18 @@ mod tests {
         }
         let other: Mac = "001565000002".parse().unwrap();
         let address = IpAddr::V4(phone);
-        let check = |behind: Behind, expected: Result<(), NotSent>| {
-            assert_eq!(may_send(&here, behind), expected);
+        let check = |proved: Proved, expected: Result<(), NotSent>| {
+            assert_eq!(may_send(&here, &proved), expected);
             if let Err(why) = expected {
                 assert!(!why.said().is_empty() && !why.remedy().is_empty(), "{why:?}");
             }
         };
-        check(Behind::Same, Ok(()));
-        check(Behind::Other(other), Err(NotSent::Other(address, other)));
-        check(Behind::Contested(CloneSign::TwoAnswer { other }), Err(NotSent::Contested(address)));
-        check(Behind::Silent, Err(NotSent::Nobody(address)));
-        check(Behind::Indistinct, Err(NotSent::Indistinct(address)));
-        check(Behind::Unable, Err(NotSent::Unable(address)));
+        check(Proved::Yes(Held::default()), Ok(()));
+        check(Proved::Other(other), Err(NotSent::Other(address, other)));
+        check(Proved::Clone(CloneSign::TwoAnswer { other }), Err(NotSent::Contested(address)));
+        check(Proved::Silent, Err(NotSent::Nobody(address)));
+        check(Proved::Indistinct, Err(NotSent::Indistinct(address)));
+        check(Proved::Unable, Err(NotSent::Unable(address)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::debug;
@@ -72,14 +72,32 @@ pub enum To {
 }
 
 /// What happened to an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum News {
-    /// It leaves in this moment, to this place.
-    Sent(SocketAddrV4, Timestamp),
+    /// It is about to leave, and does when it is let go: whoever writes it down does so first.
+    Ready(Ready),
     /// It does not leave at all.
     NotSent(NotSent),
     /// It was answered, or not.
     Done(Outcome),
+}
+
+/// A NOTIFY that is about to leave.
+#[derive(Debug)]
+pub struct Ready {
+    /// To this place.
+    pub to: SocketAddrV4,
+    /// Now.
+    pub at: Timestamp,
+    go: oneshot::Sender<()>,
+}
+
+impl Ready {
+    /// Lets it go. Dropped instead, it is never sent.
+    pub fn go(self) {
+        // Whoever does not wait for it any longer has been stopped.
+        let _ = self.go.send(());
+    }
 }
 
 /// Carries out orders; their news come in the order in which they happen, and end when all is done. Who drops the
@@ -91,7 +109,7 @@ pub fn push(parts: Parts, orders: Vec<Order>, pace: Pace) -> mpsc::Receiver<(Mac
         patience: pace.patience,
         ticks: Mutex::new(ticks(pace.rate)),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
-        looking: Semaphore::new(LOOKING_MAX),
+        looking: Arc::new(Semaphore::new(LOOKING_MAX)),
         news: sender,
     });
     tokio::spawn(desk.carry_out(orders));
@@ -105,7 +123,7 @@ struct Desk {
     /// The next NOTIFY leaves with the next tick.
     ticks: Mutex<Interval>,
     in_flight: Arc<Semaphore>,
-    looking: Semaphore,
+    looking: Arc<Semaphore>,
     news: mpsc::Sender<(Mac, News)>,
 }
 
@@ -114,7 +132,8 @@ struct Call {
     socket: UdpEndpoint,
     ours: SocketAddrV4,
     theirs: SocketAddrV4,
-    via: Option<Via>,
+    /// Where the phone is; `None` where a PBX is asked.
+    place: Option<Aim>,
 }
 
 fn ticks(rate: Rate) -> Interval {
@@ -128,12 +147,13 @@ impl Desk {
         let mut running = JoinSet::new();
         for order in orders {
             let Ok(permit) = Arc::clone(&self.in_flight).acquire_owned().await else { return };
+            let Ok(looking) = Arc::clone(&self.looking).acquire_owned().await else { return };
             if self.news.is_closed() {
                 return;
             }
             let desk = Arc::clone(&self);
             running.spawn(async move {
-                desk.serve(&order).await;
+                desk.serve(&order, looking).await;
                 drop(permit);
             });
             while running.try_join_next().is_some() {}
@@ -144,8 +164,8 @@ impl Desk {
         }
     }
 
-    async fn serve(&self, order: &Order) {
-        let last = match self.exchange(order).await {
+    async fn serve(&self, order: &Order, looking: OwnedSemaphorePermit) {
+        let last = match self.exchange(order, looking).await {
             Ok(outcome) => News::Done(outcome),
             Err(why) => News::NotSent(why),
         };
@@ -158,8 +178,7 @@ impl Desk {
     }
 
     /// Sends the NOTIFY of an order, and waits for what becomes of it.
-    async fn exchange(&self, order: &Order) -> Result<Outcome, NotSent> {
-        let looking = self.looking.acquire().await.map_err(|_| NotSent::Failed("stopped".to_owned()))?;
+    async fn exchange(&self, order: &Order, looking: OwnedSemaphorePermit) -> Result<Outcome, NotSent> {
         let call = match &order.to {
             To::Phone(address) => self.call_phone(order.mac, *address).await?,
             To::Registrar(name) => call_registrar(name).await?,
@@ -178,21 +197,24 @@ impl Desk {
         };
         self.ticks.lock().await.tick().await;
         drop(looking);
-        if self.news.is_closed() {
-            return Err(NotSent::Failed("stopped".to_owned()));
-        }
-        let at = self.parts.clock.now();
+        self.let_go(order.mac, call.theirs).await?;
         let bytes = notify.bytes();
         match call.send(&bytes).await {
             Ok(()) => {}
             Err(error) if is_unreachable(&error) => return Ok(Outcome::Unreachable),
             Err(error) => return Err(cannot("send", &error)),
         }
-        self.tell(order.mac, News::Sent(call.theirs, at)).await;
-        Ok(self.answered(&call, &notify, &bytes).await)
+        Ok(self.answered(order.mac, &call, &notify, &bytes).await)
     }
 
-    async fn answered(&self, call: &Call, notify: &Notify<'_>, bytes: &[u8]) -> Outcome {
+    /// Waits until whoever takes the news lets it leave.
+    async fn let_go(&self, mac: Mac, to: SocketAddrV4) -> Result<(), NotSent> {
+        let (go, gone) = oneshot::channel();
+        self.tell(mac, News::Ready(Ready { to, at: self.parts.clock.now(), go })).await;
+        gone.await.map_err(|_| NotSent::Failed("stopped before it was sent".to_owned()))
+    }
+
+    async fn answered(&self, mac: Mac, call: &Call, notify: &Notify<'_>, bytes: &[u8]) -> Outcome {
         let clock = &self.parts.clock;
         let mut transaction = Transaction::new(clock.instant(), self.patience);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
@@ -211,6 +233,8 @@ impl Desk {
                 }
                 Err(_) => match transaction.handle_timeout(clock.instant()) {
                     Next::Over(outcome) => Some(outcome),
+                    // Meanwhile somebody else may have got the address.
+                    Next::Repeat if self.is_there(mac, call.place).await.is_err() => Some(Outcome::Silent),
                     Next::Repeat => call.send(bytes).await.is_err().then_some(Outcome::Unreachable),
                 },
             };
@@ -221,25 +245,32 @@ impl Desk {
     }
 
     async fn call_phone(&self, mac: Mac, address: IpAddr) -> Result<Call, NotSent> {
-        let Aim { address, interface, ours } = aim(address, &self.parts.interfaces.current())?;
-        let place = Aim { address, interface, ours };
-        may_send(&place, self.parts.neighbours.check(address.into(), interface, mac).await)?;
+        let place = aim(address, &self.parts.interfaces.current())?;
+        self.is_there(mac, Some(place)).await?;
+        let Aim { address, ours, .. } = place;
         let theirs = SocketAddrV4::new(address, SIP_PORT);
         let open = || {
             let socket = UdpEndpoint::bind_small(SocketAddrV4::new(ours, 0).into())?;
             // Not connected: there are phones that answer from another port.
             socket.hear_errors()?;
             let port = socket.local_addr()?.port();
-            let via = Some(Via { interface, source: Some(ours.into()) });
-            Ok(Call { socket, ours: SocketAddrV4::new(ours, port), theirs, via })
+            Ok(Call { socket, ours: SocketAddrV4::new(ours, port), theirs, place: Some(place) })
         };
         open().map_err(|error| cannot("open a socket", &error))
+    }
+
+    /// Whether the phone, and nobody else, is where it was seen.
+    async fn is_there(&self, mac: Mac, place: Option<Aim>) -> Result<(), NotSent> {
+        let Some(place) = place else { return Ok(()) };
+        let proved = self.parts.neighbours.prove(place.address.into(), place.interface, mac).await;
+        may_send(&place, &proved)
     }
 }
 
 impl Call {
     async fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.socket.send(bytes, self.theirs.into(), self.via).await.map(|_| ())
+        let via = self.place.map(|place| Via { interface: place.interface, source: Some(place.ours.into()) });
+        self.socket.send(bytes, self.theirs.into(), via).await.map(|_| ())
     }
 }
 
@@ -250,7 +281,7 @@ async fn call_registrar(name: &str) -> Result<Call, NotSent> {
         let socket = UdpEndpoint::bind_small(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into())?;
         socket.connect(theirs.into())?;
         match socket.local_addr()? {
-            SocketAddr::V4(ours) => Ok(Call { socket, ours, theirs, via: None }),
+            SocketAddr::V4(ours) => Ok(Call { socket, ours, theirs, place: None }),
             SocketAddr::V6(_) => Err(io::Error::other("no IPv4 address of our own")),
         }
     };

@@ -9,7 +9,12 @@ use crate::device::Sighting;
 
 impl Store {
     /// Writes down that a phone was told something: a row of the audit, and a moment of its life.
-    pub async fn told(&self, moment: &Sighting, deed: &'static str, detail: &Value) -> Result<(), StoreError> {
+    pub async fn told(
+        &self,
+        moment: &Sighting,
+        deed: &'static str,
+        detail: &Value,
+    ) -> Result<(), StoreError> {
         let mut write = Write::begin(self).await?;
         write.audit(deed, moment.identity.mac, detail).await?;
         self.write_timeline(write.connection(), std::slice::from_ref(moment)).await?;
