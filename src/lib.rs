@@ -14,7 +14,7 @@
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | `hex` | octets in hexadecimal digits |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
-//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
+//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits, the form of SIP messages |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
 //! | [`profile`] | vendor profiles: schema, recognisers, identity pages and what a web server shows, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
 //! | [`firmware`] | firmware releases, versions, and which one a phone gets next |
@@ -24,6 +24,7 @@
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
 //! | [`http`], [`tftp`] | the phones' files |
+//! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
@@ -154,6 +155,7 @@ pub mod provision;
 pub mod dhcp;
 pub mod http;
 pub mod pnp;
+pub mod push;
 pub mod tftp;
 
 pub mod accounts;

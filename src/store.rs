@@ -27,6 +27,7 @@ mod lease;
 mod load;
 mod mark;
 mod plan;
+mod push;
 mod queue;
 mod release;
 mod restore;

@@ -75,6 +75,14 @@ impl Progress {
         }
     }
 
+    /// Prints text above the line.
+    pub(crate) fn line(&mut self, text: &str) {
+        if self.shown.take().is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+        print(text);
+    }
+
     /// Takes the line away.
     pub(crate) fn end(self) {
         if self.shown.is_some() {

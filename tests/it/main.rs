@@ -40,6 +40,7 @@ mod neighbours;
 mod network;
 mod pbx;
 mod phone;
+mod push;
 mod rearm;
 mod release;
 mod release_lives;
