@@ -24,6 +24,7 @@ mod layers;
 mod menu;
 mod model;
 mod origin;
+mod page;
 mod part;
 mod path;
 mod preamble;
@@ -35,9 +36,11 @@ mod release;
 mod rendered;
 mod schema;
 mod simulate;
+mod stranger;
 mod subject;
 mod template;
 mod trial;
+mod web;
 mod zone;
 
 use std::sync::Arc;
@@ -53,13 +56,14 @@ pub use draw::laid_settings;
 pub use error::ProfileError;
 pub use escape::Unwritable;
 pub use fact::{check_fact, is_fact};
-pub use identify::{Clue, Identified, ReadClue};
+pub use identify::{Certainty, Clue, Identified, ReadClue};
 pub use keys::{KeyProblem, LaidKey};
 pub use language::LanguageFile;
 pub use layers::LaidSetting;
 pub use menu::{MenuAuth, MenuForm, MenuQuery, draw_html, html_form};
 pub use model::Model;
 pub use origin::Origin;
+pub use page::{PAGES_MAX, Page};
 pub use path::{PathError, PathPattern, PathValues};
 pub use range::{MacRange, RangeError};
 pub use raw::check_raw_name;
@@ -69,6 +73,7 @@ pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
 pub use simulate::{AccountNames, KeyNames, Names, OnNotify, ReadFormat, Reading, Simulate};
 pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
+pub use web::{ANSWER_BYTES_MAX, PAGE_BYTES_MAX, WebAnswer};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
 use escape::Writing;
@@ -98,6 +103,8 @@ pub struct Profile {
     manual: Option<Manual>,
     ranges: Vec<MacRange>,
     recognisers: Vec<Recogniser>,
+    /// One for each path.
+    pages: Vec<Page>,
     files: Vec<ProfileFile>,
     models: Models,
     templates: Templates,

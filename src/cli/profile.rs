@@ -13,8 +13,8 @@ use crate::device::{Commons, Device, Mac, Source, Vendor};
 use crate::operate::fleet::Fleet;
 use crate::pnp::message::Subscribe;
 use crate::profile::{
-    Catalog, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report,
-    Retention, Scope, Subject, bless, check_all, test_all,
+    Catalog, Certainty, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules,
+    Report, Retention, Scope, Subject, WebAnswer, bless, check_all, test_all,
 };
 use crate::store::Store;
 
@@ -86,6 +86,21 @@ pub(crate) struct IdentifyArgs {
     /// A file with a SUBSCRIBE, as captured
     #[arg(long, value_name = "FILE")]
     subscribe: Option<PathBuf>,
+    /// The title of the host's web page
+    #[arg(long, value_name = "S")]
+    title: Option<String>,
+    /// The realm that its web server asks a password for
+    #[arg(long, value_name = "S")]
+    realm: Option<String>,
+    /// The Server header of its web server
+    #[arg(long, value_name = "S")]
+    server: Option<String>,
+    /// A file with what it answered to GET /, headers and body
+    #[arg(long, value_name = "FILE")]
+    answer: Option<PathBuf>,
+    /// An identity page that it was asked for, as [[page]] names it, and a file with its body
+    #[arg(long, num_args = 2, value_names = ["P", "FILE"])]
+    page: Vec<String>,
     /// The path of an HTTP or TFTP request
     #[arg(long, value_name = "P")]
     path: Option<String>,
@@ -400,12 +415,14 @@ struct IdentifiedRow<'a> {
     firmware: Option<&'a str>,
     mac: Option<Mac>,
     confidence: u8,
+    certainty: Certainty,
     clues: &'a [ReadClue],
     contradictions: &'a [String],
 }
 
 fn identify(args: &IdentifyArgs, context: &Context) -> Outcome {
-    let found = catalog(context).identify(&clues(args)?);
+    let catalog = catalog(context);
+    let found = catalog.identify(&clues(args, &catalog)?);
     let identity = &found.identity;
     let row = IdentifiedRow {
         vendor: identity.vendor.as_ref(),
@@ -413,6 +430,7 @@ fn identify(args: &IdentifyArgs, context: &Context) -> Outcome {
         firmware: identity.firmware.as_deref(),
         mac: identity.mac,
         confidence: found.confidence,
+        certainty: found.certainty(),
         clues: &found.clues,
         contradictions: &found.contradictions,
     };
@@ -429,12 +447,13 @@ fn identify(args: &IdentifyArgs, context: &Context) -> Outcome {
 fn sentence(row: &IdentifiedRow<'_>) -> String {
     let text = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
     let mut said = format!(
-        "vendor      {}\nmodel       {}\nfirmware    {}\nmac         {}\nconfidence  {}\n",
+        "vendor      {}\nmodel       {}\nfirmware    {}\nmac         {}\nconfidence  {}, {}\n",
         text(row.vendor.map(Vendor::as_str)),
         text(row.model),
         text(row.firmware),
         text(row.mac.map(|mac| mac.to_string()).as_deref()),
-        row.confidence
+        row.confidence,
+        row.certainty.as_str()
     );
     for clue in row.clues {
         let vendor = clue.vendor.as_ref().map_or("no vendor", Vendor::as_str);
@@ -447,12 +466,15 @@ fn sentence(row: &IdentifiedRow<'_>) -> String {
     said
 }
 
-fn clues(args: &IdentifyArgs) -> Result<Vec<Clue>, Failure> {
+fn clues(args: &IdentifyArgs, catalog: &Catalog) -> Result<Vec<Clue>, Failure> {
     let texts = [
         (Source::HttpUserAgent, &args.user_agent),
         (Source::SipUserAgent, &args.sip_user_agent),
         (Source::DhcpVendorClass, &args.vendor_class),
         (Source::HttpPath, &args.path),
+        (Source::HttpTitle, &args.title),
+        (Source::HttpRealm, &args.realm),
+        (Source::HttpServer, &args.server),
     ];
     let mut clues: Vec<Clue> =
         texts.into_iter().filter_map(|(source, text)| Some(Clue::new(source, text.clone()?))).collect();
@@ -460,17 +482,41 @@ fn clues(args: &IdentifyArgs) -> Result<Vec<Clue>, Failure> {
     if let Some(file) = &args.subscribe {
         clues.extend(subscribe_clues(file)?);
     }
+    if let Some(file) = &args.answer {
+        clues.extend(answer_clues(file, catalog)?);
+    }
+    if let [path, file] = args.page.as_slice() {
+        let body = bytes_of(Path::new(file))?;
+        clues.extend(catalog.pages_at(path).flat_map(|page| page.clues(&body)));
+    }
     Ok(clues)
 }
 
-fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
-    let bytes = std::fs::read(file).map_err(|error| {
+fn bytes_of(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| {
         Failure::usage(
             "unreadable",
             format!("cannot read {}: {error}", file.display()),
             "name a readable file",
         )
-    })?;
+    })
+}
+
+fn answer_clues(file: &Path, catalog: &Catalog) -> Result<Vec<Clue>, Failure> {
+    let bytes = bytes_of(file)?;
+    let Some(answer) = WebAnswer::read(&bytes) else {
+        return Err(Failure::no(
+            "not_an_answer",
+            format!("{} is no answer of a web server", file.display()),
+            "give it as it came, from the line HTTP/1.1 200 OK on",
+        ));
+    };
+    let on_page = catalog.pages_at("/").flat_map(|page| page.clues(answer.body()));
+    Ok(answer.clues().into_iter().chain(on_page).collect())
+}
+
+fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
+    let bytes = bytes_of(file)?;
     let subscribe = Subscribe::parse(&bytes).map_err(|error| {
         Failure::no(
             "not_a_subscribe",

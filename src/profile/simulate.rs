@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::build::Findings;
 use super::schema::Retention;
 use crate::device::Transport;
+use crate::firmware::Version;
 
 mod check;
 
@@ -248,9 +249,9 @@ impl Simulate {
     /// Without the families, with what differs before this firmware, the oldest version deciding.
     fn at(&self, firmware: Option<&str>) -> Self {
         let mut played = Self { family: BTreeMap::new(), before: BTreeMap::new(), ..self.clone() };
-        let Some(firmware) = firmware.map(version) else { return played };
+        let Some(firmware) = firmware.map(Version::new) else { return played };
         let mut older: Vec<_> =
-            self.before.iter().map(|(name, own)| (version(name.get_ref()), own)).collect();
+            self.before.iter().map(|(name, own)| (Version::new(name.get_ref().as_str()), own)).collect();
         older.sort_by(|(one, _), (other, _)| other.cmp(one));
         for (_, own) in older.into_iter().filter(|(version, _)| firmware < *version) {
             played = own.clone().over(played);
@@ -302,11 +303,6 @@ fn laid_over(
         base.insert(name, entries.over(beneath));
     }
     base
-}
-
-/// The numbers of a version, as far as there are numbers.
-fn version(text: &str) -> Vec<u32> {
-    text.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
 impl Findings<'_> {
