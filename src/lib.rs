@@ -151,6 +151,7 @@ pub mod provision;
 pub mod dhcp;
 pub mod http;
 pub mod pnp;
+pub mod scan;
 pub mod tftp;
 
 pub mod accounts;

@@ -38,6 +38,8 @@ pub enum Step {
     Withheld,
     /// Its file could not be made or sent now.
     Unavailable,
+    /// A scan found it.
+    Found,
     /// It has another address than before.
     Moved,
     /// DHCP led it here.
@@ -65,7 +67,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 27] = [
         Self::Answered,
         Self::Pending,
         Self::Ignored,
@@ -80,6 +82,7 @@ impl Step {
         Self::Refused,
         Self::Withheld,
         Self::Unavailable,
+        Self::Found,
         Self::Moved,
         Self::Given,
         Self::Misled,
@@ -111,6 +114,7 @@ impl Step {
             Self::Refused => "refused",
             Self::Withheld => "withheld",
             Self::Unavailable => "unavailable",
+            Self::Found => "found",
             Self::Moved => "moved",
             Self::Given => "given",
             Self::Misled => "misled",
