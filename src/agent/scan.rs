@@ -113,7 +113,9 @@ impl Scanner {
                 let mac = finding.mac.map(|mac| mac.to_string()).unwrap_or_default();
                 debug!(device.mac = %mac, "Found {} at {}", finding.name(), finding.address);
             }
-            News::Resumed { since, .. } => info!("Going on with the scan of {since}, which did not come to its end"),
+            News::Resumed { since, .. } => {
+                info!("Going on with the scan of {since}, which did not come to its end")
+            }
             News::Duplicate(Duplicate { address, first, other }) => {
                 let text = format!("{address} is claimed by {first} and by {other}");
                 info!("{text}");
@@ -141,10 +143,14 @@ fn say(networks: &str, report: &Report) {
     let phones = report.found.iter().filter(|finding| finding.kind == Kind::Phone).count();
     let answered = report.answered;
     if report.state != ScanState::Complete {
-        return info!("Stopped scanning {networks}: {answered} hosts answered, {phones} phones; the next scan goes on");
+        return info!(
+            "Stopped scanning {networks}: {answered} hosts answered, {phones} phones; the next scan goes on"
+        );
     }
     info!("Scanned {networks}: {answered} hosts answered, {phones} phones");
-    let Some(difference) = report.difference.as_ref().filter(|difference| !difference.is_empty()) else { return };
+    let Some(difference) = report.difference.as_ref().filter(|difference| !difference.is_empty()) else {
+        return;
+    };
     let [new, gone] = [difference.new.len(), difference.gone.len()];
     let [moved, changed] = [difference.moved.len(), difference.changed.len()];
     info!("Since the last scan: {new} new, {gone} gone, {moved} moved, {changed} with another firmware");

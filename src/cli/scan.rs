@@ -66,7 +66,8 @@ async fn perform(args: &Args, plan: Plan, rate: u32, context: &Context) -> Outco
     }
     let networks = plan.name();
     let cancel = CancellationToken::new();
-    let mut live = Live { all: args.all, json: context.json, progress: output::Progress::new("questions asked") };
+    let mut live =
+        Live { all: args.all, json: context.json, progress: output::Progress::new("questions asked") };
     let order = Order { plan, rate, fresh: args.fresh };
     let stop = async {
         let told = run::until_told_to_stop().await;

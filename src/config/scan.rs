@@ -164,7 +164,11 @@ mod tests {
     fn quiet_hours_may_go_over_midnight() {
         let check = |text: &str, minute: u16, left: u16, begin_in: Option<u16>| {
             let hours: QuietHours = text.parse().unwrap();
-            assert_eq!((hours.left_at(minute), hours.begin_in(minute)), (left, begin_in), "{text} at {minute}");
+            assert_eq!(
+                (hours.left_at(minute), hours.begin_in(minute)),
+                (left, begin_in),
+                "{text} at {minute}"
+            );
         };
         check("", 600, 0, None);
         check("08:00-18:00", 479, 0, Some(1));

@@ -205,7 +205,8 @@ impl Difference {
                 _ => {}
             }
         }
-        difference.gone = earlier.into_iter().filter(|(key, _)| !later.contains_key(key)).map(|(_, one)| one).collect();
+        difference.gone =
+            earlier.into_iter().filter(|(key, _)| !later.contains_key(key)).map(|(_, one)| one).collect();
         difference.new.sort_by_key(|one| one.address);
         difference.gone.sort_by_key(|one| one.address);
         difference.moved.sort_by_key(|moved| moved.now.address);
@@ -261,7 +262,10 @@ mod tests {
         check(&[yealink, (Source::SipUserAgent, "Yealink SIP-T46U 108.86.0.20")], Kind::Phone);
         check(&[yealink], Kind::Maybe);
         check(&[(Source::Oui, "00:1b:21:00:00:01")], Kind::Other);
-        check(&[(Source::Oui, "00:1b:21:00:00:01"), (Source::SipUserAgent, "Asterisk PBX 18.9.0")], Kind::Other);
+        check(
+            &[(Source::Oui, "00:1b:21:00:00:01"), (Source::SipUserAgent, "Asterisk PBX 18.9.0")],
+            Kind::Other,
+        );
         check(&[(Source::HttpServer, "nginx"), (Source::HttpTitle, "HP LaserJet 400")], Kind::Other);
         check(&[], Kind::Other);
     }
@@ -274,8 +278,18 @@ mod tests {
         let last = |finding: &Finding| finding.address.octets()[3];
         assert_eq!(difference.new.iter().map(last).collect::<Vec<_>>(), [4]);
         assert_eq!(difference.gone.iter().map(last).collect::<Vec<_>>(), [3]);
-        assert_eq!(difference.moved.iter().map(|moved| (last(&moved.now), moved.before.octets()[3])).collect::<Vec<_>>(), [(20, 2)]);
-        assert_eq!(difference.changed.iter().map(|changed| changed.before.as_str()).collect::<Vec<_>>(), ["108.86.0.20"]);
+        assert_eq!(
+            difference
+                .moved
+                .iter()
+                .map(|moved| (last(&moved.now), moved.before.octets()[3]))
+                .collect::<Vec<_>>(),
+            [(20, 2)]
+        );
+        assert_eq!(
+            difference.changed.iter().map(|changed| changed.before.as_str()).collect::<Vec<_>>(),
+            ["108.86.0.20"]
+        );
         assert!(Difference::between(&now, &now).is_empty());
     }
 }

@@ -52,15 +52,17 @@ pub struct SipAnswer {
 impl SipAnswer {
     /// Reads a datagram; `None` for what is no answer. Line ends, blanks and bytes are taken as phones write them.
     pub fn parse(datagram: &[u8]) -> Option<Self> {
-        let text: String =
-            datagram.iter().take(DATAGRAM_BYTES_MAX).map(|octet| char::from(*octet)).collect();
+        let text: String = datagram.iter().take(DATAGRAM_BYTES_MAX).map(|octet| char::from(*octet)).collect();
         let mut lines = text.trim_start().split(['\r', '\n']);
         let mut first = lines.next()?.split_ascii_whitespace();
-        first.next().filter(|version| version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/")))?;
+        first
+            .next()
+            .filter(|version| version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/")))?;
         let status = first.next()?.parse().ok().filter(|status| (100..700).contains(status))?;
         // A line end of two characters leaves an empty line between; a head's end leaves three.
         let head = lines.map(str::trim).take_while(|line| !line.starts_with("v="));
-        let is_name = |name: &str| ["user-agent", "server"].iter().any(|known| name.trim().eq_ignore_ascii_case(known));
+        let is_name =
+            |name: &str| ["user-agent", "server"].iter().any(|known| name.trim().eq_ignore_ascii_case(known));
         let header = |line: &str| {
             let (name, value) = line.split_once(':')?;
             is_name(name).then(|| tidy(value)).filter(|value| !value.is_empty())
@@ -119,7 +121,11 @@ mod tests {
     fn answers_are_read_as_phones_write_them() {
         let check = |text: &str, status: u16, names: &[&str]| {
             let answer = SipAnswer::parse(text.as_bytes()).unwrap();
-            assert_eq!((answer.status, answer.names), (status, names.iter().map(|n| (*n).to_owned()).collect()), "{text}");
+            assert_eq!(
+                (answer.status, answer.names),
+                (status, names.iter().map(|n| (*n).to_owned()).collect()),
+                "{text}"
+            );
         };
         check("SIP/2.0 200 OK\r\nUser-Agent: snom370/8.7.5.35\r\n\r\n", 200, &["snom370/8.7.5.35"]);
         check("SIP/2.0 405 Method Not Allowed\nserver :  X\tY \nUSER-AGENT:Z\n\n", 405, &["X Y", "Z"]);
@@ -129,7 +135,15 @@ mod tests {
 
     #[test]
     fn nothing_that_a_host_sends_is_more_than_no_answer() {
-        for text in ["", "\r\n", "SIP/2.0", "SIP/2.0 OK", "SIP/2.0 99 Low", "HTTP/1.1 200 OK", "OPTIONS sip:x SIP/2.0"] {
+        for text in [
+            "",
+            "\r\n",
+            "SIP/2.0",
+            "SIP/2.0 OK",
+            "SIP/2.0 99 Low",
+            "HTTP/1.1 200 OK",
+            "OPTIONS sip:x SIP/2.0",
+        ] {
             assert_eq!(SipAnswer::parse(text.as_bytes()), None, "{text}");
         }
         let whole = b"SIP/2.0 200 OK\r\nUser-Agent: Yealink SIP-T46U 108.86.0.20\r\nServer: \xff\xfe\r\n\r\n";

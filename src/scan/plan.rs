@@ -215,7 +215,10 @@ fn hosts(prefix: Prefix) -> (u32, u32) {
 
 fn of_lan(prefix: Prefix) -> Result<Prefix, PlanError> {
     let is_none = |address: Ipv4Addr| {
-        address.is_loopback() || address.is_multicast() || address.is_unspecified() || address.octets()[0] >= 224
+        address.is_loopback()
+            || address.is_multicast()
+            || address.is_unspecified()
+            || address.octets()[0] >= 224
     };
     let holds_none = is_none(prefix.first()) || is_none(prefix.last());
     if holds_none { Err(PlanError::NoHosts(prefix)) } else { Ok(prefix) }
@@ -247,7 +250,8 @@ fn cut(first: u32, last: u32, links: &[(Link, Prefix)], spans: &mut Vec<Span>) {
             }
             None => {
                 let begins = links.iter().map(|(_, prefix)| u32::from(prefix.first()));
-                let end = begins.filter(|begin| *begin > next).min().map_or(last, |begin| last.min(begin - 1));
+                let end =
+                    begins.filter(|begin| *begin > next).min().map_or(last, |begin| last.min(begin - 1));
                 (end, Some(Reach::Router))
             }
         };
@@ -311,7 +315,12 @@ mod tests {
     #[test]
     fn networks_are_cut_where_links_begin_and_end() {
         let check = |wanted: &[&str], expected: &str| {
-            let plan = plan(&wanted.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>(), &table(), 50, true);
+            let plan = plan(
+                &wanted.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>(),
+                &table(),
+                50,
+                true,
+            );
             assert_eq!(plan.map(|plan| plan.name()).unwrap(), expected, "{wanted:?}");
         };
         check(&["192.168.1.0/24"], "192.168.1.1-192.168.1.254 on eth0");
@@ -355,6 +364,9 @@ mod tests {
     fn the_time_is_that_of_asking_everybody_twice() {
         assert_eq!(planned(&["192.168.1.0/24"]).unwrap().time(50), Duration::from_secs(11));
         assert_eq!(planned(&["10.9.0.0/24"]).unwrap().time(50), Duration::from_secs(6));
-        assert_eq!([11, 121, 8_000].map(|seconds| in_words(Duration::from_secs(seconds))), ["11 s", "3 min", "3 h"]);
+        assert_eq!(
+            [11, 121, 8_000].map(|seconds| in_words(Duration::from_secs(seconds))),
+            ["11 s", "3 min", "3 h"]
+        );
     }
 }

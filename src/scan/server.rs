@@ -298,7 +298,8 @@ impl Walk {
     /// Asks whom it is time to ask, and visits who can be visited.
     fn go_on(&mut self, tell: &mut impl FnMut(&News)) -> Result<(), ScanError> {
         let now = self.parts.clock.instant();
-        let is_behind = self.waiting.len() >= WAITING_MAX || self.outbox.values().any(|rest| !rest.is_empty());
+        let is_behind =
+            self.waiting.len() >= WAITING_MAX || self.outbox.values().any(|rest| !rest.is_empty());
         if !is_behind {
             self.sweep.handle_timeout(now);
         }
@@ -410,7 +411,8 @@ impl Walk {
         let behind_router = self.found.iter().filter(|finding| !self.is_linked(finding.address)).count();
         let phones = self.found.iter().filter(|finding| finding.kind == Kind::Phone).count();
         let started = self.ledger.scan().started;
-        let took = Duration::from_millis(u64::try_from(ended.0.saturating_sub(started.0)).unwrap_or_default());
+        let took =
+            Duration::from_millis(u64::try_from(ended.0.saturating_sub(started.0)).unwrap_or_default());
         tracing::debug!("Scanned {} in {}: {phones} phones", self.plan.name(), in_words(took));
         Report {
             state,

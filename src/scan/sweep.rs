@@ -98,7 +98,13 @@ pub struct Sweep {
 
 impl Sweep {
     /// A sweep that goes on at `position`, with whom was found before it.
-    pub fn new(plan: Plan, rate: u32, position: u64, found: &[(Ipv4Addr, Option<Mac>)], now: Instant) -> Self {
+    pub fn new(
+        plan: Plan,
+        rate: u32,
+        position: u64,
+        found: &[(Ipv4Addr, Option<Mac>)],
+        now: Instant,
+    ) -> Self {
         let total = plan.addresses().max(1);
         let stride = stride(total);
         let mut sweep = Self {
@@ -141,7 +147,9 @@ impl Sweep {
                 *count += 1;
                 match *count - 1 {
                     ADDRESSES_OF_A_HOST => self.commands.push_back(Command::Proxy { mac }),
-                    0..ADDRESSES_OF_A_HOST => self.commands.push_back(Command::Found { interface, address, mac }),
+                    0..ADDRESSES_OF_A_HOST => {
+                        self.commands.push_back(Command::Found { interface, address, mac })
+                    }
                     _ => {}
                 }
             }
@@ -338,7 +346,8 @@ mod tests {
         fn until(mut self, questions: usize, hosts: &[(u8, u8)]) -> Self {
             let mut asked = 0;
             while let Some(at) = self.sweep.poll_timeout().filter(|_| asked < questions) {
-                self.clock.advance(at.saturating_duration_since(self.clock.instant()) + Duration::from_millis(1));
+                self.clock
+                    .advance(at.saturating_duration_since(self.clock.instant()) + Duration::from_millis(1));
                 let now = self.clock.instant();
                 self.sweep.handle_timeout(now);
                 while let Some(command) = self.sweep.next_command() {
@@ -414,11 +423,15 @@ mod tests {
             let run = Run::new(plan(vec![span(1, count, true)]), 1_000).until(usize::MAX, &[]);
             let mut asked = run.asked();
             asked.truncate(asked.len() / 2);
-            let sweep = Sweep::new(plan(vec![span(1, count, true)]), 1_000, 2 * u64::from(count), &[], run.start);
+            let sweep =
+                Sweep::new(plan(vec![span(1, count, true)]), 1_000, 2 * u64::from(count), &[], run.start);
             let mut last = None;
             for octet in asked {
                 let position = sweep.position_of(address(octet));
-                assert!(position / u64::from(count) == 1 && last.is_none_or(|last| last < position), "{count}: {octet}");
+                assert!(
+                    position / u64::from(count) == 1 && last.is_none_or(|last| last < position),
+                    "{count}: {octet}"
+                );
                 last = Some(position);
             }
         }
@@ -470,7 +483,8 @@ mod tests {
             let found: Vec<(Ipv4Addr, Option<Mac>)> =
                 before.found().into_iter().map(|last| (address(last), Some(mac(last)))).collect();
             let position = before.sweep.position();
-            let after = Run::resumed(plan(vec![span(1, 254, true)]), 50, position, &found).until(usize::MAX, &hosts);
+            let after =
+                Run::resumed(plan(vec![span(1, 254, true)]), 50, position, &found).until(usize::MAX, &hosts);
             let mut both = [before.found(), after.found()].concat();
             both.sort_unstable();
             assert_eq!(both, [3, 77, 120, 199, 254], "killed after {killed_after}");

@@ -143,8 +143,17 @@ impl Store {
 
     /// Whom a scan has found so far.
     pub async fn found_by(&self, scan: i64) -> Result<Vec<FoundRow>, StoreError> {
-        type Row =
-            (String, Option<String>, String, Option<String>, Option<String>, Option<String>, i64, String, i64);
+        type Row = (
+            String,
+            Option<String>,
+            String,
+            Option<String>,
+            Option<String>,
+            Option<String>,
+            i64,
+            String,
+            i64,
+        );
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT address, mac, kind, vendor, model, firmware, confidence, evidence, first_ms FROM scan_found \
              WHERE scan = $1",
@@ -182,7 +191,8 @@ impl Store {
         let _right = self.inner.writer.lock().await;
         let mut transaction = self.inner.db.begin().await?;
         let rows = found.iter().map(|one| row(scan, one)).collect();
-        let into = "scan_found (scan, address, mac, kind, vendor, model, firmware, confidence, evidence, first_ms)";
+        let into =
+            "scan_found (scan, address, mac, kind, vendor, model, firmware, confidence, evidence, first_ms)";
         let rest = "ON CONFLICT (scan, address) DO UPDATE SET mac = excluded.mac, kind = excluded.kind, \
                     vendor = excluded.vendor, model = excluded.model, firmware = excluded.firmware, \
                     confidence = excluded.confidence, evidence = excluded.evidence";

@@ -47,6 +47,7 @@ mod release_tftp;
 mod release_who;
 mod release_window;
 mod rest;
+mod scan;
 mod scenarios;
 mod second_life;
 mod services;

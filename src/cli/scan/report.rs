@@ -24,9 +24,7 @@ pub(super) fn dry_run(plan: &Plan, rate: u32, is_json: bool) {
         Reach::Router => "by SIP OPTIONS to port 5060 and HTTP to port 80, through a router".to_owned(),
     };
     if is_json {
-        let span = |span: &crate::scan::plan::Span| {
-            json!({ "first": span.first, "last": span.last, "addresses": span.size(), "how": how(&span.reach) })
-        };
+        let span = |span: &crate::scan::plan::Span| json!({ "first": span.first, "last": span.last, "addresses": span.size(), "how": how(&span.reach) });
         let spans: Vec<Value> = plan.spans.iter().map(span).collect();
         let (addresses, seconds) = (plan.addresses(), plan.time(rate).as_secs());
         return super::output::value(
@@ -35,7 +33,8 @@ pub(super) fn dry_run(plan: &Plan, rate: u32, is_json: bool) {
     }
     let mut text = String::new();
     for span in &plan.spans {
-        let _ = writeln!(text, "{}-{}: {} addresses {}", span.first, span.last, span.size(), how(&span.reach));
+        let _ =
+            writeln!(text, "{}-{}: {} addresses {}", span.first, span.last, span.size(), how(&span.reach));
     }
     let own: Vec<String> = plan.own.iter().map(ToString::to_string).collect();
     if !own.is_empty() {
@@ -83,7 +82,9 @@ pub(super) fn duplicate(duplicate: &Duplicate) -> String {
 
 /// A host that answers for others.
 pub(super) fn proxy(mac: Mac) -> String {
-    format!("{mac} answers for whoever is asked for, as a router does that is an ARP proxy: its further addresses are only counted\n")
+    format!(
+        "{mac} answers for whoever is asked for, as a router does that is an ARP proxy: its further addresses are only counted\n"
+    )
 }
 
 /// What it came to.
@@ -91,7 +92,10 @@ pub(super) fn foot(report: &Report, all: bool) -> String {
     let (phones, maybe) = (count(report, Kind::Phone), count(report, Kind::Maybe));
     let mut text = format!("{}, {}\n", plural(report.answered, "host", "answered"), phones_word(phones));
     if maybe > 0 && !all {
-        let _ = writeln!(text, "{maybe} more have a hardware address of a maker of phones, and say nothing (--all)");
+        let _ = writeln!(
+            text,
+            "{maybe} more have a hardware address of a maker of phones, and say nothing (--all)"
+        );
     }
     if report.state != ScanState::Complete {
         text.push_str("Stopped before its end; the next scan of these networks goes on from here\n");

@@ -80,7 +80,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_lost_question_is_repeated_and_garbage_is_no_answer() {
-        let (answer, heard) = asked(&["", "NOTIFY sip:x SIP/2.0\r\n\r\n|\0\0|SIP/2.0 404 Nobody\r\nServer: a b\r\n\r\n"]).await;
+        let (answer, heard) =
+            asked(&["", "NOTIFY sip:x SIP/2.0\r\n\r\n|\0\0|SIP/2.0 404 Nobody\r\nServer: a b\r\n\r\n"]).await;
         assert_eq!((answer.unwrap().names, heard), (vec!["a b".to_owned()], 2));
     }
 
@@ -96,7 +97,8 @@ mod tests {
         let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let SocketAddr::V4(to) = gone.local_addr().unwrap() else { panic!("bound to IPv4") };
         drop(gone);
-        let refused = timeout(Duration::from_millis(400), knock_at(to, Ipv4Addr::LOCALHOST, &Entropy::seeded(7)));
+        let refused =
+            timeout(Duration::from_millis(400), knock_at(to, Ipv4Addr::LOCALHOST, &Entropy::seeded(7)));
         assert_eq!(refused.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -31,7 +31,8 @@ pub(super) struct Visited {
 
 /// Visits a host.
 pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy) -> Visited {
-    let mut clues: Vec<Clue> = host.mac.map(|mac| Clue::new(Source::Oui, mac.to_string())).into_iter().collect();
+    let mut clues: Vec<Clue> =
+        host.mac.map(|mac| Clue::new(Source::Oui, mac.to_string())).into_iter().collect();
     let first_page = web::page(host.address, "/");
     let (sip, page) = if host.mac.is_none() {
         tokio::join!(knock::knock(host.address, host.ours, &entropy), first_page)
@@ -59,7 +60,8 @@ async fn identity_pages(address: Ipv4Addr, catalog: &Catalog, clues: &[Clue]) ->
     let (mut known, mut asked) = (clues.to_vec(), vec!["/".to_owned()]);
     while asked.len() <= PAGES_MAX {
         let found = catalog.identify(&known);
-        let next = catalog.pages(&found).into_iter().find(|page| !asked.iter().any(|path| path == page.path()));
+        let next =
+            catalog.pages(&found).into_iter().find(|page| !asked.iter().any(|path| path == page.path()));
         let Some(page) = next else { break };
         asked.push(page.path().to_owned());
         if let Some(answer) = web::page(address, page.path()).await.answer() {

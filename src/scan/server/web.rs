@@ -96,12 +96,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_page_is_read_as_far_as_it_goes() {
-        let whole = b"HTTP/1.1 401 No\r\nContent-Length: 2\r\nWWW-Authenticate: Basic realm=\"a phone\"\r\n\r\nok";
+        let whole =
+            b"HTTP/1.1 401 No\r\nContent-Length: 2\r\nWWW-Authenticate: Basic realm=\"a phone\"\r\n\r\nok";
         let host = server(whole.to_vec(), false).await;
         let page = timeout(Duration::from_secs(1), page_at(host, "/")).await.unwrap();
         assert_eq!(page, Page::Answer(whole.to_vec()));
         let endless = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 300_000]].concat();
-        let Page::Answer(octets) = page_at(server(endless, true).await, "/").await else { panic!("an answer") };
+        let Page::Answer(octets) = page_at(server(endless, true).await, "/").await else {
+            panic!("an answer")
+        };
         assert_eq!(octets.len(), ANSWER_BYTES_MAX);
         assert_eq!(page_at(server(Vec::new(), true).await, "/").await, Page::Nothing);
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::network::Network;
 use super::report::Whose;
-use crate::cli::{Failure, open};
 use crate::cli::dhcp::vendors::Chosen;
+use crate::cli::{Failure, open};
 use crate::clock::{Clock, Entropy};
 use crate::device::Mac;
 use crate::dhcp::ask::{self, Turn};
