@@ -97,8 +97,8 @@ mod tests {
         let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let SocketAddr::V4(to) = gone.local_addr().unwrap() else { panic!("bound to IPv4") };
         drop(gone);
-        let refused =
-            timeout(Duration::from_millis(400), knock_at(to, Ipv4Addr::LOCALHOST, &Entropy::seeded(7)));
+        let entropy = Entropy::seeded(7);
+        let refused = timeout(Duration::from_millis(400), knock_at(to, Ipv4Addr::LOCALHOST, &entropy));
         assert_eq!(refused.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }
