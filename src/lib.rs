@@ -12,6 +12,7 @@
 //! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`timeline`] | what happened to one phone, in order, in stable words and in sentences |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
+//! | `hex` | octets in hexadecimal digits |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
 //! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
@@ -136,6 +137,7 @@ pub mod clock;
 pub mod config;
 pub mod device;
 pub mod firmware;
+mod hex;
 pub mod net;
 mod rule;
 pub mod secret;

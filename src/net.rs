@@ -10,6 +10,7 @@ pub mod neighbours;
 pub mod packet;
 pub mod raw;
 pub mod sink;
+pub(crate) mod sip;
 pub mod sys;
 pub mod udp;
 pub mod wire;

@@ -11,5 +11,3 @@ pub mod message;
 pub mod names;
 pub mod notifier;
 pub mod server;
-
-mod wire;

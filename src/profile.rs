@@ -70,7 +70,7 @@ pub use raw::check_raw_name;
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
-pub use simulate::{AccountNames, KeyNames, Names, ReadFormat, Reading, Simulate};
+pub use simulate::{AccountNames, KeyNames, Names, OnNotify, ReadFormat, Reading, Simulate};
 pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
 pub use web::{ANSWER_BYTES_MAX, PAGE_BYTES_MAX, WebAnswer};

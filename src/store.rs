@@ -65,6 +65,7 @@ pub use error::StoreError;
 pub use fetched::{FetchedFile, FetchedRow};
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub(crate) use key_file::give_to_owner;
 pub use lease::{LeaseRow, LeaseState, Reservation};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
@@ -80,6 +81,7 @@ pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Account, Device};
+use crate::hex::hex;
 use crate::release::{Rule, holds};
 use crate::secret::{Secret, SecretKind};
 use error::failed;
@@ -321,7 +323,7 @@ async fn name_database(db: &db::Db, entropy: &Entropy) -> Result<(), StoreError>
     }
     let mut transaction = db.begin().await?;
     sqlx::query("UPDATE head SET database_id = $1 WHERE id = 1 AND database_id = ''")
-        .bind(vault::hex(&entropy.bytes::<16>()?))
+        .bind(hex(&entropy.bytes::<16>()?))
         .execute(&mut *transaction)
         .await
         .map_err(failed("name the database"))?;

@@ -4,14 +4,13 @@
 //! The messages are few and fixed, so they are written straight into one text; rsip, which makes a string of every
 //! header first, reads them back in the tests.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddrV4};
 
 use super::decide::Offer;
 use super::message::Subscribe;
 use super::names::{Names, Peer};
-use super::wire;
+use crate::net::sip::{self, PRODUCT, plain};
 
 /// Our own sequence in the dialog. RFC 6665 lets it begin anywhere; the servers that phones were built against begin
 /// at 3 (snom's own, and five that followed it).
@@ -19,9 +18,6 @@ pub(crate) const NOTIFY_CSEQ: u32 = 3;
 
 /// What a message usually takes, so that its text is not moved while it grows.
 const MESSAGE_BYTES: usize = 768;
-
-/// Who we are.
-const PRODUCT: &str = concat!("offhook/", env!("CARGO_PKG_VERSION"));
 
 /// The 200 OK (RFC 3261 section 8.2.6.2): Via, From, Call-ID and `CSeq` come back as they came, To with our tag.
 /// `Expires: 0` grants what every phone asks for: one answer, no subscription.
@@ -51,7 +47,7 @@ pub fn ok(subscribe: &Subscribe, peer: &Peer, names: &Names) -> Vec<u8> {
          Content-Length: 0\r\n\
          \r\n"
     );
-    wire::to_bytes(message, subscribe.is_latin1())
+    sip::to_bytes(message, subscribe.is_latin1())
 }
 
 /// The NOTIFY: the dialog that the SUBSCRIBE began, seen from our side (RFC 3261 section 12.2.1.1, RFC 6665 section
@@ -83,15 +79,7 @@ pub fn notify(subscribe: &Subscribe, peer: &Peer, names: &Names, offer: &Offer) 
          \r\n\
          {url}"
     );
-    wire::to_bytes(message, subscribe.is_latin1())
-}
-
-/// What our own side wrote is not trusted either: a profile is data.
-fn plain(text: &str) -> Cow<'_, str> {
-    if text.contains(char::is_control) {
-        return Cow::Owned(text.chars().filter(|c| !c.is_control()).collect());
-    }
-    Cow::Borrowed(text)
+    sip::to_bytes(message, subscribe.is_latin1())
 }
 
 /// The Contact if it names the datagram's own source, else the source: a NOTIFY never names a third party.
@@ -129,13 +117,13 @@ fn host(uri: &str) -> &str {
 /// 1. `rport` gets the source port where the phone asked for it, and then `received` is always there;
 /// 2. otherwise `received` is added when the host in the Via is not the source.
 fn fill_via(filled: &mut String, value: &str, phone: SocketAddrV4) {
-    let mut hops = wire::split_top(value, ',');
+    let mut hops = sip::split_top(value, ',');
     let first = hops.next().unwrap_or_default();
-    let asks_rport = wire::parameter(first, "rport").is_some();
+    let asks_rport = sip::parameter(first, "rport").is_some();
     let is = |piece: &str, name: &str| {
         piece.split('=').next().is_some_and(|have| have.trim().eq_ignore_ascii_case(name))
     };
-    for (place, piece) in wire::split_top(first, ';').enumerate() {
+    for (place, piece) in sip::split_top(first, ';').enumerate() {
         if place == 0 {
             filled.push_str(piece.trim());
         } else if is(piece, "rport") {

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::names::Branch;
-use super::wire::{self, Start, Wire, WireError};
 use crate::device::{Mac, Source};
+use crate::net::sip::{self, Start, Wire, WireError};
 use crate::profile::Clue;
 
 /// Bytes of a datagram that is looked at. A SUBSCRIBE has about 700, and what does not fit in one frame is no phone's.
@@ -140,7 +140,7 @@ impl Message {
         if datagram.len() > DATAGRAM_BYTES_MAX {
             return Err(MessageError::TooLong(datagram.len()));
         }
-        let (text, latin1) = wire::text(datagram);
+        let (text, latin1) = sip::text(datagram);
         let wire = Wire::read(&text)?;
         match &wire.start {
             Start::Response { status } => Response::read(&wire, *status).map(Self::Response),
@@ -200,7 +200,7 @@ impl Subscribe {
             from: keep(must("From")?),
             to: keep(to),
             call_id: keep(must("Call-ID")?),
-            contact: keep(wire.header("Contact").map_or("", wire::uri)),
+            contact: keep(wire.header("Contact").map_or("", sip::uri)),
             event: keep(event),
             user_agent: keep(wire.header("User-Agent").unwrap_or_default()),
             cseq: cseq(wire)?,
@@ -311,7 +311,7 @@ impl Subscribe {
 
     /// The user parts of the URIs as written, the request's first.
     pub(crate) fn users(&self) -> impl Iterator<Item = &str> {
-        [self.request_uri(), wire::uri(self.to()), wire::uri(self.from())]
+        [self.request_uri(), sip::uri(self.to()), sip::uri(self.from())]
             .into_iter()
             .chain(self.contact())
             .filter_map(user_part)
@@ -321,8 +321,8 @@ impl Subscribe {
 impl UaProfile {
     fn read(value: &str) -> Self {
         let mut profile = Self::default();
-        for (name, text) in wire::split_top(value, ';').skip(1).filter_map(|piece| piece.split_once('=')) {
-            let text = Some(wire::unquote(text).to_owned()).filter(|text| !text.is_empty());
+        for (name, text) in sip::split_top(value, ';').skip(1).filter_map(|piece| piece.split_once('=')) {
+            let text = Some(sip::unquote(text).to_owned()).filter(|text| !text.is_empty());
             match name.trim().to_ascii_lowercase().as_str() {
                 "profile-type" => profile.profile_type = text,
                 "vendor" | "vender" => profile.vendor = text,
@@ -342,8 +342,7 @@ fn is_ua_profile(event: &str) -> bool {
 /// The number in `CSeq`; what stands behind it is not looked at.
 fn cseq(wire: &Wire<'_>) -> Result<u32, MessageError> {
     let value = wire.header("CSeq").ok_or(MessageError::Missing("CSeq"))?;
-    let digits = value.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-    digits.parse().map_err(|_| MessageError::CSeq)
+    sip::number(value).ok_or(MessageError::CSeq)
 }
 
 /// No Accept header is taken for consent: the package's default type would be of no use to any desk phone.
@@ -358,13 +357,13 @@ fn accepts_url(wire: &Wire<'_>) -> bool {
 
 /// The tag of a From or To value; not a `tag` parameter inside the URI.
 fn tag(value: &str) -> Option<&str> {
-    wire::parameter(value, "tag").filter(|tag| !tag.is_empty())
+    sip::parameter(value, "tag").filter(|tag| !tag.is_empty())
 }
 
 /// The branch of the first Via in a value that may hold several.
 fn branch(via: &str) -> Option<&str> {
-    let first = wire::split_top(via, ',').next()?;
-    wire::parameter(first, "branch").filter(|branch| !branch.is_empty())
+    let first = sip::split_top(via, ',').next()?;
+    sip::parameter(first, "branch").filter(|branch| !branch.is_empty())
 }
 
 /// What stands between the scheme and the `@`; the whole rest where there is no `@`, because there are phones that write

@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::dhcp::Dhcp;
 use super::error::{ProfileError, line_of};
 use super::escape::Writing;
+use super::language::LanguageToml;
 use super::menu::{self, MenuForm, MenuToml};
 use super::model::{ANY, Models};
 use super::origin::VendorFiles;
@@ -171,7 +172,11 @@ impl<'f> Draft<'f> {
             simulate,
             menu,
             phonebook,
-            languages: toml.language_files.clone().or(parent.and_then(|parent| parent.languages.clone())),
+            languages: toml
+                .language_files
+                .clone()
+                .map(LanguageToml::completed)
+                .or(parent.and_then(|parent| parent.languages.clone())),
             parts,
         })
     }

@@ -1,3 +1,5 @@
+//! The form of SIP messages, for every room that speaks it.
+//!
 //! Repairs what phones get wrong in SIP and gives back a start line and headers. Reads forms, knows no meaning, never
 //! fails because of a header it does not understand, and never copies a control character.
 //!
@@ -6,6 +8,9 @@
 //! line at the end; bytes that are not UTF-8 (read as Latin-1, and written back as the same bytes).
 
 use std::borrow::Cow;
+
+/// Who we are, in User-Agent and Server.
+pub(crate) const PRODUCT: &str = concat!("offhook/", env!("CARGO_PKG_VERSION"));
 
 /// Header lines in one message. Real SUBSCRIBEs have about fifteen; more is somebody else's experiment.
 const HEADERS_MAX: usize = 128;
@@ -267,6 +272,19 @@ pub(crate) fn parameter<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 /// A value without the quotes, single or double, closed or not, around it.
 pub(crate) fn unquote(value: &str) -> &str {
     value.trim().trim_matches(['"', '\'']).trim()
+}
+
+/// The number that a value begins with, as in `CSeq: 1 NOTIFY`; what stands behind it is not looked at.
+pub(crate) fn number(value: &str) -> Option<u32> {
+    value.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// A text without control characters: what our own side writes is not trusted either, for a profile is data.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) {
+        return Cow::Owned(text.chars().filter(|c| !c.is_control()).collect());
+    }
+    Cow::Borrowed(text)
 }
 
 /// The URI in a name-addr or addr-spec (`"Phone" <sip:…>;tag=…`, `sip:…;tag=…`).
