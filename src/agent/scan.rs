@@ -17,7 +17,7 @@ use crate::scan::server::{Duplicate, News, Order, Report, ScanParts, scan};
 use crate::store::{ScanState, Store};
 
 /// How long is waited at most before the clock is looked at again: it may have been set.
-const LOOKED_EVERY: Duration = Duration::from_mins(1);
+const LOOKED_EVERY: Duration = Duration::from_secs(1);
 
 /// The agent's own scans.
 pub(super) struct Scanner {
@@ -114,7 +114,7 @@ impl Scanner {
                 debug!(device.mac = %mac, "Found {} at {}", finding.name(), finding.address);
             }
             News::Resumed { since, .. } => {
-                info!("Going on with the scan of {since}, which did not come to its end")
+                info!("Going on with the scan of {since}, which did not come to its end");
             }
             News::Duplicate(Duplicate { address, first, other }) => {
                 let text = format!("{address} is claimed by {first} and by {other}");

@@ -9,7 +9,6 @@ use crate::clock::{Clock, Entropy};
 use crate::config::{SCAN_RATE_MAX, ScanConfig};
 use crate::net::Prefix;
 use crate::net::interfaces::Table;
-use crate::scan::finding::Kind;
 use crate::scan::plan::{Plan, PlanError, plan};
 use crate::scan::server::{News, Order, ScanError, ScanParts, scan};
 use crate::store::ScanState;
@@ -107,7 +106,7 @@ impl Live {
     fn tell(&mut self, news: &News) {
         let line = match news {
             News::Progress { asked, total } => return self.progress.show(*asked, *total),
-            News::Found(finding) if finding.kind == Kind::Phone || self.all => report::line(finding),
+            News::Found(finding) if finding.kind.is_shown() || self.all => report::line(finding),
             News::Found(_) => return,
             News::Resumed { since, found } => report::resumed(*since, *found),
             News::Duplicate(duplicate) => report::duplicate(duplicate),

@@ -15,23 +15,31 @@ use crate::profile::{Certainty, Identified, ReadClue};
 pub enum Kind {
     /// It says that it is a phone.
     Phone,
+    /// It says little, and that speaks for a phone.
+    Guess,
     /// Its maker makes phones, and it says nothing.
-    Maybe,
+    Hint,
     /// Anything else.
     Other,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Phone, Self::Maybe, Self::Other];
+    pub const ALL: [Self; 4] = [Self::Phone, Self::Guess, Self::Hint, Self::Other];
 
     /// The word in rows and listings.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Phone => "phone",
-            Self::Maybe => "maybe",
+            Self::Guess => "guess",
+            Self::Hint => "hint",
             Self::Other => "other",
         }
+    }
+
+    /// Whether a person who looks for phones wants to see it.
+    pub fn is_shown(self) -> bool {
+        matches!(self, Self::Phone | Self::Guess)
     }
 }
 
@@ -89,7 +97,7 @@ pub struct Finding {
     pub mac: Option<Mac>,
     /// What it is taken for.
     pub kind: Kind,
-    /// The profile's folder name; of a `maybe` its maker's.
+    /// The profile's folder name; of a hint its maker's.
     pub vendor: Option<String>,
     /// The model.
     pub model: Option<String>,
@@ -110,8 +118,9 @@ impl Finding {
     pub fn new(address: Ipv4Addr, mac: Option<Mac>, found: &Identified, at: Timestamp) -> Self {
         let identity = &found.identity;
         let kind = match found.certainty() {
-            Certainty::Firm | Certainty::Guess => Kind::Phone,
-            Certainty::Hint => Kind::Maybe,
+            Certainty::Firm => Kind::Phone,
+            Certainty::Guess => Kind::Guess,
+            Certainty::Hint => Kind::Hint,
             Certainty::Unknown => Kind::Other,
         };
         let vendor = identity.vendor.as_ref().or_else(|| found.hint());
@@ -185,7 +194,7 @@ impl Difference {
     /// Of the phones among these.
     pub fn between(before: &[Finding], now: &[Finding]) -> Self {
         let phones = |findings: &[Finding]| -> HashMap<Key, Finding> {
-            let phones = findings.iter().filter(|one| one.kind == Kind::Phone);
+            let phones = findings.iter().filter(|one| one.kind.is_shown());
             phones.map(|one| (Key::of(one), one.clone())).collect()
         };
         let (earlier, later) = (phones(before), phones(now));
@@ -260,7 +269,7 @@ mod tests {
         };
         let yealink = (Source::Oui, "00:15:65:00:00:01");
         check(&[yealink, (Source::SipUserAgent, "Yealink SIP-T46U 108.86.0.20")], Kind::Phone);
-        check(&[yealink], Kind::Maybe);
+        check(&[yealink], Kind::Hint);
         check(&[(Source::Oui, "00:1b:21:00:00:01")], Kind::Other);
         check(
             &[(Source::Oui, "00:1b:21:00:00:01"), (Source::SipUserAgent, "Asterisk PBX 18.9.0")],

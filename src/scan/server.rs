@@ -21,8 +21,8 @@ use ledger::{Ledger, LedgerParts};
 use turn::Turn;
 use visit::{Host, Visited};
 
-use super::finding::{Difference, Finding, Kind};
-use super::plan::{Plan, Reach, in_words};
+use super::finding::{Difference, Finding};
+use super::plan::{Plan, Reach};
 use super::sweep::{Answer, Command, Sweep};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::AdoptConfig;
@@ -263,14 +263,14 @@ impl Walk {
                 () = cancel.cancelled() => {
                     self.write(ScanState::Stopped).await?;
                     drop(ears);
-                    return Ok(self.report(ScanState::Stopped));
+                    return self.report(ScanState::Stopped).await;
                 }
             }
         }
         drop(ears);
         self.tell_progress(tell);
         self.write(ScanState::Complete).await?;
-        Ok(self.report(ScanState::Complete))
+        self.report(ScanState::Complete).await
     }
 
     /// Hears every link's answers until the second value is dropped.
@@ -404,26 +404,23 @@ impl Walk {
         tell(&News::Progress { asked, total });
     }
 
-    fn report(mut self, state: ScanState) -> Report {
+    async fn report(mut self, state: ScanState) -> Result<Report, ScanError> {
         self.found.sort_by_key(|finding| finding.address);
-        let ended = self.parts.clock.now();
-        let is_whole = state == ScanState::Complete;
         let behind_router = self.found.iter().filter(|finding| !self.is_linked(finding.address)).count();
-        let phones = self.found.iter().filter(|finding| finding.kind == Kind::Phone).count();
-        let started = self.ledger.scan().started;
-        let took =
-            Duration::from_millis(u64::try_from(ended.0.saturating_sub(started.0)).unwrap_or_default());
-        tracing::debug!("Scanned {} in {}: {phones} phones", self.plan.name(), in_words(took));
-        Report {
+        let difference = match state {
+            ScanState::Complete => self.ledger.difference(&self.found).await?,
+            ScanState::Running | ScanState::Stopped => None,
+        };
+        Ok(Report {
             state,
-            started,
-            ended,
+            started: self.ledger.scan().started,
+            ended: self.parts.clock.now(),
             answered: self.sweep.answered() + behind_router,
-            difference: is_whole.then(|| self.ledger.difference(&self.found)).flatten(),
+            difference,
             found: self.found,
             duplicates: self.duplicates,
             proxies: self.proxies,
-        }
+        })
     }
 
     fn is_linked(&self, address: Ipv4Addr) -> bool {

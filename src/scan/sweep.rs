@@ -148,7 +148,7 @@ impl Sweep {
                 match *count - 1 {
                     ADDRESSES_OF_A_HOST => self.commands.push_back(Command::Proxy { mac }),
                     0..ADDRESSES_OF_A_HOST => {
-                        self.commands.push_back(Command::Found { interface, address, mac })
+                        self.commands.push_back(Command::Found { interface, address, mac });
                     }
                     _ => {}
                 }
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn the_rate_is_kept_and_a_delay_is_not_caught_up_at_once() {
         let mut run = Run::new(plan(vec![span(1, 250, true)]), 1_000);
-        run.clock.advance(Duration::from_secs(60));
+        run.clock.advance(Duration::from_mins(1));
         run.sweep.handle_timeout(run.clock.instant());
         let burst = std::iter::from_fn(|| run.sweep.next_command()).count();
         assert!((10..=11).contains(&burst), "{burst}");

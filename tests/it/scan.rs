@@ -6,11 +6,14 @@ mod site;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use offhook::clock::{Clock, Timestamp};
 use serde_json::Value;
 
-use crate::agent::OFFHOOK;
+use crate::agent::{Agent, OFFHOOK, Setup};
 use crate::arp::Farm;
 use crate::lab::{self, Host, Lab, Packet};
 use site::{Site, neighbours};
@@ -126,7 +129,7 @@ fn a_slash_16_wants_a_confirmation_and_is_swept_at_a_high_rate() {
         let before = neighbours(&agent);
         let told = desk.scanned(&["10.30.0.0/16", "--yes", "--all", "--rate", "30000"]);
         assert_eq!(found(&told).len(), 40, "everybody");
-        assert_eq!((&told["answered"], &told["phones"], &told["maybe"]), (&40.into(), &0.into(), &40.into()));
+        assert_eq!((&told["answered"], &told["phones"], &told["hints"]), (&40.into(), &0.into(), &40.into()));
         let grown = neighbours(&agent) - before;
         assert!(grown <= 40, "{grown}");
     });
@@ -277,5 +280,35 @@ fn nothing_is_sent_in_a_dry_run_and_a_missing_right_says_what_to_do() {
         check(&["scan", "10.0.0.0/8", "--yes"], "too_many");
         check(&["scan", "here"], "usage");
         check(&["scan", "--rate", "0"], "usage");
+    });
+}
+
+#[test]
+fn an_agent_scans_by_its_clock_and_never_while_it_only_observes() {
+    lab::run("scan::an_agent_scans_by_its_clock_and_never_while_it_only_observes", |lab| {
+        let host = lab.host("agent", "192.168.7.1/24");
+        let phone = lab.phone("phone", "00:15:65:00:00:01", "lan", "192.168.7.9/24");
+        site::KINDS[0].answer(&phone, Some("Yealink SIP-T46U 108.86.0.20"), &Arc::default());
+        lab.await_cables();
+        let config = "[scan]\nschedule = \"30 2 * * *\"\nnetworks = [\"192.168.7.0/28\"]\nrate = 500\n\
+                      quiet_hours = \"02:00-03:00\"\n[site]\ntimezone = \"Europe/Berlin\"\n";
+        let mut agent = Agent::start(lab, &host, &Setup { config: config.to_owned(), ..Setup::default() });
+        agent.log("The next scan begins at ");
+        // A quarter to two in Berlin.
+        let clock = Clock::manual(Timestamp(1_795_481_100_000));
+        let seen = host.capture();
+        let _inside = agent.inside(&clock);
+        clock.advance(Duration::from_hours(1));
+        assert_eq!(seen.count(asks), 0);
+        clock.advance(Duration::from_mins(25));
+        let found = lab::poll("the phone to be found at night", || {
+            clock.advance(Duration::from_millis(50));
+            agent.device("00:15:65:00:00:01")
+        });
+        assert_eq!((&found["approval"], &found["way"]), (&"pending".into(), &"one_touch_auto".into()));
+        let mut quiet =
+            host.spawn(&[OFFHOOK, "--config", agent.config().to_str().unwrap(), "run", "--observe"]);
+        quiet.line("waiting for approval");
+        assert!(!quiet.output().contains("The next scan"), "{}", quiet.output());
     });
 }

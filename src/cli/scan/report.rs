@@ -50,7 +50,7 @@ pub(super) fn line(finding: &Finding) -> String {
     let mac = finding.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string());
     let name = match finding.kind {
         Kind::Phone => finding.name(),
-        Kind::Maybe => format!("perhaps {}", finding.name()),
+        Kind::Guess | Kind::Hint => format!("perhaps {}", finding.name()),
         Kind::Other => "no phone".to_owned(),
     };
     let mut sources: Vec<&str> =
@@ -89,13 +89,16 @@ pub(super) fn proxy(mac: Mac) -> String {
 
 /// What it came to.
 pub(super) fn foot(report: &Report, all: bool) -> String {
-    let (phones, maybe) = (count(report, Kind::Phone), count(report, Kind::Maybe));
-    let mut text = format!("{}, {}\n", plural(report.answered, "host", "answered"), phones_word(phones));
-    if maybe > 0 && !all {
-        let _ = writeln!(
-            text,
-            "{maybe} more have a hardware address of a maker of phones, and say nothing (--all)"
-        );
+    let mut text = plural(report.answered, "host answered", "hosts answered");
+    let _ = write!(text, ", {}", plural(count(report, Kind::Phone), "phone", "phones"));
+    let (guesses, hints) = (count(report, Kind::Guess), count(report, Kind::Hint));
+    if guesses > 0 {
+        let _ = write!(text, ", {guesses} perhaps");
+    }
+    text.push('\n');
+    if hints > 0 && !all {
+        let hosts = plural(hints, "host has", "hosts have");
+        let _ = writeln!(text, "{hosts} a hardware address of a maker of phones, and said nothing (--all)");
     }
     if report.state != ScanState::Complete {
         text.push_str("Stopped before its end; the next scan of these networks goes on from here\n");
@@ -128,8 +131,7 @@ fn changes(difference: &Difference) -> String {
 
 /// The same for a program.
 pub(super) fn json(report: &Report, networks: &str, all: bool) -> Value {
-    let shown: Vec<&Finding> =
-        report.found.iter().filter(|finding| all || finding.kind == Kind::Phone).collect();
+    let shown: Vec<&Finding> = report.found.iter().filter(|finding| all || finding.kind.is_shown()).collect();
     json!({
         "networks": networks,
         "state": report.state,
@@ -137,7 +139,8 @@ pub(super) fn json(report: &Report, networks: &str, all: bool) -> Value {
         "ended": report.ended,
         "answered": report.answered,
         "phones": count(report, Kind::Phone),
-        "maybe": count(report, Kind::Maybe),
+        "guesses": count(report, Kind::Guess),
+        "hints": count(report, Kind::Hint),
         "found": shown,
         "duplicates": report.duplicates,
         "proxies": report.proxies,
@@ -149,10 +152,6 @@ fn count(report: &Report, kind: Kind) -> usize {
     report.found.iter().filter(|finding| finding.kind == kind).count()
 }
 
-fn plural(count: usize, noun: &str, verb: &str) -> String {
-    if count == 1 { format!("1 {noun} {verb}") } else { format!("{count} {noun}s {verb}") }
-}
-
-fn phones_word(count: usize) -> String {
-    if count == 1 { "1 phone".to_owned() } else { format!("{count} phones") }
+fn plural(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -46,18 +46,23 @@ impl Ledger {
     ) -> Result<(Self, Vec<Finding>), StoreError> {
         let LedgerParts { store, catalog, adopt, clock } = parts;
         let left = if fresh { None } else { store.unfinished_scan(networks).await? };
-        let found = match &left {
-            Some(scan) => store.found_by(scan.id).await?.into_iter().map(finding).collect(),
+        let rows = match &left {
+            Some(scan) => store.found_by(scan.id).await?,
             None => Vec::new(),
         };
         let before = store.last_complete_scan(networks).await?;
+        let before = before.map(|rows| rows.into_iter().map(finding).collect());
         let scan = match left {
             Some(scan) => scan,
             None => store.begin_scan(networks).await?,
         };
-        let before = before.map(|rows| rows.into_iter().map(finding).collect());
-        let (rows, sightings, pending) = (Vec::new(), Vec::new(), Vec::new());
-        Ok((Self { store, catalog, adopt, clock, scan, before, rows, sightings, pending }, found))
+        let (written, sightings, pending) = (Vec::new(), Vec::new(), Vec::new());
+        let ledger = Self { store, catalog, adopt, clock, scan, before, rows: written, sightings, pending };
+        let mut found: Vec<Finding> = rows.into_iter().map(finding).collect();
+        for finding in &mut found {
+            ledger.complete(finding).await?;
+        }
+        Ok((ledger, found))
     }
 
     /// The scan's own row, as it was when it was opened.
@@ -67,10 +72,10 @@ impl Ledger {
 
     /// Completes a finding by what is known of the phone, and keeps both to be written.
     pub(super) async fn add(&mut self, finding: &mut Finding, found: &Identified) -> Result<(), StoreError> {
+        self.complete(finding).await?;
         if finding.kind == Kind::Phone
             && let Some(mac) = finding.mac
         {
-            self.complete(finding, mac).await?;
             self.sight(finding, found, mac);
         }
         self.rows.push(row(finding));
@@ -88,11 +93,18 @@ impl Ledger {
     }
 
     /// What has changed since the last scan that came to its end; `None` where this is the first.
-    pub(super) fn difference(&self, found: &[Finding]) -> Option<Difference> {
-        self.before.as_ref().map(|before| Difference::between(before, found))
+    pub(super) async fn difference(&self, found: &[Finding]) -> Result<Option<Difference>, StoreError> {
+        let Some(before) = &self.before else { return Ok(None) };
+        let mut difference = Difference::between(before, found);
+        for gone in &mut difference.gone {
+            self.complete(gone).await?;
+        }
+        Ok(Some(difference))
     }
 
-    async fn complete(&self, finding: &mut Finding, mac: Mac) -> Result<(), StoreError> {
+    /// Adds what is known of the phone beside what it showed.
+    async fn complete(&self, finding: &mut Finding) -> Result<(), StoreError> {
+        let Some(mac) = finding.mac.filter(|_| finding.kind.is_shown()) else { return Ok(()) };
         let seen = self.store.sightings(Some(mac)).await?;
         finding.first = seen.iter().map(|seen| seen.first).fold(finding.first, Timestamp::min);
         let asks = |channel| matches!(channel, Channel::Http | Channel::Https | Channel::Tftp);

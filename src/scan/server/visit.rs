@@ -7,6 +7,7 @@ use super::{knock, web};
 use crate::clock::Entropy;
 use crate::device::{Mac, Source};
 use crate::profile::{Catalog, Clue, Identified, PAGES_MAX};
+use crate::scan::message::SipAnswer;
 
 /// Whom to visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy) -
     if host.mac.is_none() && sip.is_none() && page == web::Page::Nothing {
         return Visited { host, found: None };
     }
-    clues.extend(sip.iter().flat_map(|answer| answer.clues()));
+    clues.extend(sip.iter().flat_map(SipAnswer::clues));
     if let Some(answer) = page.answer() {
         clues.extend(answer.clues());
         clues.extend(catalog.pages_at("/").flat_map(|page| page.clues(answer.body())));

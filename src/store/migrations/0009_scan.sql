@@ -15,7 +15,7 @@ CREATE TABLE scan_found (
     scan       BIGINT NOT NULL REFERENCES scan (id) ON DELETE CASCADE,
     address    TEXT NOT NULL,
     mac        TEXT,                     -- NULL: behind a router, and it did not say
-    kind       TEXT NOT NULL CHECK (kind IN ('phone', 'maybe', 'other')),
+    kind       TEXT NOT NULL CHECK (kind IN ('phone', 'guess', 'hint', 'other')),
     vendor     TEXT,
     model      TEXT,
     firmware   TEXT,
