@@ -9,6 +9,7 @@ mod ledger;
 mod opened;
 mod people;
 mod release;
+mod scan;
 mod service;
 
 use std::collections::HashMap;
@@ -207,6 +208,9 @@ impl Agent {
             clock,
             stop_chores.clone(),
         ));
+        if let Some(scanner) = scan::Scanner::of(&parts) {
+            chores.spawn(scanner.run(stop_serving.clone()));
+        }
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,

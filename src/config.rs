@@ -10,6 +10,7 @@ mod load;
 mod menu;
 mod places;
 mod release;
+mod scan;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ pub use load::{ConfigError, Loaded, load};
 pub use menu::MenuConfig;
 pub use places::Places;
 pub use release::ReleaseConfig;
+pub use scan::{QuietHours, SCAN_RATE, SCAN_RATE_MAX, ScanConfig, Schedule};
 
 use crate::device::Transport;
 use crate::net::Prefix;
@@ -288,16 +290,6 @@ impl Default for TftpConfig {
     fn default() -> Self {
         Self { listen: Listen::on([0, 0, 0, 0], 69), networks: Vec::new() }
     }
-}
-
-/// `[scan]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScanConfig {
-    /// A cron expression; empty: only on demand.
-    pub schedule: String,
-    /// Networks; empty: the interfaces' own.
-    pub networks: Vec<Prefix>,
 }
 
 /// `[alarm]`: where alarms go, besides their rows and the log.

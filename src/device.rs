@@ -255,11 +255,14 @@ pub enum Channel {
     Dhcp,
     /// What it was told while it ran.
     Push,
+    /// A scan, which found it.
+    Scan,
 }
 
 impl Channel {
     /// Every channel.
-    const ALL: [Self; 6] = [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Push];
+    const ALL: [Self; 7] =
+        [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Push, Self::Scan];
 
     /// The channel's name in tables and listings.
     pub fn as_str(self) -> &'static str {
@@ -270,6 +273,7 @@ impl Channel {
             Self::Tftp => "tftp",
             Self::Dhcp => "dhcp",
             Self::Push => "push",
+            Self::Scan => "scan",
         }
     }
 }

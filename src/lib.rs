@@ -23,6 +23,7 @@
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
+//! | [`scan`] | finds the phones that did not ask: ARP on a link, SIP and HTTP behind a router |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
@@ -93,6 +94,11 @@
 //! minutes are over, the transfer is aborted. A connection that ends earlier, in whatever way, is reset, so that the
 //! kernel sends nothing on its own.
 //!
+//! **Somebody scans.** [`scan::plan`] says which addresses are asked, and how: by ARP on our links, else through a router.
+//! [`scan::sweep::Sweep`] gives the questions at their rate, whoever was silent once more, and tells who answered.
+//! [`scan::server`] sends them ([`net::arp::ArpWire`]), visits each who is there (SIP OPTIONS, pages), lets the profiles vote,
+//! and writes each second whom it found and how far it has come, from where the next one goes on.
+//!
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.
 //!
@@ -132,7 +138,7 @@
 //! * **async-tftp** is the reference peer of tests and benches; [`tftp`] says what it does on the wire and names the test
 //!   that shows it. The transfer here is [`tftp::decide::Transfer`].
 //! * **pnet** gives the packet views; the receiving side is an `AF_PACKET` socket with a filter ([`net::packet`]), because
-//!   pnet's channel has neither a filter nor async.
+//!   pnet's channel has neither a filter nor async. A sweep's frames are built with pnet and leave together (sendmmsg).
 
 pub mod alarm;
 pub mod clock;
@@ -156,6 +162,7 @@ pub mod dhcp;
 pub mod http;
 pub mod pnp;
 pub mod push;
+pub mod scan;
 pub mod tftp;
 
 pub mod accounts;

@@ -77,17 +77,20 @@ impl Progress {
 
     /// Prints text above the line.
     pub(crate) fn line(&mut self, text: &str) {
-        if self.shown.take().is_some() {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
+        self.hide();
         print(text);
     }
 
-    /// Takes the line away.
-    pub(crate) fn end(self) {
-        if self.shown.is_some() {
+    /// Takes the line away until the next one, so that something else can be printed.
+    pub(crate) fn hide(&mut self) {
+        if self.shown.take().is_some() {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
+    }
+
+    /// Takes the line away.
+    pub(crate) fn end(mut self) {
+        self.hide();
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Step {
     Withheld,
     /// Its file could not be made or sent now.
     Unavailable,
+    /// A scan found it.
+    Found,
     /// It has another address than before.
     Moved,
     /// DHCP led it here.
@@ -71,7 +73,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 30] = [
         Self::Answered,
         Self::Pending,
         Self::Ignored,
@@ -89,6 +91,7 @@ impl Step {
         Self::Refused,
         Self::Withheld,
         Self::Unavailable,
+        Self::Found,
         Self::Moved,
         Self::Given,
         Self::Misled,
@@ -123,6 +126,7 @@ impl Step {
             Self::Refused => "refused",
             Self::Withheld => "withheld",
             Self::Unavailable => "unavailable",
+            Self::Found => "found",
             Self::Moved => "moved",
             Self::Given => "given",
             Self::Misled => "misled",

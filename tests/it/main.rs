@@ -49,6 +49,7 @@ mod release_who;
 mod release_window;
 mod rest;
 mod rival;
+mod scan;
 mod scenarios;
 mod second_life;
 mod services;

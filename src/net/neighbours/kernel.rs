@@ -9,7 +9,7 @@ use futures_util::future::{join, join_all};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
-use super::arp::{Arp, Heard, Ourselves, Watch};
+use super::arp::{Arp, Heard, Watch};
 use super::bridge::Links;
 use super::budget::Budget;
 use super::netlink::{Entry, Netlink};
@@ -19,6 +19,7 @@ use super::whereabouts::Whereabouts;
 use super::{Abilities, Behind, CloneSign, Evidence, Held, NeighbourOptions, Occupied, Pin, Place, Proved};
 use crate::clock::Clock;
 use crate::device::Mac;
+use crate::net::arp::Ourselves;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::net::udp::{UdpEndpoint, Via};
