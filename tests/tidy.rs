@@ -27,6 +27,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "src/admin",
         &[
+            "hex",
             "store",
             "net",
             "clock",
