@@ -1,0 +1,644 @@
+//! Web interfaces of phones that stay up, visited over loopback with requests written by hand: who they say they are, whom
+//! they let in, what a form does. A URL that is set is fetched from a server of files, for real.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use md5::{Digest as _, Md5};
+use sha2::Sha256;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::scripted::{phone, spec, web_server};
+use super::visits::{Staying, word_behind};
+use super::*;
+use crate::clock::Timestamp;
+use crate::hex::hex;
+use crate::secret::Secret;
+
+const MAC: &str = "805ec0aabbcc";
+const GIVEN: &str = "hunter2";
+
+/// A vendor's phone with its web page, on a loopback address of its own.
+#[derive(Clone)]
+struct Guest {
+    spec: PhoneSpec,
+    web: Web,
+}
+
+fn guest(vendor: &str, model: &str, interface: Option<&str>, last: u8) -> Guest {
+    let base = spec("yealink", last, Target::Nobody);
+    let spec = PhoneSpec {
+        profile: phone(vendor, MAC).profile,
+        model: model.to_owned(),
+        register: RegisterAt::Nowhere,
+        ..base
+    };
+    let interface = interface.map(str::to_owned);
+    Guest { spec, web: Web { port: 0, interface, password: None, remote_control: false } }
+}
+
+impl Guest {
+    fn with_password(mut self) -> Self {
+        self.web.password = Some(Secret::new(GIVEN));
+        self
+    }
+
+    fn under_remote_control(mut self) -> Self {
+        self.web.remote_control = true;
+        self
+    }
+
+    async fn up(self) -> (Staying, Browser) {
+        let stay = Stay { sip_port: 0, notify: Notified::AsSold, web: Some(self.web) };
+        let phone = Staying::start(self.spec, stay).await;
+        let at = word_behind(&phone.up, "http://");
+        (phone, Browser { at, cookies: BTreeMap::new() })
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Got {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+/// A client that keeps cookies and follows nothing.
+struct Browser {
+    at: SocketAddr,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    async fn ask(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Got {
+        let mut text = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+            self.at,
+            body.len()
+        );
+        let cookies: Vec<String> =
+            self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if !cookies.is_empty() {
+            text.push_str(&format!("Cookie: {}\r\n", cookies.join("; ")));
+        }
+        headers.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
+        let got = raw(self.at, format!("{text}\r\n{body}").as_bytes()).await;
+        let set = got.head.lines().filter_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            name.eq_ignore_ascii_case("set-cookie").then_some(value)?.split(';').next()?.split_once('=')
+        });
+        let set: Vec<(String, String)> =
+            set.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        self.cookies.extend(set);
+        got
+    }
+
+    async fn get(&mut self, target: &str) -> Got {
+        self.ask("GET", target, &[], "").await
+    }
+
+    async fn post(&mut self, target: &str, body: &str) -> Got {
+        self.ask("POST", target, &[], body).await
+    }
+
+    async fn basic(&mut self, target: &str, password: &str) -> Got {
+        self.ask("GET", target, &[("Authorization", &basic(password))], "").await
+    }
+}
+
+async fn raw(at: SocketAddr, request: &[u8]) -> Got {
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    // A phone that refuses to read on closes while we write.
+    let _ = stream.write_all(request).await;
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Got { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+fn basic(password: &str) -> String {
+    use base64::Engine as _;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("admin:{password}")))
+}
+
+fn encoded(url: &str) -> String {
+    form_urlencoded::byte_serialize(url.as_bytes()).collect()
+}
+
+#[tokio::test]
+async fn everybody_is_told_who_the_phone_is() {
+    for (vendor, model, interface, target, status, mark) in [
+        ("snom", "D385", None, "/", 200, "Server: snom embedded"),
+        ("snom", "D385", None, "/", 200, "<TITLE>snom D385</TITLE>"),
+        ("snom", "D385", None, "/no.htm", 404, "snom VoIP phone: Error"),
+        ("yealink", "T28P", None, "/", 401, "Basic realm=\"Enterprise IP phone SIP-T28P\""),
+        ("yealink", "T28P", None, "/", 401, "Server: mini_httpd/1.19"),
+        ("yealink", "T46U", None, "/", 200, "<title>Yealink T46U</title>"),
+        (
+            "yealink",
+            "T46U",
+            None,
+            "/api/common/info",
+            200,
+            "\"phoneName\":\"T46U\",\"firmware\":\"108.86.0.90\"",
+        ),
+        (
+            "yealink",
+            "T46S",
+            Some("yealink-servlet"),
+            "/servlet?p=login&q=loginForm",
+            200,
+            "g_phonetype=\"T46S\"",
+        ),
+        (
+            "yealink",
+            "T46S",
+            Some("yealink-servlet"),
+            "/servlet?p=login&q=loginForm",
+            200,
+            "Set-Cookie: JSESSIONID=",
+        ),
+        ("grandstream", "GXP2000", None, "/", 200, "Welcome to Grandstream IP Phone"),
+        ("grandstream", "GXP2000", None, "/", 200, "Server: Grandstream GXP2000 "),
+        ("grandstream", "GXP2135", Some("grandstream-cgi"), "/", 200, "Grandstream Device Configuration"),
+        (
+            "grandstream",
+            "HT801",
+            None,
+            "/cgi-bin/api.values.get?request=phone_model:1395",
+            200,
+            "\"phone_model\":\"HT801\"",
+        ),
+        ("grandstream", "GXV3350", None, "/manager?action=product&time=0", 200, "Product=GXV3350"),
+        ("grandstream", "GXP2135", None, "/", 403, ""),
+        ("fanvil", "X5U-V2", None, "/", 200, "Server: Rapid Logic/1.1"),
+        ("fanvil", "X5U-V2", None, "/", 200, "<title>Login</title>"),
+        ("fanvil", "X5U-V2", None, "/title.htm", 200, "please log in again"),
+        ("gigaset", "N510 IP PRO", None, "/", 302, "Location: /login.html?id=1"),
+        ("gigaset", "N510 IP PRO", None, "/scripts/navnodes.js", 200, "'N510 IP PRO'"),
+        ("mitel", "6757i", None, "/", 401, "Basic realm=\"Aastra 6757i\""),
+        ("mitel", "6757i", None, "/sysinfo.html", 401, "Server: Aragorn"),
+    ] {
+        let (phone, mut browser) = guest(vendor, model, interface, 71).up().await;
+        let got = browser.get(target).await;
+        assert_eq!(got.status, status, "{vendor} {model} {target}: {got:?}");
+        let all = format!("{}\r\n{}", got.head, got.body).to_lowercase();
+        assert!(all.contains(&mark.to_lowercase()), "{vendor} {model} {target} without {mark}: {all}");
+        phone.off().await;
+    }
+}
+
+/// The request that logs in with a password, and the words of what comes back when it is right and when it is wrong.
+const LOGINS: [(&str, &str, Option<&str>, &str, &str, &str, &str); 9] = [
+    (
+        "yealink",
+        "T46U",
+        None,
+        "/api/auth/login?p=Login",
+        "username=admin&pwd=PW",
+        "\"ret\":\"ok\"",
+        "error_username_or_password_is_wrong",
+    ),
+    (
+        "grandstream",
+        "GXP2000",
+        None,
+        "/dologin.htm",
+        "Login=Login&P2=PW&gnkey=0b82",
+        "Device Configuration",
+        "dologin.htm",
+    ),
+    (
+        "grandstream",
+        "GXP2135",
+        Some("grandstream-cgi"),
+        "/cgi-bin/dologin",
+        "Login=Login&P2=PW&gnkey=0b82",
+        "Product Model",
+        "dologin",
+    ),
+    ("grandstream", "HT801", None, "/cgi-bin/dologin", "password=PW", "\"sid\":\"", "\"response\":\"error\""),
+    (
+        "grandstream",
+        "HT801",
+        None,
+        "/cgi-bin/dologin",
+        "username=admin&password=PW",
+        "\"sid\":\"",
+        "\"response\":\"error\"",
+    ),
+    (
+        "gigaset",
+        "N510 IP PRO",
+        None,
+        "/login.html",
+        "language=1&password=PW",
+        "Location: /home.html",
+        "ETag: /login.html",
+    ),
+    (
+        "snom",
+        "300",
+        Some("snom-m9"),
+        "/index.htm",
+        "username=admin&password=PW&link=index.htm&submit=Login",
+        "name=\"eula\"",
+        "invalid username",
+    ),
+    (
+        "yealink",
+        "T46S",
+        Some("yealink-servlet"),
+        "/servlet?p=login&q=login",
+        "username=admin&pwd=PW",
+        "",
+        "\"authstatus\":\"none\"",
+    ),
+    ("grandstream", "GXV3350", None, "", "", "", ""),
+];
+
+#[tokio::test]
+async fn a_form_lets_in_who_knows_the_password() {
+    for (vendor, model, interface, target, form, right, wrong) in
+        LOGINS.iter().filter(|row| !row.3.is_empty())
+    {
+        let (phone, mut browser) = guest(vendor, model, *interface, 72).with_password().up().await;
+        let got = browser.post(target, &form.replace("PW", "nonsense")).await;
+        let all = format!("{}\r\n{}", got.head, got.body).to_lowercase();
+        assert!(all.contains(&wrong.to_lowercase()), "{vendor} {target}: {all}");
+        assert!(!all.contains("set-cookie"), "a wrong password got a session: {all}");
+        let got = browser.post(target, &form.replace("PW", GIVEN)).await;
+        let all = format!("{}\r\n{}", got.head, got.body).to_lowercase();
+        assert!(all.contains(&right.to_lowercase()), "{vendor} {target}: {all}");
+        phone.off().await;
+    }
+}
+
+#[tokio::test]
+async fn basic_lets_in_who_knows_the_password() {
+    for (vendor, model, target, sold) in [
+        ("yealink", "T28P", "/", "admin"),
+        ("mitel", "6757i", "/sysinfo.html", "22222"),
+        ("snom", "D385", "/", ""),
+    ] {
+        let guest = guest(vendor, model, None, 73);
+        let (phone, mut browser) = guest.clone().up().await;
+        assert_eq!(browser.basic(target, sold).await.status, 200, "{vendor}, as sold");
+        phone.off().await;
+        let (phone, mut browser) = guest.with_password().up().await;
+        let got = browser.get(target).await;
+        assert_eq!(got.status, 401, "{vendor}, without a password");
+        assert!(got.head.to_lowercase().contains("www-authenticate: basic realm="), "{got:?}");
+        assert_eq!(browser.basic(target, sold).await.status, 401, "{vendor}, with that of the factory");
+        assert_eq!(browser.basic(target, GIVEN).await.status, 200, "{vendor}, with its own");
+        phone.off().await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_passwords_lock_where_that_is_known() {
+    let clock = crate::clock::Clock::manual(Timestamp(1_700_000_000_000));
+    let mut guest = guest("yealink", "T46U", None, 74);
+    guest.spec.clock = clock.clone();
+    let (phone, mut browser) = guest.up().await;
+    let login = "/api/auth/login?p=Login";
+    for number in 1..5 {
+        let got = browser.post(login, "username=admin&pwd=x").await;
+        assert!(got.body.contains("password_is_wrong"), "try {number}: {got:?}");
+    }
+    for password in ["x", "admin"] {
+        let got = browser.post(login, &format!("username=admin&pwd={password}")).await;
+        assert!(got.body.contains("\"webStatus\":\"lock\",\"lockTime\":\"3\""), "{got:?}");
+    }
+    clock.advance(Duration::from_secs(181));
+    let got = browser.post(login, "username=admin&pwd=admin").await;
+    assert!(got.body.contains("\"ret\":\"ok\""), "{got:?}");
+    phone.off().await;
+}
+
+const OWN: [(&str, &str); 2] = [("Origin", "http://h"), ("Referer", "http://h/")];
+
+async fn access(browser: &mut Browser, password: &str) -> Got {
+    let got = browser.ask("POST", "/cgi-bin/access", &OWN, "access=x").await;
+    let token = got.body.split('"').nth(7).unwrap().to_owned();
+    let proof = hex(&Sha256::digest(format!("{password}{token}").as_bytes()));
+    browser.ask("POST", "/cgi-bin/dologin", &OWN, &format!("username=admin&password={proof}")).await
+}
+
+#[tokio::test]
+async fn a_grandstream_that_wants_a_proof_counts_wrong_ones() {
+    let (phone, mut browser) = guest("grandstream", "GXP2135", None, 75).up().await;
+    assert_eq!(browser.post("/cgi-bin/access", "access=x").await.status, 403, "without Origin and Referer");
+    for left in ["wrong4", "wrong3", "wrong2", "wrong1", "locked", "locked"] {
+        let got = access(&mut browser, "nonsense").await;
+        assert!(got.body.contains(left), "{left}: {got:?}");
+    }
+    assert!(access(&mut browser, "admin").await.body.contains("locked"));
+    phone.off().await;
+}
+
+/// A phone whose page is told a URL by `tell`, which gets the browser and the URL; it must fetch this file then.
+async fn check_url<F>(guest: Guest, folder: &str, file: &str, body: &str, tell: F)
+where
+    F: AsyncFnOnce(&mut Browser, &str),
+{
+    let path = format!("/{folder}{file}");
+    let web = web_server(&[(path.as_str(), body.to_owned())]).await;
+    let url = format!("http://{}/{folder}", web.0);
+    let model = guest.spec.model.clone();
+    let (mut phone, mut browser) = guest.up().await;
+    tell(&mut browser, &url).await;
+    let fetched = phone.told(file).await;
+    assert!(fetched.contains("200"), "{model}: {fetched}");
+    phone.off().await;
+}
+
+const SNOM_FILE: &str = "<?xml version=\"1.0\"?><settings><phone-settings><language>Deutsch</language></phone-settings></settings>";
+const GRANDSTREAM_FILE: &str = "<?xml version=\"1.0\"?><gs_provision version=\"1\"><config version=\"1\"><P271>0</P271></config></gs_provision>";
+
+#[tokio::test]
+async fn a_snom_is_told_its_url_by_page_and_by_address() {
+    check_url(guest("snom", "D385", None, 76), "", "x.xml", SNOM_FILE, async |browser, url| {
+        let target = format!(
+            "/dummy.htm?settings=save&setting_server={}&update_policy=auto_update",
+            encoded(&format!("{url}x.xml"))
+        );
+        assert_eq!(browser.get(&target).await.status, 200);
+        assert_eq!(browser.get("/advanced_update.htm?reboot=Reboot").await.status, 302);
+    })
+    .await;
+    check_url(
+        guest("snom", "D385", None, 77).with_password(),
+        "",
+        "x.xml",
+        SNOM_FILE,
+        async |browser, url| {
+            let form = format!("setting_server={}&Settings=Save", encoded(&format!("{url}x.xml")));
+            let own = basic(GIVEN);
+            assert_eq!(browser.post("/advanced_update.htm", &form).await.status, 401);
+            let authorized = [("Authorization", own.as_str())];
+            assert_eq!(browser.ask("POST", "/advanced_update.htm", &authorized, &form).await.status, 200);
+            assert_eq!(browser.ask("POST", "/confirm.htm", &authorized, "REBOOT=Yes").await.status, 200);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_licence_comes_before_the_url() {
+    check_url(guest("snom", "300", Some("snom-m9"), 78), "", "x.xml", SNOM_FILE, async |browser, url| {
+        let form = format!("setting_server={}&save=Save", encoded(&format!("{url}x.xml")));
+        browser.post("/index.htm", "username=admin&password=admin&submit=Login").await;
+        assert!(browser.post("/network.htm", &form).await.body.contains("eula"));
+        browser.post("/index.htm", "eula=accept&save=Submit").await;
+        assert!(browser.post("/network.htm", &form).await.body.contains("Please reboot"));
+        browser.post("/update.htm", "reboot=Reboot").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_yealink_is_told_its_url() {
+    let common = "#!version:1.0.0.1\nlang.gui = German\n";
+    check_url(guest("yealink", "T28P", None, 79), "p/", "805ec0aabbcc.cfg", common, async |browser, url| {
+        let thorns = encoded(&format!("þ1þ{url}þþ********þ"));
+        let form = format!("PAGEID=16&CONFIG_DATA={thorns}");
+        assert_eq!(browser.post("/cgi-bin/ConfigManApp.com", &form).await.status, 401);
+        let own = basic("admin");
+        let authorized = [("Authorization", own.as_str())];
+        assert_eq!(browser.ask("POST", "/cgi-bin/ConfigManApp.com", &authorized, &form).await.status, 200);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_yealink_that_speaks_json_is_told_its_url() {
+    let common = "#!version:1.0.0.1\nlang.gui = German\n";
+    check_url(guest("yealink", "T46U", None, 80), "p/", "805ec0aabbcc.cfg", common, async |browser, url| {
+        let json = format!("{{\"formData\":{{\"AutoProvisionServerURL\":\"{url}\"}}}}");
+        let write = "/api/inner/writeconfig?p=SettingAutop";
+        assert!(browser.post(write, &json).await.body.contains("noauth"));
+        browser.post("/api/auth/login?p=Login", "username=admin&pwd=admin").await;
+        assert!(browser.post(write, &json).await.body.contains("\"data\":\"change\""));
+        assert!(browser.post("/api/autop/now?p=SettingAutop", "").await.body.contains("\"ok\""));
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_grandstream_of_each_age_is_told_its_url() {
+    let file = "cfg805ec0aabbcc.xml";
+    let bare = |url: &str| encoded(url.trim_start_matches("http://"));
+    check_url(
+        guest("grandstream", "GXP2135", Some("grandstream-form"), 81),
+        "g/",
+        file,
+        GRANDSTREAM_FILE,
+        async |browser, url| {
+            let form = format!("P212=1&P237={}&gnkey=0b82", bare(url));
+            assert!(browser.post("/update.htm", &form).await.body.contains("dologin.htm"));
+            browser.post("/dologin.htm", "Login=Login&P2=admin&gnkey=0b82").await;
+            assert!(!browser.post("/update.htm", &form).await.body.contains("dologin.htm"));
+            browser.get("/rs.htm").await;
+        },
+    )
+    .await;
+    check_url(
+        guest("grandstream", "GXP2135", Some("grandstream-cgi"), 82),
+        "g/",
+        file,
+        GRANDSTREAM_FILE,
+        async |browser, url| {
+            browser.post("/cgi-bin/dologin", "Login=Login&P2=admin&gnkey=0b82").await;
+            browser.post("/cgi-bin/update", &format!("P212=1&P237={}&gnkey=0b82", bare(url))).await;
+            browser.get("/cgi-bin/rs").await;
+        },
+    )
+    .await;
+    check_url(guest("grandstream", "HT801", None, 83), "g/", file, GRANDSTREAM_FILE, async |browser, url| {
+        let form = format!("P212=1&P237={}", bare(url));
+        assert!(browser.post("/cgi-bin/api.values.post", &form).await.body.contains("session-expired"));
+        let got = browser.post("/cgi-bin/dologin", "password=admin").await;
+        let sid = got.body.split('"').nth(9).unwrap().to_owned();
+        let got = browser.post("/cgi-bin/api.values.post", &format!("{form}&sid={sid}")).await;
+        assert!(got.body.contains("right"), "{got:?}");
+        browser.get("/cgi-bin/api-sys_operation?passcode=admin&request=REBOOT").await;
+    })
+    .await;
+    check_url(
+        guest("grandstream", "GXP2135", None, 84),
+        "g/",
+        file,
+        GRANDSTREAM_FILE,
+        async |browser, url| {
+            assert!(access(browser, "admin").await.body.contains("\"sid\""));
+            let json = format!("{{\"alias\":{{}},\"pvalue\":{{\"212\":\"1\",\"237\":\"{url}\"}}}}");
+            let got = browser.ask("PUT", "/cgi-bin/config_update", &OWN, &json).await;
+            assert!(got.body.contains("success"), "{got:?}");
+            browser.ask("POST", "/cgi-bin/api-sys_operation", &OWN, "request=PROV").await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_grandstream_with_android_is_told_its_url() {
+    let (mut phone, mut browser) = guest("grandstream", "GXV3350", None, 85).up().await;
+    let put = "action=put&var-0000=237&val-0000=10.0.0.1/g/";
+    assert!(browser.post("/manager", put).await.body.contains("Error"));
+    assert!(browser.get("/manager?action=login&Username=admin&Secret=x&time=0").await.body.contains("Error"));
+    assert!(
+        browser
+            .get("/manager?action=login&Username=admin&Secret=admin&time=0")
+            .await
+            .body
+            .contains("accepted")
+    );
+    assert!(browser.post("/manager", put).await.body.contains("Success"));
+    phone.told("sets P237").await;
+    phone.off().await;
+}
+
+async fn enter_fanvil(browser: &mut Browser, password: &str) -> Got {
+    browser.get("/").await;
+    let nonce = browser.get("/key==nonce?now=1").await.body;
+    let hash = hex(&Md5::digest(format!("admin:{password}:{nonce}").as_bytes()));
+    browser
+        .post("/", &format!("encoded={}&CurLanguage=en&ReturnPage=%2F", encoded(&format!("admin:{hash}"))))
+        .await
+}
+
+#[tokio::test]
+async fn a_fanvil_is_given_a_configuration_behind_its_nonce() {
+    let text = "<<VOIP CONFIG FILE>>Version:2.0002\r\n<<END OF FILE>>\r\n";
+    check_url(guest("fanvil", "C58", None, 86), "f/", "805ec0aabbcc.cfg", text, async |browser, url| {
+        assert!(enter_fanvil(browser, "nonsense").await.body.contains("<title>Login"));
+        assert!(browser.get("/").await.body.contains("<title>Login"));
+        assert!(enter_fanvil(browser, "admin").await.body.contains("realws.htm"));
+        assert!(browser.get("/").await.body.contains("realws.htm"));
+        assert!(browser.get("/information.htm").await.body.contains("C58"));
+        let file =
+            format!("<<VOIP CONFIG FILE>>Version:2.0003\r\nDownload Server IP :{url}\r\n<<END OF FILE>>\r\n");
+        let form =
+            format!("--b\r\nContent-Disposition: form-data; name=\"CONFIG\"\r\n\r\n{file}\r\n--b--\r\n");
+        let kind = [("Content-Type", "multipart/form-data; boundary=b")];
+        assert!(browser.ask("POST", "/config.htm", &kind, &form).await.body.contains("Submit Success"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gigaset_is_told_its_url_behind_its_pin() {
+    let file = "<?xml version=\"1.0\"?><ProviderFrame><Provider></Provider></ProviderFrame>";
+    check_url(
+        guest("gigaset", "N510 IP PRO", None, 87),
+        "d/",
+        "805EC0AABBCC.xml",
+        file,
+        async |browser, url| {
+            let form = format!("data_server={}&execute_fw_download=1", encoded(url));
+            assert_eq!(browser.post("/settings_admin_special.html", &form).await.status, 302);
+            let got = browser.post("/login.html", "language=1&password=0000").await;
+            assert!(got.head.contains("/security_advice.html"), "a PIN as sold is warned of: {got:?}");
+            browser.post("/security_advice.html", "disable_advice=0").await;
+            assert!(browser.get("/status_device.html").await.body.contains("80:5E:C0:AA:BB:CC"));
+            assert_eq!(browser.post("/settings_admin_special.html", &form).await.status, 200);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_aastra_is_told_its_url_once_it_was_looked_at() {
+    check_url(
+        guest("mitel", "6757i", None, 88),
+        "",
+        "805EC0AABBCC.cfg",
+        "time server1: 10.0.0.1\n",
+        async |browser, url| {
+            let host = url.trim_start_matches("http://").trim_end_matches('/').split(':').collect::<Vec<_>>();
+            let form = format!("protocol=HTTP&httpserv={}&httppath=%2F&httpport={}", host[0], host[1]);
+            let own = basic("22222");
+            let authorized = [("Authorization", own.as_str())];
+            let set = "/configurationServer.html";
+            assert!(browser.ask("POST", set, &authorized, &form).await.body.contains("sysinfo.html"));
+            browser.ask("GET", "/sysinfo.html", &authorized, "").await;
+            assert!(
+                browser.ask("POST", set, &authorized, &form).await.body.contains("Provisioning complete")
+            );
+            browser.ask("POST", "/reset.html", &authorized, "resetOption=0").await;
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn remote_control_is_refused_until_somebody_allows_it() {
+    for (model, target) in [
+        ("T28P", "/cgi-bin/ConfigManApp.com?key=Reboot"),
+        ("T28P", "/servlet?key=Reboot"),
+        ("T46U", "/servlet?key=Reboot"),
+    ] {
+        let guest = guest("yealink", model, None, 89);
+        let (phone, mut browser) = guest.clone().up().await;
+        assert_eq!(browser.basic(target, "admin").await.status, 403, "{model} {target}");
+        phone.off().await;
+        let (mut phone, mut browser) = guest.under_remote_control().up().await;
+        assert_eq!(browser.basic(target, "x").await.status, 401, "{model} {target}");
+        assert_eq!(browser.basic(target, "admin").await.status, 200, "{model} {target}");
+        phone.told("reboots").await;
+        phone.told("stays up").await;
+        phone.off().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_comes_stops_the_page() {
+    let (phone, mut browser) = guest("yealink", "T46U", None, 90).up().await;
+    let long = "x".repeat(2 << 20);
+    let at = browser.at;
+    let big = format!(
+        "POST /api/inner/writeconfig HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{long}",
+        long.len()
+    );
+    assert_eq!(raw(at, big.as_bytes()).await.status, 413);
+    for request in [
+        "\0\0\0\0\r\n\r\n".to_owned(),
+        "GET\r\n\r\n".to_owned(),
+        format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", &long[..200_000]),
+        "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n".to_owned(),
+        "POST /api/auth/login HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nConnection: close\r\n\r\n\u{fffd}"
+            .to_owned(),
+    ] {
+        let got = raw(at, request.as_bytes()).await;
+        assert!(got.status >= 200 || got.head.is_empty(), "{got:?}");
+    }
+    let deep = "{\"a\":".repeat(100) + "1" + &"}".repeat(100);
+    for (target, cookie, authorization, body) in [
+        ("/servlet?%zz=%", "=;=;;", "Basic ====", deep.as_str()),
+        ("/api/auth/login", "JSESSIONID", "Digest nonce", "username&pwd=&&=%"),
+        ("/api/inner/writeconfig", "JSESSIONID=\"", "x", "{\"formData\":[]}"),
+    ] {
+        let headers = [("Cookie", cookie), ("Authorization", authorization)];
+        let got = browser.ask("POST", target, &headers, body).await;
+        assert!((200..500).contains(&got.status), "{target}: {got:?}");
+    }
+    assert_eq!(browser.get("/").await.status, 200);
+    phone.off().await;
+}
+
+#[test]
+fn every_profile_names_an_interface_that_there_is() {
+    let known: Vec<&str> = interfaces().collect();
+    for spec in super::scripted::families() {
+        let habits = Habits::of(&spec);
+        if let Some(name) = &habits.sheet.web {
+            assert!(known.contains(&name.as_str()), "{} {}: {name}", spec.vendor(), spec.model);
+        }
+    }
+}
