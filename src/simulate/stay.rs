@@ -246,8 +246,8 @@ impl Phone {
                 registrars.extend(resolve(&host, port).await.map(|found| IpAddr::from(*found.ip())));
             }
         }
-        let passwords = self.habits.sheet.webui.iter().filter_map(|name| settings.secret(name));
-        let web_password = passwords.filter(|value| !value.is_empty()).next().cloned();
+        let mut passwords = self.habits.sheet.webui.iter().filter_map(|name| settings.secret(name));
+        let web_password = passwords.find(|value| !value.is_empty()).cloned();
         *known.lessons() = Lessons { accounts, registrars, web_password, settings: settings.clone() };
     }
 }
