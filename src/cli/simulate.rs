@@ -119,9 +119,9 @@ impl Args {
     fn stays(&self) -> Result<Option<Stay>, Failure> {
         let named = self.web.as_ref().filter(|name| !name.is_empty());
         if let Some(name) = named.filter(|name| interfaces().all(|known| known != name.as_str())) {
-            let names: Vec<&str> = interfaces().collect();
+            let all: Vec<&str> = interfaces().collect();
             let message = format!("no web interface is called '{name}'");
-            return Err(Failure::usage("web", message, format!("name one of {}", names.join(", "))));
+            return Err(Failure::usage("web", message, format!("name one of {}", all.join(", "))));
         }
         let web = self.web.as_ref().map(|_| Web {
             port: self.web_port,

@@ -2,6 +2,7 @@
 //! they let in, what a form does. A URL that is set is fetched from a server of files, for real.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -82,9 +83,11 @@ impl Browser {
         let cookies: Vec<String> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if !cookies.is_empty() {
-            text.push_str(&format!("Cookie: {}\r\n", cookies.join("; ")));
+            let _ = write!(text, "Cookie: {}\r\n", cookies.join("; "));
         }
-        headers.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
+        for (name, value) in headers {
+            let _ = write!(text, "{name}: {value}\r\n");
+        }
         let got = raw(self.at, format!("{text}\r\n{body}").as_bytes()).await;
         let set = got.head.lines().filter_map(|line| {
             let (name, value) = line.split_once(": ")?;
@@ -193,8 +196,18 @@ async fn everybody_is_told_who_the_phone_is() {
     }
 }
 
+type Row = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
 /// The request that logs in with a password, and the words of what comes back when it is right and when it is wrong.
-const LOGINS: [(&str, &str, Option<&str>, &str, &str, &str, &str); 8] = [
+const LOGINS: [Row; 8] = [
     (
         "yealink",
         "T46U",
@@ -410,7 +423,7 @@ async fn a_yealink_is_told_its_url() {
         let authorized = [("Authorization", own.as_str())];
         assert_eq!(browser.ask("POST", "/cgi-bin/ConfigManApp.com", &authorized, &form).await.status, 200);
     })
-    .await
+    .await;
 }
 
 #[tokio::test]
@@ -424,7 +437,7 @@ async fn a_yealink_that_speaks_json_is_told_its_url() {
         assert!(browser.post(write, &json).await.body.contains("\"data\":\"change\""));
         assert!(browser.post("/api/autop/now?p=SettingAutop", "").await.body.contains("\"ok\""));
     })
-    .await
+    .await;
 }
 
 #[tokio::test]
