@@ -114,7 +114,7 @@ def processor():
 
 
 def versions():
-    packages = ["kea-dhcp4-server", "isc-dhcp-server", "kamailio", "nginx", "nginx-light", "atftpd", "dnsmasq-base", "tftpd-hpa", "wrk"]
+    packages = ["kea-dhcp4-server", "isc-dhcp-server", "kamailio", "nginx", "nginx-light", "atftpd", "dnsmasq-base", "tftpd-hpa", "wrk", "arp-scan", "nmap", "fping"]
     found = subprocess.run(["dpkg-query", "-W", "-f=${Package} ${Version}\n", *packages], text=True, capture_output=True).stdout
     names = [line for line in found.splitlines() if len(line.split()) == 2]
     for package in (REPOSITORY / "target/peers").glob("atftpd_*.deb"):

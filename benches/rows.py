@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import lab
+from scanners import ARP_SCAN, FPING, NMAP, Scan
 from servers import ATFTPD, DHCPD, DNSMASQ, DNSMASQ_DHCP, KAMAILIO, KEA, NGINX, RELAY, TFTPD_HPA, Stack
 
 
@@ -36,6 +37,8 @@ class Row:
     delivered: bool = False
     # The load gets `--rate`; what is looked for is the highest at which less than one phone in a hundred is lost.
     rates: tuple | None = None
+    # Who is on a link is looked for; there is no server and no load.
+    scan: Scan | None = None
 
 
 def sip(phones, *more):
@@ -118,4 +121,8 @@ ROWS = [
     Row("B3", "boot storm: 10,000 phones, PnP and three GETs each on a new connection", [Stack(KAMAILIO, NGINX)], storm(10_000),
         [Goal("last_s", {"kamailio + nginx": 10})], zero=STORM_COUNTS,
         client_cpu=None, server_cpu=None, files=["8k.bin"], delivered=True),
+    Row("N1", "who is in a /24: 20 hosts, ARP at 1 Mbit/s (nmap and fping at their own pace)", [ARP_SCAN, NMAP, FPING], None,
+        [Goal("last_s", {"arp-scan": 2, "nmap": 2.5, "fping": 1})], zero=["lost", "refused"], scan=Scan("10.96.0.0/24", 1_000_000)),
+    Row("N2", "who is in a /16: 40 hosts, ARP at 100 Mbit/s", [ARP_SCAN, NMAP], None,
+        [Goal("last_s", {"arp-scan": 2, "nmap": 12})], zero=["lost", "refused"], scan=Scan("10.96.0.0/16", 100_000_000)),
 ]

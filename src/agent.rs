@@ -9,6 +9,7 @@ mod ledger;
 mod opened;
 mod people;
 mod release;
+mod scan;
 mod service;
 
 use std::collections::HashMap;
@@ -149,7 +150,7 @@ impl Agent {
                 interfaces: interfaces.clone(),
                 clock: options.clock.clone(),
                 may_send: !options.observe,
-                pin_list: options.places.pin_list(),
+                pin_list: Some(options.places.pin_list()),
                 inherited_kept: INHERITED_PINS_KEPT,
             })
             .map_err(AgentError::Network)?,
@@ -207,6 +208,9 @@ impl Agent {
             clock,
             stop_chores.clone(),
         ));
+        if let Some(scanner) = scan::Scanner::of(&parts) {
+            chores.spawn(scanner.run(stop_serving.clone()));
+        }
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,

@@ -23,6 +23,7 @@ mod profile;
 mod rearm;
 mod restore;
 mod run;
+mod scan;
 mod simulate;
 mod site;
 mod tls;
@@ -88,6 +89,8 @@ enum Command {
     /// What the LAN's DHCP server has to tell the phones
     #[command(subcommand)]
     Dhcp(dhcp::Args),
+    /// Find phones that did not ask: who is there, which of them are phones, and what has changed since the last time
+    Scan(scan::Args),
     /// Let the passwords of many phones leave once more
     Rearm(rearm::Args),
     /// The exact path to type into a phone, and where
@@ -202,6 +205,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Firmware(args) => firmware::run(args, &context).await,
             Command::Plan(args) => plan::run(args, &context).await,
             Command::Dhcp(args) => dhcp::run(args, &context).await,
+            Command::Scan(args) => scan::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,

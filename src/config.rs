@@ -10,6 +10,7 @@ mod load;
 mod menu;
 mod places;
 mod release;
+mod scan;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,6 +29,7 @@ pub use load::{ConfigError, Loaded, load};
 pub use menu::MenuConfig;
 pub use places::Places;
 pub use release::ReleaseConfig;
+pub use scan::{QuietHours, SCAN_RATE, SCAN_RATE_MAX, ScanConfig, Schedule};
 
 use crate::device::Transport;
 use crate::net::Prefix;
@@ -213,6 +215,10 @@ pub struct PnpConfig {
     pub reply_port: u16,
     /// How the multicast is received.
     pub receive: PnpReceive,
+    /// Whether it is looked for other servers that answer phones, at the start and every five minutes.
+    pub probe: bool,
+    /// What becomes of phones that nobody has approved while there is one.
+    pub rivals: PnpRivals,
     /// The group; only a demonstration on loopback has a reason to change it.
     pub group: Ipv4Addr,
     /// The group's port; as above.
@@ -225,10 +231,22 @@ impl Default for PnpConfig {
             enabled: true,
             reply_port: 5065,
             receive: PnpReceive::Udp,
+            probe: true,
+            rivals: PnpRivals::Yield,
             group: Ipv4Addr::new(224, 0, 1, 75),
             port: 5060,
         }
     }
+}
+
+/// What becomes of phones that nobody has approved while another server answers phones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PnpRivals {
+    /// They are left to it.
+    Yield,
+    /// They are answered from here as well.
+    Ignore,
 }
 
 /// How the multicast is received.
@@ -272,16 +290,6 @@ impl Default for TftpConfig {
     fn default() -> Self {
         Self { listen: Listen::on([0, 0, 0, 0], 69), networks: Vec::new() }
     }
-}
-
-/// `[scan]`
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScanConfig {
-    /// A cron expression; empty: only on demand.
-    pub schedule: String,
-    /// Networks; empty: the interfaces' own.
-    pub networks: Vec<Prefix>,
 }
 
 /// `[alarm]`: where alarms go, besides their rows and the log.

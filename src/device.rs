@@ -253,11 +253,16 @@ pub enum Channel {
     Tftp,
     /// DHCP, which it spoke with whoever answered it.
     Dhcp,
+    /// What it was told while it ran.
+    Push,
+    /// A scan, which found it.
+    Scan,
 }
 
 impl Channel {
     /// Every channel.
-    const ALL: [Self; 5] = [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp];
+    const ALL: [Self; 7] =
+        [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Push, Self::Scan];
 
     /// The channel's name in tables and listings.
     pub fn as_str(self) -> &'static str {
@@ -267,6 +272,8 @@ impl Channel {
             Self::Https => "https",
             Self::Tftp => "tftp",
             Self::Dhcp => "dhcp",
+            Self::Push => "push",
+            Self::Scan => "scan",
         }
     }
 }

@@ -14,16 +14,18 @@
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | `hex` | octets in hexadecimal digits |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
-//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
+//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits, the form of SIP messages |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
-//! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
+//! | [`profile`] | vendor profiles: schema, recognisers, identity pages and what a web server shows, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
 //! | [`firmware`] | firmware releases, versions, and which one a phone gets next |
 //! | [`menu`] | the user menu and company directory on a phone's display, in no vendor's words |
 //! | [`release`] | the one-time release of passwords: the state machine |
 //! | [`provision`] | the desk: which phone is this, where should it go, what may it have |
 //! | [`pnp`] | SIP multicast plug and play |
 //! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
+//! | [`scan`] | finds the phones that did not ask: ARP on a link, SIP and HTTP behind a router |
 //! | [`http`], [`tftp`] | the phones' files |
+//! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients and web pages of their own and no code of the servers |
@@ -41,7 +43,8 @@
 //! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
 //! ([`pnp::message`]), looks whether the neighbour behind the datagram is the phone that it says to be
 //! ([`net::neighbours::Neighbours::check`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks
-//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
+//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]); a stranger is left to
+//! a rival that was heard (`pnp::rival`). [`pnp::decide`] gives commands:
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
 //! in by.
@@ -91,6 +94,11 @@
 //! minutes are over, the transfer is aborted. A connection that ends earlier, in whatever way, is reset, so that the
 //! kernel sends nothing on its own.
 //!
+//! **Somebody scans.** [`scan::plan`] says which addresses are asked, and how: by ARP on our links, else through a router.
+//! [`scan::sweep::Sweep`] gives the questions at their rate, whoever was silent once more, and tells who answered.
+//! [`scan::server`] sends them ([`net::arp::ArpWire`]), visits each who is there (SIP OPTIONS, pages), lets the profiles vote,
+//! and writes each second whom it found and how far it has come, from where the next one goes on.
+//!
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.
 //!
@@ -130,7 +138,7 @@
 //! * **async-tftp** is the reference peer of tests and benches; [`tftp`] says what it does on the wire and names the test
 //!   that shows it. The transfer here is [`tftp::decide::Transfer`].
 //! * **pnet** gives the packet views; the receiving side is an `AF_PACKET` socket with a filter ([`net::packet`]), because
-//!   pnet's channel has neither a filter nor async.
+//!   pnet's channel has neither a filter nor async. A sweep's frames are built with pnet and leave together (sendmmsg).
 
 pub mod alarm;
 pub mod clock;
@@ -153,6 +161,8 @@ pub mod provision;
 pub mod dhcp;
 pub mod http;
 pub mod pnp;
+pub mod push;
+pub mod scan;
 pub mod tftp;
 
 pub mod accounts;

@@ -1,6 +1,7 @@
 //! The network as this host sees it: interfaces and their addresses, who is on a link, sockets that know where a
 //! datagram arrived, limits per source. No protocol of a phone is known here.
 
+pub mod arp;
 pub mod crowd;
 mod frame;
 pub mod interfaces;
@@ -46,6 +47,11 @@ impl Prefix {
     /// Its last address, everybody's.
     pub fn last(self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.address) | !self.mask())
+    }
+
+    /// How many of an address's bits are this network's.
+    pub fn bits(self) -> u8 {
+        self.bits
     }
 
     /// How many addresses it has.

@@ -45,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "src/operate",
         &[
+            "push",
             "firmware",
             "hex",
             "store",
@@ -165,6 +166,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "src/pnp/server",
             "src/tftp/server",
             "src/dhcp/server",
+            "src/scan/server",
         ],
         "await an event; only shells wait for time",
     ),

@@ -82,6 +82,11 @@ impl Places {
         self.runtime.join("reports")
     }
 
+    /// The file that is locked while a scan runs.
+    pub fn scan_lock(&self) -> PathBuf {
+        self.runtime.join("scan.lock")
+    }
+
     /// The list of neighbour entries that are pinned while passwords leave.
     pub fn pin_list(&self) -> PathBuf {
         self.runtime.join("pins")

@@ -37,10 +37,10 @@ pub(super) mod step {
     pub(in crate::net) const OTHER_HOST: u32 = 3;
 }
 
-/// A packet socket that sees IPv4 headers and what is behind them, with the receive buffer of a storm; whether the kernel
-/// granted less of it. With protocol 0 it hears nothing until it is bound.
-pub(super) fn open(protocol: i32, filter: &[SockFilter]) -> io::Result<(Socket, bool)> {
-    let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(protocol)))?;
+/// A packet socket, with the receive buffer of a storm; whether the kernel granted less of it. A datagram one sees what is
+/// behind the Ethernet header, a raw one whole frames. With protocol 0 it hears nothing until it is bound.
+pub(super) fn open(kind: Type, protocol: i32, filter: &[SockFilter]) -> io::Result<(Socket, bool)> {
+    let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(protocol)))?;
     socket.set_nonblocking(true)?;
     socket.attach_filter(filter)?;
     if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {

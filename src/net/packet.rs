@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use nix::libc;
-use socket2::{InterfaceIndexOrAddress, SockFilter, SockRef, Socket};
+use socket2::{InterfaceIndexOrAddress, SockFilter, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UdpSocket;
@@ -31,7 +31,7 @@ impl GroupTap {
     /// Listens to `group`. `PermissionDenied` without `CAP_NET_RAW`.
     pub fn open(group: SocketAddrV4) -> io::Result<Self> {
         let ipv4 = i32::from(u16::try_from(libc::ETH_P_IP).unwrap_or_default().to_be());
-        let (socket, is_clamped) = frame::open(ipv4, &filter(group))?;
+        let (socket, is_clamped) = frame::open(Type::DGRAM, ipv4, &filter(group))?;
         let membership = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         membership.set_nonblocking(true)?;
         #[expect(deprecated, reason = "sound for a socket that this value owns and never lends out")]
@@ -111,7 +111,7 @@ fn filter(group: SocketAddrV4) -> [SockFilter; 13] {
 mod tests {
     use std::net::SocketAddr;
 
-    use socket2::{Domain, Protocol, Type};
+    use socket2::{Domain, Protocol};
 
     use super::*;
 

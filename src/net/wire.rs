@@ -10,7 +10,7 @@ use pnet::packet::ethernet::EtherTypes;
 use pnet::packet::ip::IpNextHeaderProtocols;
 use pnet::packet::ipv4::{self, MutableIpv4Packet};
 use pnet::packet::udp::{self, MutableUdpPacket};
-use socket2::{SockFilter, Socket};
+use socket2::{SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -57,7 +57,7 @@ pub enum Receiver {
 impl Wire {
     /// Listens to both ports on every interface. `PermissionDenied` without `CAP_NET_RAW`.
     pub fn open(ports: [u16; 2]) -> io::Result<Self> {
-        let (socket, is_clamped) = frame::open(0, &filter(ports))?;
+        let (socket, is_clamped) = frame::open(Type::DGRAM, 0, &filter(ports))?;
         // Only a socket for all protocols hears what this host itself sends.
         let everything = u16::try_from(libc::ETH_P_ALL).unwrap_or_default();
         socket.bind(&sys::on_link(0, everything, None))?;

@@ -338,13 +338,14 @@ pub(super) fn digest(token: &str) -> TokenDigest {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// How a phone came in, as its first sighting tells: who multicasts came by itself, who asks for a file was sent by
-/// DHCP, where it was heard that it was led here, or else by a typed path. DHCP alone is no way in: every phone speaks it.
+/// How a phone came in, as its first sighting tells: who multicasts came by itself, whom a scan found did not, who asks
+/// for a file was sent by DHCP, where it was heard that it was led here, or else by a typed path. DHCP alone is no way in: every phone speaks it.
 pub(super) fn way_of(channel: Channel, led_here: bool) -> Option<Way> {
     match channel {
         Channel::Pnp => Some(Way::ZeroTouch),
         Channel::Http | Channel::Https | Channel::Tftp if led_here => Some(Way::OneTouchAuto),
         Channel::Http | Channel::Https | Channel::Tftp => Some(Way::OneTouchManual),
-        Channel::Dhcp => None,
+        Channel::Scan => Some(Way::OneTouchAuto),
+        Channel::Dhcp | Channel::Push => None,
     }
 }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 use nix::sys::socket::{LinkAddr, MsgFlags, recvmsg};
-use pnet::packet::arp::{ArpOperations, ArpPacket};
 use pnet::packet::ethernet::EtherTypes;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -22,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::CloneSign;
 use crate::clock::Clock;
 use crate::device::Mac;
+use crate::net::arp::{Claim, Ourselves, question};
 use crate::net::sys;
 
 /// Questions before nobody is there: one frame may be lost, three in a row are not.
@@ -39,8 +39,6 @@ const PROBES: u32 = 2;
 const PROBE: Duration = Duration::from_millis(250);
 /// MACs that are kept of one address; two are a contradiction already.
 const CLAIMS_MAX: usize = 4;
-/// Our question: hardware and protocol type, lengths, operation, four addresses (RFC 826).
-const QUESTION_BYTES: usize = 28;
 /// The answers of some hundred phones; what the kernel grants by default is enough for that.
 const FRAME_BYTES_MAX: usize = 128;
 /// How long a socket that only fails is left alone.
@@ -54,13 +52,6 @@ pub(super) struct Arp {
     socket: AsyncFd<Socket>,
     watched: Mutex<HashMap<Spot, (usize, watch::Sender<Heard>)>>,
     clock: Clock,
-}
-
-/// Who we are on a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ourselves {
-    pub(super) mac: Mac,
-    pub(super) address: Ipv4Addr,
 }
 
 /// What was heard about one address while it was watched.
@@ -259,54 +250,6 @@ impl Heard {
     }
 }
 
-/// What one ARP frame says: this address is at this MAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Claim {
-    address: Ipv4Addr,
-    owner: Mac,
-    /// Which host the frame came from; a host that speaks for itself is its own owner.
-    sender: Option<Mac>,
-    /// An answer to a question, and not a question or an announcement.
-    is_answer: bool,
-}
-
-impl Claim {
-    /// `None` for what is no ARP for IPv4 on Ethernet, and for a probe (RFC 5227), which claims nothing.
-    fn read(frame: &[u8], sender: Option<Mac>) -> Option<Self> {
-        let arp = ArpPacket::new(frame)?;
-        let fits = arp.get_hardware_type().0 == 1
-            && arp.get_protocol_type() == EtherTypes::Ipv4
-            && (arp.get_hw_addr_len(), arp.get_proto_addr_len()) == (6, 4);
-        let operation = arp.get_operation();
-        let known = operation == ArpOperations::Request || operation == ArpOperations::Reply;
-        let address = arp.get_sender_proto_addr();
-        let owner = Mac::new(arp.get_sender_hw_addr().octets())?;
-        (fits && known && !address.is_unspecified()).then_some(Self {
-            address,
-            owner,
-            sender,
-            is_answer: operation == ArpOperations::Reply,
-        })
-    }
-}
-
-/// `who has ADDRESS? tell US` (RFC 826).
-fn question(ourselves: Ourselves, address: Ipv4Addr) -> [u8; QUESTION_BYTES] {
-    let mut frame = [0; QUESTION_BYTES];
-    let parts: [&[u8]; 5] = [
-        // Ethernet, IPv4, the lengths of their addresses, a request.
-        &[0, 1, 8, 0, 6, 4, 0, 1],
-        &ourselves.mac.octets(),
-        &ourselves.address.octets(),
-        &[0; 6],
-        &address.octets(),
-    ];
-    for (octet, value) in frame.iter_mut().zip(parts.into_iter().flatten()) {
-        *octet = *value;
-    }
-    frame
-}
-
 /// One frame without its Ethernet header: its length, the interface and the sender.
 fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, u32, Option<Mac>)> {
     let mut slices = [IoSliceMut::new(buffer)];
@@ -357,15 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_reads_as_what_it_is_and_a_flood_of_claims_is_bounded() {
-        let ours = Ourselves { mac: mac(35), address: Ipv4Addr::new(192, 0, 2, 35) };
-        let frame = question(ours, Ipv4Addr::new(192, 0, 2, 7));
-        let said = Claim::read(&frame, Some(mac(35))).unwrap();
-        assert_eq!((said.address, said.owner, said.is_answer), (ours.address, ours.mac, false));
-        assert_eq!(ArpPacket::new(&frame).unwrap().get_target_proto_addr(), Ipv4Addr::new(192, 0, 2, 7));
-        for cut in 0..QUESTION_BYTES {
-            assert_eq!(Claim::read(&frame[..cut], None), None);
-        }
+    fn a_flood_of_claims_is_bounded() {
         let many: Vec<Claim> = (0..200).map(|last| claim(last, last, true)).collect();
         assert_eq!(heard(&many).claims.len(), CLAIMS_MAX);
     }

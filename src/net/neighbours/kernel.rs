@@ -9,7 +9,7 @@ use futures_util::future::{join, join_all};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{debug, warn};
 
-use super::arp::{Arp, Heard, Ourselves, Watch};
+use super::arp::{Arp, Heard, Watch};
 use super::bridge::Links;
 use super::budget::Budget;
 use super::netlink::{Entry, Netlink};
@@ -19,6 +19,7 @@ use super::whereabouts::Whereabouts;
 use super::{Abilities, Behind, CloneSign, Evidence, Held, NeighbourOptions, Occupied, Pin, Place, Proved};
 use crate::clock::Clock;
 use crate::device::Mac;
+use crate::net::arp::Ourselves;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::net::udp::{UdpEndpoint, Via};
@@ -70,8 +71,8 @@ impl Kernel {
             let any_v6 = SocketAddr::from(([0_u16; 8], 0));
             prompt = Some(Prompt { v4: UdpEndpoint::bind(any)?, v6: UdpEndpoint::bind(any_v6).ok() });
             arp = allowed(Arp::open(clock.clone()))?.map(Arc::new);
-            if netlink.may_set() {
-                pins = Some(Pins::start(&Inheritance { list: pin_list, kept: inherited_kept }, &clock)?);
+            if let Some(list) = pin_list.filter(|_| netlink.may_set()) {
+                pins = Some(Pins::start(&Inheritance { list, kept: inherited_kept }, &clock)?);
             }
         }
         let links = Arc::<Mutex<Links>>::default();

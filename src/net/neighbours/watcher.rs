@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::join_all;
 use tracing::{debug, warn};
 
-use super::arp::{Arp, Ourselves};
+use super::arp::Arp;
 use super::bridge::{self, Links};
 use super::netlink::Netlink;
 use crate::clock::Clock;
 use crate::device::Mac;
+use crate::net::arp::Ourselves;
 use crate::net::interfaces::{Interface, Interfaces, Table};
 
 /// The kernel's routes of the namespace that this thread is in.

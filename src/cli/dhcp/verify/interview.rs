@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::network::Network;
 use super::report::Whose;
-use crate::cli::Failure;
 use crate::cli::dhcp::vendors::Chosen;
+use crate::cli::{Failure, open};
 use crate::clock::{Clock, Entropy};
 use crate::device::Mac;
 use crate::dhcp::ask::{self, Turn};
@@ -210,12 +210,5 @@ fn covering(profile: &Profile, mac: Mac) -> Option<usize> {
 }
 
 fn failed(error: &io::Error, interface: &str) -> Failure {
-    let message = format!("cannot ask DHCP servers on {interface}: {error}");
-    if error.kind() == io::ErrorKind::PermissionDenied {
-        let program =
-            std::env::current_exe().map_or_else(|_| "offhook".to_owned(), |path| path.display().to_string());
-        let remedy = format!("run it as root, or once: sudo setcap cap_net_raw+ep {program}");
-        return Failure::failed("not_permitted", message, remedy);
-    }
-    Failure::failed("network", message, "ip link shows whether the interface is up; a firewall may forbid it")
+    open::link_failure(format!("cannot ask DHCP servers on {interface}: {error}"), error)
 }

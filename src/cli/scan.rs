@@ -1,0 +1,143 @@
+//! `offhook scan`: finds phones that did not ask, live, and says what has changed since the last time.
+
+mod report;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, Failure, Outcome, open, output, run};
+use crate::clock::{Clock, Entropy};
+use crate::config::{SCAN_RATE_MAX, ScanConfig};
+use crate::net::Prefix;
+use crate::net::interfaces::Table;
+use crate::scan::plan::{Plan, PlanError, plan};
+use crate::scan::server::{News, Order, ScanError, ScanParts, scan};
+use crate::store::ScanState;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Networks or addresses (default: scan.networks, or the interfaces' own)
+    #[arg(value_name = "NETWORK")]
+    networks: Vec<Prefix>,
+    /// Questions a second (default: scan.rate)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SCAN_RATE_MAX)))]
+    rate: Option<u32>,
+    /// Ask more than a /22
+    #[arg(long)]
+    yes: bool,
+    /// Show hosts that are no phones, too
+    #[arg(long)]
+    all: bool,
+    /// Begin anew where the last scan of these networks did not come to its end
+    #[arg(long)]
+    fresh: bool,
+    /// Say who would be asked and how long it takes, and ask nobody
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
+    let ScanConfig { networks, rate, .. } = &context.config.scan;
+    let wanted = if args.networks.is_empty() { networks } else { &args.networks };
+    let rate = args.rate.unwrap_or(*rate);
+    let table = Table::read(&context.config.agent.interfaces).map_err(|error| {
+        Failure::failed("network", format!("cannot read the interfaces: {error}"), "offhook runs on Linux")
+    })?;
+    let plan = plan(wanted, &table, rate, args.yes || args.dry_run)?;
+    if args.dry_run {
+        report::dry_run(&plan, rate, context.json);
+        return Ok(());
+    }
+    perform(&args, plan, rate, context).await
+}
+
+async fn perform(args: &Args, plan: Plan, rate: u32, context: &Context) -> Outcome {
+    let store = open::store_with_key(context).await?;
+    let parts = ScanParts {
+        catalog: open::catalog(context).into(),
+        store: store.in_agent(&context.config.agent.name()).acting_as(&open::actor()),
+        adopt: context.config.adopt.clone(),
+        clock: Clock::System,
+        entropy: Entropy::System,
+        lock: context.places.scan_lock(),
+    };
+    if !context.json {
+        output::print(&report::head(&plan, rate));
+    }
+    let networks = plan.name();
+    let cancel = CancellationToken::new();
+    let mut live =
+        Live { all: args.all, json: context.json, progress: output::Progress::new("questions asked") };
+    let order = Order { plan, rate, fresh: args.fresh };
+    let stop = async {
+        let told = run::until_told_to_stop().await;
+        cancel.cancel();
+        told
+    };
+    let report = {
+        let scanning = scan(parts, order, |news| live.tell(news), cancel.clone());
+        tokio::pin!(scanning);
+        tokio::select! {
+            report = &mut scanning => report,
+            told = stop => {
+                told?;
+                scanning.await
+            }
+        }
+    };
+    live.progress.end();
+    open::poke(context);
+    let report = report?;
+    if context.json {
+        output::value(&report::json(&report, &networks, args.all));
+    } else {
+        output::print(&report::foot(&report, args.all));
+    }
+    if report.state == ScanState::Complete { Ok(()) } else { Err(Failure::told()) }
+}
+
+/// What a person sees while it runs.
+struct Live {
+    all: bool,
+    json: bool,
+    progress: output::Progress,
+}
+
+impl Live {
+    fn tell(&mut self, news: &News) {
+        let line = match news {
+            News::Progress { asked, total } => return self.progress.show(*asked, *total),
+            News::Found(finding) if finding.kind.is_shown() || self.all => report::line(finding),
+            News::Found(_) => return,
+            News::Resumed { since, found } => report::resumed(*since, *found),
+            News::Duplicate(duplicate) => report::duplicate(duplicate),
+            News::Proxy(mac) => report::proxy(*mac),
+        };
+        if !self.json {
+            self.progress.hide();
+            output::print(&line);
+        }
+    }
+}
+
+impl From<PlanError> for Failure {
+    fn from(error: PlanError) -> Self {
+        Self::usage(error.code(), error.to_string(), error.remedy())
+    }
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        let message = error.to_string();
+        match error {
+            ScanError::Busy => {
+                Self::no("busy", message, "wait until it has ended; two at once would ask everybody twice")
+            }
+            ScanError::Lock { .. } => {
+                Self::failed("lock", message, "run the command as root, or as the user of the service")
+            }
+            ScanError::Link { error, .. } => open::link_failure(message, &error),
+            ScanError::Store(error) => error.into(),
+            ScanError::Visit(_) => Self::failed("scan", message, "run it again: it goes on where it ended"),
+        }
+    }
+}

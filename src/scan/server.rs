@@ -1,0 +1,437 @@
+//! Scans: sends the sweep's questions, visits who answers, writes down what was found, and tells of it while it goes on.
+
+mod knock;
+mod ledger;
+mod turn;
+mod visit;
+mod web;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use ledger::{Ledger, LedgerParts};
+use turn::Turn;
+use visit::{Host, Visited};
+
+use super::finding::{Difference, Finding};
+use super::plan::{Plan, Reach};
+use super::sweep::{Answer, Command, Sweep};
+use crate::clock::{Clock, Entropy, Timestamp};
+use crate::config::AdoptConfig;
+use crate::device::Mac;
+use crate::net::arp::{ArpWire, Claim};
+use crate::profile::Catalog;
+use crate::store::{ScanState, Store, StoreError};
+
+/// Hosts that are asked what they are at a time: each is a socket or two, and some hundred packets a second in all.
+const VISITS_MAX: usize = 256;
+/// Hosts that wait for that; until there are fewer, nobody else is asked for.
+const WAITING_MAX: usize = 1_024;
+/// Lots of answers between who hears them and who counts them.
+const HEARD_MAX: usize = 256;
+/// How soon what was found is in the database.
+const WRITTEN_EVERY: Duration = Duration::from_secs(1);
+/// How often it is told how far it has come.
+const TOLD_EVERY: Duration = Duration::from_millis(200);
+/// How long a full queue of an interface is left alone.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// What a scan works with.
+#[derive(Debug, Clone)]
+pub struct ScanParts {
+    /// Who tells phones from each other.
+    pub catalog: Arc<Catalog>,
+    /// Where what was found is written, in the hands of this agent.
+    pub store: Store,
+    /// Which strangers become phones of ours.
+    pub adopt: AdoptConfig,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// The file that is locked while a scan runs.
+    pub lock: PathBuf,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Whom to ask.
+    pub plan: Plan,
+    /// Questions a second.
+    pub rate: u32,
+    /// Whether to begin anew where an earlier scan did not come to its end.
+    pub fresh: bool,
+}
+
+/// What is told while a scan runs.
+#[derive(Debug)]
+pub enum News {
+    /// An earlier scan did not come to its end, and this one goes on with it.
+    Resumed {
+        /// When that began.
+        since: Timestamp,
+        /// How many hosts it had found.
+        found: usize,
+    },
+    /// How far it has come.
+    Progress {
+        /// Addresses that were asked.
+        asked: u64,
+        /// All that will be.
+        total: u64,
+    },
+    /// A host, and what it is.
+    Found(Box<Finding>),
+    /// Two hosts claim one address.
+    Duplicate(Duplicate),
+    /// A host answers for whoever is asked for.
+    Proxy(Mac),
+}
+
+/// Two hosts with one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Duplicate {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Who answered first.
+    pub first: Mac,
+    /// Who answered, too.
+    pub other: Mac,
+}
+
+/// What a scan came to.
+#[derive(Debug)]
+pub struct Report {
+    /// Whether everybody was asked.
+    pub state: ScanState,
+    /// When it began; of one that went on, when the first of them did.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How many hosts answered in whatever way.
+    pub answered: usize,
+    /// Everybody who was found, by address.
+    pub found: Vec<Finding>,
+    /// Addresses that two hosts claim.
+    pub duplicates: Vec<Duplicate>,
+    /// Hosts that answer for others.
+    pub proxies: Vec<Mac>,
+    /// What has changed since the last one; `None` where there was none, or this one was stopped.
+    pub difference: Option<Difference>,
+}
+
+/// Why there was no scan, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// Another process scans.
+    #[error("another scan is running on this host")]
+    Busy,
+    /// Nobody can tell whether another process scans.
+    #[error("cannot lock {}: {error}", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The link cannot be asked.
+    #[error("cannot ask by ARP on {interface}: {error}")]
+    Link {
+        /// Its interface.
+        interface: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The database does not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The part that asks one host failed.
+    #[error("a host could not be asked: {0}")]
+    Visit(#[from] JoinError),
+}
+
+/// Scans, and tells of it; when it is cancelled, it stops and keeps what it found.
+pub async fn scan(
+    parts: ScanParts,
+    order: Order,
+    mut tell: impl FnMut(&News),
+    cancel: CancellationToken,
+) -> Result<Report, ScanError> {
+    let locked = |error| ScanError::Lock { path: parts.lock.clone(), error };
+    let turn = Turn::take(&parts.lock).map_err(locked)?.ok_or(ScanError::Busy)?;
+    let wires = wires(&order.plan)?;
+    let ledger_parts = LedgerParts {
+        store: parts.store.clone(),
+        catalog: Arc::clone(&parts.catalog),
+        adopt: parts.adopt.clone(),
+        clock: parts.clock.clone(),
+    };
+    let (ledger, found) = Ledger::open(ledger_parts, &order.plan.name(), order.fresh).await?;
+    let scan = ledger.scan();
+    if scan.position > 0 {
+        tell(&News::Resumed { since: scan.started, found: found.len() });
+    }
+    let known: Vec<(Ipv4Addr, Option<Mac>)> = found.iter().map(|one| (one.address, one.mac)).collect();
+    let now = parts.clock.instant();
+    let plan = order.plan.clone();
+    let walk = Walk {
+        sweep: Sweep::new(order.plan, order.rate, scan.position, &known, now),
+        plan,
+        parts,
+        ledger,
+        wires,
+        outbox: HashMap::new(),
+        waiting: VecDeque::new(),
+        visits: JoinSet::new(),
+        under_way: BTreeMap::new(),
+        found,
+        duplicates: Vec::new(),
+        proxies: Vec::new(),
+        written: now,
+        told: None,
+    };
+    let report = walk.run(&mut tell, cancel).await;
+    drop(turn);
+    report
+}
+
+/// A socket for each link that is asked.
+fn wires(plan: &Plan) -> Result<HashMap<u32, Arc<ArpWire>>, ScanError> {
+    let mut wires = HashMap::new();
+    for span in &plan.spans {
+        let Reach::Link(link) = &span.reach else { continue };
+        let failed = |error| ScanError::Link { interface: link.name.clone(), error };
+        let wire = ArpWire::open(link.interface, link.ourselves).map_err(failed)?;
+        wires.entry(link.interface).or_insert_with(|| Arc::new(wire));
+    }
+    Ok(wires)
+}
+
+/// A scan under way.
+struct Walk {
+    parts: ScanParts,
+    plan: Plan,
+    sweep: Sweep,
+    ledger: Ledger,
+    wires: HashMap<u32, Arc<ArpWire>>,
+    /// Questions that an interface has not taken yet.
+    outbox: HashMap<u32, Vec<Ipv4Addr>>,
+    waiting: VecDeque<Host>,
+    visits: JoinSet<Visited>,
+    /// The positions of who waits or is being visited, and how many of each.
+    under_way: BTreeMap<u64, usize>,
+    found: Vec<Finding>,
+    duplicates: Vec<Duplicate>,
+    proxies: Vec<Mac>,
+    written: Instant,
+    told: Option<Instant>,
+}
+
+impl Walk {
+    async fn run(
+        mut self,
+        tell: &mut impl FnMut(&News),
+        cancel: CancellationToken,
+    ) -> Result<Report, ScanError> {
+        let (mut heard, ears) = self.listen();
+        loop {
+            self.go_on(tell)?;
+            let now = self.parts.clock.instant();
+            if now.saturating_duration_since(self.written) >= WRITTEN_EVERY {
+                self.write(ScanState::Running).await?;
+                self.written = now;
+            }
+            if self.sweep.poll_timeout().is_none() && self.waiting.is_empty() && self.visits.is_empty() {
+                break;
+            }
+            let pause = self.pause(now);
+            tokio::select! {
+                Some((interface, claims)) = heard.recv() => self.hear(interface, &claims),
+                Some(visited) = self.visits.join_next(), if !self.visits.is_empty() => {
+                    self.take_in(visited?, tell).await?;
+                }
+                () = tokio::time::sleep(pause) => {}
+                () = cancel.cancelled() => {
+                    self.write(ScanState::Stopped).await?;
+                    drop(ears);
+                    return self.report(ScanState::Stopped).await;
+                }
+            }
+        }
+        drop(ears);
+        self.tell_progress(tell);
+        self.write(ScanState::Complete).await?;
+        self.report(ScanState::Complete).await
+    }
+
+    /// Hears every link's answers until the second value is dropped.
+    fn listen(&self) -> (mpsc::Receiver<(u32, Vec<Claim>)>, JoinSet<()>) {
+        let (hear, heard) = mpsc::channel(HEARD_MAX);
+        let mut ears = JoinSet::new();
+        for (interface, wire) in &self.wires {
+            let (interface, wire, hear) = (*interface, Arc::clone(wire), hear.clone());
+            ears.spawn(async move {
+                loop {
+                    let mut claims = Vec::new();
+                    if let Err(error) = wire.answers(&mut claims).await {
+                        tracing::debug!("Cannot hear answers by ARP: {error}");
+                        tokio::time::sleep(FULL_PAUSE).await;
+                    }
+                    if !claims.is_empty() && hear.send((interface, claims)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        (heard, ears)
+    }
+
+    /// Asks whom it is time to ask, and visits who can be visited.
+    fn go_on(&mut self, tell: &mut impl FnMut(&News)) -> Result<(), ScanError> {
+        let now = self.parts.clock.instant();
+        let is_behind =
+            self.waiting.len() >= WAITING_MAX || self.outbox.values().any(|rest| !rest.is_empty());
+        if !is_behind {
+            self.sweep.handle_timeout(now);
+        }
+        while let Some(command) = self.sweep.next_command() {
+            self.perform(command, tell);
+        }
+        for (interface, rest) in &mut self.outbox {
+            let Some(wire) = self.wires.get(interface) else { continue };
+            let asked = wire.ask(rest).map_err(|error| link_error(&self.plan, *interface, error))?;
+            rest.drain(..asked);
+        }
+        while self.visits.len() < VISITS_MAX
+            && let Some(host) = self.waiting.pop_front()
+        {
+            let (catalog, entropy) = (Arc::clone(&self.parts.catalog), self.parts.entropy.clone());
+            self.visits.spawn(visit::visit(host, catalog, entropy));
+        }
+        if self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
+            self.told = Some(now);
+            self.tell_progress(tell);
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, command: Command, tell: &mut impl FnMut(&News)) {
+        match command {
+            Command::Ask { interface, address } => self.outbox.entry(interface).or_default().push(address),
+            Command::Knock { address } => self.expect(address, None, Ipv4Addr::UNSPECIFIED),
+            Command::Found { interface, address, mac } => {
+                let ours = self.plan.spans.iter().find_map(|span| match &span.reach {
+                    Reach::Link(link) if link.interface == interface && span.contains(address) => {
+                        Some(link.ourselves.address)
+                    }
+                    Reach::Link(_) | Reach::Router => None,
+                });
+                self.expect(address, Some(mac), ours.unwrap_or(Ipv4Addr::UNSPECIFIED));
+            }
+            Command::Duplicate { address, first, other } => {
+                let duplicate = Duplicate { address, first, other };
+                tell(&News::Duplicate(duplicate));
+                self.duplicates.push(duplicate);
+            }
+            Command::Proxy { mac } => {
+                tell(&News::Proxy(mac));
+                self.proxies.push(mac);
+            }
+        }
+    }
+
+    fn expect(&mut self, address: Ipv4Addr, mac: Option<Mac>, ours: Ipv4Addr) {
+        let position = self.sweep.position_of(address);
+        *self.under_way.entry(position).or_default() += 1;
+        self.waiting.push_back(Host { address, mac, ours, position });
+    }
+
+    fn hear(&mut self, interface: u32, claims: &[Claim]) {
+        for claim in claims {
+            self.sweep.handle(Answer { interface, address: claim.address, mac: claim.owner });
+        }
+    }
+
+    async fn take_in(&mut self, visited: Visited, tell: &mut impl FnMut(&News)) -> Result<(), ScanError> {
+        let Visited { host, found } = visited;
+        if let Some(count) = self.under_way.get_mut(&host.position) {
+            *count -= 1;
+            if *count == 0 {
+                self.under_way.remove(&host.position);
+            }
+        }
+        let Some(found) = found else { return Ok(()) };
+        let mut finding = Finding::new(host.address, host.mac, &found, self.parts.clock.now());
+        self.ledger.add(&mut finding, &found).await?;
+        let news = News::Found(Box::new(finding));
+        tell(&news);
+        if let News::Found(finding) = news {
+            self.found.push(*finding);
+        }
+        Ok(())
+    }
+
+    /// Whoever goes on finds those again who were not visited yet.
+    async fn write(&mut self, state: ScanState) -> Result<(), ScanError> {
+        let unvisited = self.under_way.first_key_value().map(|(position, _)| *position);
+        let position = unvisited.unwrap_or(u64::MAX).min(self.sweep.position());
+        Ok(self.ledger.write(state, position).await?)
+    }
+
+    fn pause(&self, now: Instant) -> Duration {
+        let write = WRITTEN_EVERY.saturating_sub(now.saturating_duration_since(self.written));
+        let is_full = self.outbox.values().any(|rest| !rest.is_empty());
+        let next = match self.sweep.poll_timeout() {
+            _ if is_full => FULL_PAUSE,
+            Some(_) if self.waiting.len() >= WAITING_MAX => write,
+            Some(at) => at.saturating_duration_since(now),
+            None => write,
+        };
+        next.min(write)
+    }
+
+    fn tell_progress(&self, tell: &mut impl FnMut(&News)) {
+        let (asked, total) = self.sweep.progress();
+        tell(&News::Progress { asked, total });
+    }
+
+    async fn report(mut self, state: ScanState) -> Result<Report, ScanError> {
+        self.found.sort_by_key(|finding| finding.address);
+        let behind_router = self.found.iter().filter(|finding| !self.is_linked(finding.address)).count();
+        let difference = match state {
+            ScanState::Complete => self.ledger.difference(&self.found).await?,
+            ScanState::Running | ScanState::Stopped => None,
+        };
+        Ok(Report {
+            state,
+            started: self.ledger.scan().started,
+            ended: self.parts.clock.now(),
+            answered: self.sweep.answered() + behind_router,
+            difference,
+            found: self.found,
+            duplicates: self.duplicates,
+            proxies: self.proxies,
+        })
+    }
+
+    fn is_linked(&self, address: Ipv4Addr) -> bool {
+        self.plan.spans.iter().any(|span| span.reach != Reach::Router && span.contains(address))
+    }
+}
+
+fn link_error(plan: &Plan, interface: u32, error: io::Error) -> ScanError {
+    let name = plan.spans.iter().find_map(|span| match &span.reach {
+        Reach::Link(link) if link.interface == interface => Some(link.name.clone()),
+        Reach::Link(_) | Reach::Router => None,
+    });
+    ScanError::Link { interface: name.unwrap_or_default(), error }
+}

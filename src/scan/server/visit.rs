@@ -1,0 +1,73 @@
+//! Finds out what one host is: by SIP, and by its pages where it may be a phone.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{knock, web};
+use crate::clock::Entropy;
+use crate::device::{Mac, Source};
+use crate::profile::{Catalog, Clue, Identified, PAGES_MAX};
+use crate::scan::message::SipAnswer;
+
+/// Whom to visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Host {
+    /// Where.
+    pub(super) address: Ipv4Addr,
+    /// Who, where ARP has told.
+    pub(super) mac: Option<Mac>,
+    /// Our address on its link; unspecified behind a router.
+    pub(super) ours: Ipv4Addr,
+    /// How far the sweep had come when it was found: whoever goes on from there finds it again.
+    pub(super) position: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Visited {
+    pub(super) host: Host,
+    /// `None`: behind a router, and nobody is there.
+    pub(super) found: Option<Identified>,
+}
+
+/// Visits a host.
+pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy) -> Visited {
+    let mut clues: Vec<Clue> =
+        host.mac.map(|mac| Clue::new(Source::Oui, mac.to_string())).into_iter().collect();
+    let first_page = web::page(host.address, "/");
+    let (sip, page) = if host.mac.is_none() {
+        tokio::join!(knock::knock(host.address, host.ours, &entropy), first_page)
+    } else {
+        let sip = knock::knock(host.address, host.ours, &entropy).await;
+        let is_makers = host.mac.is_some_and(|mac| catalog.range_owner(mac).is_some());
+        // Nobody else's pages are any business of ours.
+        let page = if sip.is_some() || is_makers { first_page.await } else { web::Page::Nothing };
+        (sip, page)
+    };
+    if host.mac.is_none() && sip.is_none() && page == web::Page::Nothing {
+        return Visited { host, found: None };
+    }
+    clues.extend(sip.iter().flat_map(SipAnswer::clues));
+    if let Some(answer) = page.answer() {
+        clues.extend(answer.clues());
+        clues.extend(catalog.pages_at("/").flat_map(|page| page.clues(answer.body())));
+        clues.extend(identity_pages(host.address, &catalog, &clues).await);
+    }
+    Visited { host, found: Some(catalog.identify(&clues)) }
+}
+
+/// What the pages say by which phones of that look tell who they are, as long as that is not known.
+async fn identity_pages(address: Ipv4Addr, catalog: &Catalog, clues: &[Clue]) -> Vec<Clue> {
+    let (mut known, mut asked) = (clues.to_vec(), vec!["/".to_owned()]);
+    while asked.len() <= PAGES_MAX {
+        let found = catalog.identify(&known);
+        let next =
+            catalog.pages(&found).into_iter().find(|page| !asked.iter().any(|path| path == page.path()));
+        let Some(page) = next else { break };
+        asked.push(page.path().to_owned());
+        if let Some(answer) = web::page(address, page.path()).await.answer() {
+            known.extend(page.clues(answer.body()));
+        }
+    }
+    known.split_off(clues.len())
+}
