@@ -28,7 +28,7 @@
 //! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
-//! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
+//! | [`simulate`] | phones for people and tests, with clients and web pages of their own and no code of the servers |
 //! | [`operate`] | what people do with phones and are shown of them, in the words that command line and REST share |
 //! | [`admin`] | the people's listener: REST with tokens, a table of routes, its description |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |

@@ -84,8 +84,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOW", value_enum, default_value = "as-sold")]
     notify: Notify,
     /// Show the phone's web interface while it stays up: its vendor's, or the one of this name
-    #[arg(long, value_name = "INTERFACE", num_args = 0..=1, require_equals = true)]
-    web: Option<Option<String>>,
+    #[arg(long, value_name = "INTERFACE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    web: Option<String>,
     /// The port of the web interface
     #[arg(long, value_name = "PORT", default_value_t = 80, requires = "web")]
     web_port: u16,
@@ -117,15 +117,15 @@ enum Notify {
 impl Args {
     /// How the phone stays up, if it does.
     fn stays(&self) -> Result<Option<Stay>, Failure> {
-        let named = self.web.as_ref().and_then(Option::as_ref);
+        let named = self.web.as_ref().filter(|name| !name.is_empty());
         if let Some(name) = named.filter(|name| interfaces().all(|known| known != name.as_str())) {
-            let names: Vec<&str> = interfaces().collect();
+            let all: Vec<&str> = interfaces().collect();
             let message = format!("no web interface is called '{name}'");
-            return Err(Failure::usage("web", message, format!("name one of {}", names.join(", "))));
+            return Err(Failure::usage("web", message, format!("name one of {}", all.join(", "))));
         }
-        let web = self.web.as_ref().map(|interface| Web {
+        let web = self.web.as_ref().map(|_| Web {
             port: self.web_port,
-            interface: interface.clone(),
+            interface: named.cloned(),
             password: self.web_password.as_deref().map(Secret::new),
             remote_control: self.remote_control,
         });
@@ -442,6 +442,23 @@ mod tests {
         for wrong in ["pbx", "10.0.0.1:x", "::1"] {
             assert!(of(&["snom", "--against", wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_page_is_shown_by_a_phone_that_stays() {
+        let stays = |words: &[&str]| {
+            let words = [&["simulate", "snom"], words].concat();
+            Line::try_parse_from(words).unwrap().args.stays()
+        };
+        assert!(stays(&[]).unwrap().is_none());
+        assert!(stays(&["--stay"]).unwrap().unwrap().web.is_none());
+        let web = stays(&["--wait", "--web", "--web-password", "x"]).unwrap().unwrap().web.unwrap();
+        assert_eq!((web.port, web.interface, web.remote_control), (80, None, false));
+        let named = stays(&["--stay", "--web=snom-m9", "--web-port", "8080", "--remote-control"]);
+        let web = named.unwrap().unwrap().web.unwrap();
+        assert_eq!((web.port, web.interface.as_deref(), web.remote_control), (8080, Some("snom-m9"), true));
+        assert!(stays(&["--web"]).is_err(), "a phone that is gone shows no page");
+        assert!(stays(&["--stay", "--web=none"]).is_err());
     }
 
     #[test]

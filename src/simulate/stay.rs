@@ -130,7 +130,7 @@ impl Phone {
         let log = Log::new(self.spec.clock.clone(), &mut on_step);
         let mut last = Report { life: memory.lives(), ..Report::new(&self.spec, &self.habits) };
         tokio::select! {
-            ended = self.stay_up(stay.clone(), memory, &log, &mut last) => match ended? {},
+            ended = Box::pin(self.stay_up(stay.clone(), memory, &log, &mut last)) => match ended? {},
             () = until => {}
         }
         log.note(StepKind::Visit, "switched off");
@@ -165,12 +165,12 @@ impl Phone {
             };
             // After a reboot the phone is found where it was.
             stay.sip_port = ears.local().port();
-            let mut up = format!("stays up, SIP at {}", ears.local());
+            let mut page = String::new();
             if let (Some(site), Some(web)) = (&site, &mut stay.web) {
                 web.port = site.local().port();
-                up.push_str(&format!(", web page at http://{}/", site.local()));
+                page = format!(", web page at http://{}/", site.local());
             }
-            log.note(StepKind::Visit, up);
+            log.note(StepKind::Visit, format!("stays up, SIP at {}{page}", ears.local()));
             let serve = async {
                 match &site {
                     Some(site) => site.serve().await,
@@ -206,7 +206,9 @@ impl Phone {
                 },
                 Call::Url(url) => Way::By(url),
                 Call::Set(values) => {
-                    values.iter().for_each(|(name, value)| memory.settings.set(name, value.expose()));
+                    for (name, value) in &values {
+                        memory.settings.set(name, value.expose());
+                    }
                     self.learn(stay, known, &memory.settings).await;
                     continue;
                 }
@@ -246,8 +248,8 @@ impl Phone {
                 registrars.extend(resolve(&host, port).await.map(|found| IpAddr::from(*found.ip())));
             }
         }
-        let passwords = self.habits.sheet.webui.iter().filter_map(|name| settings.secret(name));
-        let web_password = passwords.filter(|value| !value.is_empty()).next().cloned();
+        let mut passwords = self.habits.sheet.webui.iter().filter_map(|name| settings.secret(name));
+        let web_password = passwords.find(|value| !value.is_empty()).cloned();
         *known.lessons() = Lessons { accounts, registrars, web_password, settings: settings.clone() };
     }
 }

@@ -1,6 +1,7 @@
 //! Phones that stay up, visited over loopback: by datagrams of SIP, and by a server of files that they fetch again from.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
@@ -10,9 +11,14 @@ use super::scripted::{SNOM, YEALINK, registrar, snom_settings, spec, udp, web_se
 use super::*;
 use crate::secret::Secret;
 
+/// Longer than anything takes that a phone does here.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A phone that stays up, and where it is.
 pub(super) struct Staying {
     pub(super) sip: SocketAddr,
+    /// What it said when it was up.
+    pub(super) up: String,
     steps: mpsc::UnboundedReceiver<Step>,
     off: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<Report, Failure>>,
@@ -32,19 +38,23 @@ impl Staying {
             Phone::new(spec).stay(&stay, &mut Memory::default(), on_step, until).await
         });
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let mut phone = Self { sip: nowhere, steps, off: Some(off), task };
+        let mut phone = Self { sip: nowhere, up: String::new(), steps, off: Some(off), task };
         let up = phone.told("stays up").await;
         phone.sip = word_behind(&up, "SIP at ");
+        phone.up = up;
         phone
     }
 
     /// The next step whose text has this in it.
     pub(super) async fn told(&mut self, part: &str) -> String {
+        let mut heard = Vec::new();
         loop {
-            let step = self.steps.recv().await.unwrap_or_else(|| panic!("it ended without '{part}'"));
+            let step = tokio::time::timeout(PATIENCE, self.steps.recv()).await.ok().flatten();
+            let step = step.unwrap_or_else(|| panic!("no '{part}' among {heard:#?}"));
             if step.text.contains(part) {
                 return step.text;
             }
+            heard.push(step.text);
         }
     }
 
@@ -57,10 +67,10 @@ impl Staying {
 
 pub(super) fn word_behind(text: &str, before: &str) -> SocketAddr {
     let (_, rest) = text.split_once(before).unwrap();
-    rest.split([' ', ',']).next().unwrap().parse().unwrap()
+    rest.split([' ', ',', '/']).next().unwrap().parse().unwrap()
 }
 
-const ANY_PORT: Stay = Stay { sip_port: 0, notify: Notified::AsSold };
+const ANY_PORT: Stay = Stay { sip_port: 0, notify: Notified::AsSold, web: None };
 
 /// Somebody who sends SIP to a phone.
 struct Caller(UdpSocket, u32);

@@ -36,7 +36,7 @@ use crate::secret::Secret;
 const BODY_BYTES_MAX: usize = 1 << 20;
 /// A visitor that does not finish its request is dropped.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
-const VISIT_MAX: Duration = Duration::from_secs(60);
+const VISIT_MAX: Duration = Duration::from_mins(1);
 /// Phones serve few at once.
 const VISITORS_MAX: usize = 16;
 
@@ -99,8 +99,8 @@ impl<'a, 'l> Site<'a, 'l> {
             |error: String| Failure::new(StepKind::Visit, format!("cannot show a web page on {at}: {error}"));
         let named = web.interface.as_deref().or(phone.habits.sheet.web.as_deref());
         let Some(interface) = named.and_then(|name| Interface::of(name, &phone.habits)) else {
-            let names: Vec<&str> = interfaces().collect();
-            let reason = format!("no web interface of this phone is known; there are {}", names.join(", "));
+            let all: Vec<&str> = interfaces().collect();
+            let reason = format!("no web interface of this phone is known; there are {}", all.join(", "));
             return Err(Failure::new(StepKind::Visit, reason));
         };
         let bind = || {
@@ -285,7 +285,7 @@ impl<'a, 'l> Site<'a, 'l> {
         let settings: Vec<(String, String)> =
             page.set.iter().flat_map(|set| set.find(caller.fields)).collect();
         let names: Vec<&str> = settings.iter().map(|(name, _)| name.as_str()).collect();
-        let mut said = if names.is_empty() { String::new() } else { format!("sets {}", names.join(", ")) };
+        let mut told = if names.is_empty() { String::new() } else { format!("sets {}", names.join(", ")) };
         let mut calls = Vec::new();
         if !settings.is_empty() {
             let secret = |(name, value): (String, String)| (name, Secret::new(&value));
@@ -294,11 +294,11 @@ impl<'a, 'l> Site<'a, 'l> {
         if page.upload {
             match form::uploaded(kind, body) {
                 Some(file) => calls.push(Call::File(file.to_vec())),
-                None => "no file in it".clone_into(&mut said),
+                None => "no file in it".clone_into(&mut told),
             }
         }
         calls.extend(next(page));
-        Answer { reply, calls, told: said }
+        Answer { reply, calls, told }
     }
 
     fn locked(&self, door: &Door) -> Answer {

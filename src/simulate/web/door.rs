@@ -55,8 +55,8 @@ pub(super) struct Caller<'a> {
 impl Caller<'_> {
     /// The cookie of this name.
     pub(super) fn cookie(&self, name: &str) -> Option<&str> {
-        let pairs = self.cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-        pairs.into_iter().find(|(held, _)| *held == name).map(|(_, value)| value.trim_matches('"'))
+        let mut pairs = self.cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(held, _)| *held == name).map(|(_, value)| value.trim_matches('"'))
     }
 }
 
