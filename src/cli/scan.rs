@@ -137,7 +137,6 @@ impl From<ScanError> for Failure {
             }
             ScanError::Link { error, .. } => open::link_failure(message, &error),
             ScanError::Store(error) => error.into(),
-            ScanError::Visit(_) => Self::failed("scan", message, "run it again: it goes on where it ended"),
         }
     }
 }

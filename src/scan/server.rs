@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use ledger::{Ledger, LedgerParts};
@@ -154,9 +154,6 @@ pub enum ScanError {
     /// The database does not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The part that asks one host failed.
-    #[error("a host could not be asked: {0}")]
-    Visit(#[from] JoinError),
 }
 
 /// Scans, and tells of it; when it is cancelled, it stops and keeps what it found.
@@ -247,7 +244,10 @@ impl Walk {
             self.go_on(tell)?;
             let now = self.parts.clock.instant();
             if now.saturating_duration_since(self.written) >= WRITTEN_EVERY {
-                self.write(ScanState::Running).await?;
+                // What cannot be written now is written with what comes next.
+                if let Err(error) = self.write(ScanState::Running).await {
+                    tracing::warn!("Cannot write down how far the scan has come: {error}");
+                }
                 self.written = now;
             }
             if self.sweep.poll_timeout().is_none() && self.waiting.is_empty() && self.visits.is_empty() {
@@ -256,9 +256,11 @@ impl Walk {
             let pause = self.pause(now);
             tokio::select! {
                 Some((interface, claims)) = heard.recv() => self.hear(interface, &claims),
-                Some(visited) = self.visits.join_next(), if !self.visits.is_empty() => {
-                    self.take_in(visited?, tell).await?;
-                }
+                Some(visited) = self.visits.join_next(), if !self.visits.is_empty() => match visited {
+                    Ok(visited) => self.take_in(visited, tell).await?,
+                    // A host that breaks one of our promises must not end the scan of everybody else.
+                    Err(error) => tracing::error!("A host made the scan fail, and is left out: {error}"),
+                },
                 () = tokio::time::sleep(pause) => {}
                 () = cancel.cancelled() => {
                     self.write(ScanState::Stopped).await?;

@@ -79,6 +79,8 @@ fn everybody(lab: &Lab, network: &str, first: Ipv4Addr, bits: u32) {
     let told = desk.scanned(&[network, "--rate", "2000"]);
     assert_eq!(found(&told), site.phones());
     assert_eq!((&told["answered"], &told["phones"]), (&40.into(), &20.into()));
+    let models = told["found"].as_array().unwrap().iter().map(|row| row["model"].clone());
+    assert_eq!(models.filter(|model| model == "T38G" || model == "T46S").count(), 2, "known by their pages");
     assert_eq!(told["difference"], Value::Null, "the first scan is compared with none");
     let grown = neighbours(&agent) - before;
     assert!(grown <= 40, "{grown} neighbours more for 40 hosts");
