@@ -150,7 +150,7 @@ impl Agent {
                 interfaces: interfaces.clone(),
                 clock: options.clock.clone(),
                 may_send: !options.observe,
-                pin_list: options.places.pin_list(),
+                pin_list: Some(options.places.pin_list()),
                 inherited_kept: INHERITED_PINS_KEPT,
             })
             .map_err(AgentError::Network)?,

@@ -255,11 +255,14 @@ pub enum Channel {
     Dhcp,
     /// A scan, which found it.
     Scan,
+    /// What it was told while it ran.
+    Push,
 }
 
 impl Channel {
     /// Every channel.
-    const ALL: [Self; 6] = [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Scan];
+    const ALL: [Self; 7] =
+        [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Scan, Self::Push];
 
     /// The channel's name in tables and listings.
     pub fn as_str(self) -> &'static str {
@@ -270,6 +273,7 @@ impl Channel {
             Self::Tftp => "tftp",
             Self::Dhcp => "dhcp",
             Self::Scan => "scan",
+            Self::Push => "push",
         }
     }
 }

@@ -14,9 +14,9 @@
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
 //! | `hex` | octets in hexadecimal digits |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
-//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits |
+//! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits, the form of SIP messages |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
-//! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
+//! | [`profile`] | vendor profiles: schema, recognisers, identity pages and what a web server shows, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
 //! | [`firmware`] | firmware releases, versions, and which one a phone gets next |
 //! | [`menu`] | the user menu and company directory on a phone's display, in no vendor's words |
 //! | [`release`] | the one-time release of passwords: the state machine |
@@ -25,6 +25,7 @@
 //! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
 //! | [`scan`] | finds the phones that did not ask: ARP on a link, SIP and HTTP behind a router |
 //! | [`http`], [`tftp`] | the phones' files |
+//! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients of their own and no code of the servers |
@@ -42,7 +43,8 @@
 //! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
 //! ([`pnp::message`]), looks whether the neighbour behind the datagram is the phone that it says to be
 //! ([`net::neighbours::Neighbours::check`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks
-//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
+//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]); a stranger is left to
+//! a rival that was heard (`pnp::rival`). [`pnp::decide`] gives commands:
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
 //! in by.
@@ -159,6 +161,7 @@ pub mod provision;
 pub mod dhcp;
 pub mod http;
 pub mod pnp;
+pub mod push;
 pub mod scan;
 pub mod tftp;
 

@@ -31,6 +31,7 @@ mod preamble;
 mod proof;
 mod range;
 mod raw;
+mod reach;
 mod recogniser;
 mod release;
 mod rendered;
@@ -67,9 +68,10 @@ pub use page::{PAGES_MAX, Page};
 pub use path::{PathError, PathPattern, PathValues};
 pub use range::{MacRange, RangeError};
 pub use raw::check_raw_name;
+pub use reach::{Body, Means, Reach, Told};
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
-pub use schema::{Format, Reach, Retention, Scope, WithoutScheme};
+pub use schema::{Format, Retention, Scope, WithoutScheme};
 pub use simulate::{AccountNames, KeyNames, Names, OnNotify, ReadFormat, Reading, Simulate};
 pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
@@ -86,7 +88,7 @@ use release::Release;
 use rendered::SecretForm;
 use template::Templates;
 
-use crate::device::{Mac, Vendor};
+use crate::device::{Mac, Source, Vendor};
 use crate::secret::SecretKind;
 
 /// Everything known of a vendor's phones. Immutable; shared as `Arc<Profile>`.
@@ -226,6 +228,24 @@ impl Profile {
     /// By which ways the phones can be reached.
     pub fn reach(&self) -> &Reach {
         &self.reach
+    }
+
+    /// What its phones say in this place, as an example.
+    pub fn example_of(&self, source: Source) -> Option<&str> {
+        let mut recognisers = self.recognisers.iter().filter(|recogniser| recogniser.source == source);
+        Some(recognisers.find_map(|recogniser| recogniser.examples.first())?.text.as_str())
+    }
+
+    /// How a running phone of this model is told something, if it can be.
+    pub fn means(&self, told: Told, model: Option<&str>) -> Option<&Means> {
+        let table = self.model_or_any(model);
+        self.reach.means(told, Some(&table.name), table.family.as_deref())
+    }
+
+    /// What has to be set so that a phone of this model takes a NOTIFY from here.
+    pub fn permit(&self, model: Option<&str>) -> Option<&str> {
+        let table = self.model_or_any(model);
+        self.reach.permit(Some(&table.name), table.family.as_deref())
     }
 
     /// What the phones read from DHCP.

@@ -24,6 +24,7 @@ mod stay;
 mod subscribe;
 mod tftp;
 mod url;
+mod web;
 
 #[cfg(test)]
 mod fuzz;
@@ -47,6 +48,7 @@ pub use spec::{
     Patience, PhoneSpec, RegisterAt, Target, Transfer, asks_by_multicast, random_mac, usual_model,
 };
 pub use stay::{Notified, Stay};
+pub use web::{Web, interfaces};
 
 use discovery::Discovery;
 use fetch::Fetcher;

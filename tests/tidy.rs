@@ -45,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "src/operate",
         &[
+            "push",
             "firmware",
             "hex",
             "store",

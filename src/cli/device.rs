@@ -1,6 +1,7 @@
 //! `offhook device`: the phones of the inventory and those that wait, one deed per subcommand.
 
 pub(super) mod arm;
+mod push;
 mod setting;
 
 use super::{Context, Failure, Outcome, open, output};
@@ -8,6 +9,7 @@ use crate::device::{Approval, Mac};
 use crate::operate::fleet::Fleet;
 use crate::operate::setting::{assigned, removed};
 use crate::operate::view::{self, Shown, Summary};
+use crate::profile::Told;
 use crate::secret::SecretKind;
 use crate::store::{Give, Store};
 
@@ -42,6 +44,10 @@ pub(crate) enum Args {
     Lock(arm::Macs),
     /// Say that phones have their passwords, typed in by hand: files may come without them
     Confirm(arm::Macs),
+    /// Tell running phones to look for their configuration again, by SIP NOTIFY, and say who came
+    Resync(push::Args),
+    /// Tell running phones to start anew, by SIP NOTIFY, and say who came
+    Reboot(push::Args),
     /// Never serve phones; they keep their accounts
     Block {
         /// In any usual form
@@ -120,6 +126,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Args::Rearm(args) => arm::rearm(context, &store, args).await,
         Args::Lock(args) => arm::lock(context, &store, args).await,
         Args::Confirm(args) => arm::confirm(context, &store, args).await,
+        Args::Resync(args) => push::run(context, &store, args, Told::Resync).await,
+        Args::Reboot(args) => push::run(context, &store, args, Told::Reboot).await,
         Args::Block { macs } => {
             for mac in &macs {
                 store.block(*mac).await?;

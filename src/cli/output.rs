@@ -75,9 +75,17 @@ impl Progress {
         }
     }
 
-    /// Takes the line away until the next one, so that something else can be printed.
-    pub(crate) fn hide(&mut self) {
+    /// Prints text above the line.
+    pub(crate) fn line(&mut self, text: &str) {
         if self.shown.take().is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+        print(text);
+    }
+
+    /// Takes the line away.
+    pub(crate) fn end(self) {
+        if self.shown.is_some() {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }

@@ -113,8 +113,7 @@ impl Live {
             News::Proxy(mac) => report::proxy(*mac),
         };
         if !self.json {
-            self.progress.hide();
-            output::print(&line);
+            self.progress.line(&line);
         }
     }
 }

@@ -15,9 +15,10 @@ use super::{Context, Failure, Outcome, output};
 use crate::clock::{Clock, Entropy};
 use crate::device::{Mac, Vendor};
 use crate::profile::{Catalog, Profile};
+use crate::secret::Secret;
 use crate::simulate::{
     Keep, Memory, Notified, Patience, Phone, PhoneSpec, RegisterAt, Report, Stay, Step, Target, Transfer,
-    asks_by_multicast, random_mac, usual_model,
+    Web, asks_by_multicast, interfaces, random_mac, usual_model,
 };
 
 /// More phones than one process has sockets for, by default.
@@ -82,6 +83,18 @@ pub(crate) struct Args {
     /// password, hear nobody but its registrar, say 403, or say nothing
     #[arg(long, value_name = "HOW", value_enum, default_value = "as-sold")]
     notify: Notify,
+    /// Show the phone's web interface while it stays up: its vendor's, or the one of this name
+    #[arg(long, value_name = "INTERFACE", num_args = 0..=1, require_equals = true)]
+    web: Option<Option<String>>,
+    /// The port of the web interface
+    #[arg(long, value_name = "PORT", default_value_t = 80, requires = "web")]
+    web_port: u16,
+    /// The password of the web interface, where it is not the factory's and no configuration gives another
+    #[arg(long, value_name = "PASSWORD", requires = "web")]
+    web_password: Option<String>,
+    /// Somebody at the phone has allowed remote control
+    #[arg(long, requires = "web")]
+    remote_control: bool,
     /// The port that a phone that stays up answers SIP on
     #[arg(long, value_name = "PORT", default_value_t = 5060)]
     sip_port: u16,
@@ -103,7 +116,19 @@ enum Notify {
 
 impl Args {
     /// How the phone stays up, if it does.
-    fn stays(&self) -> Option<Stay> {
+    fn stays(&self) -> Result<Option<Stay>, Failure> {
+        let named = self.web.as_ref().and_then(Option::as_ref);
+        if let Some(name) = named.filter(|name| interfaces().all(|known| known != name.as_str())) {
+            let names: Vec<&str> = interfaces().collect();
+            let message = format!("no web interface is called '{name}'");
+            return Err(Failure::usage("web", message, format!("name one of {}", names.join(", "))));
+        }
+        let web = self.web.as_ref().map(|interface| Web {
+            port: self.web_port,
+            interface: interface.clone(),
+            password: self.web_password.as_deref().map(Secret::new),
+            remote_control: self.remote_control,
+        });
         let notify = match self.notify {
             Notify::AsSold => Notified::AsSold,
             Notify::Accept => Notified::Accept,
@@ -112,7 +137,11 @@ impl Args {
             Notify::Refuse => Notified::Refuse,
             Notify::Silent => Notified::Silent,
         };
-        (self.stay || self.wait).then_some(Stay { sip_port: self.sip_port, notify })
+        if web.is_some() && !self.stay && !self.wait {
+            let remedy = "add --stay, or --wait for one that asks nobody";
+            return Err(Failure::usage("web", "a phone shows its web page while it stays up", remedy));
+        }
+        Ok((self.stay || self.wait).then_some(Stay { sip_port: self.sip_port, notify, web }))
     }
 }
 
@@ -128,18 +157,18 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
         let remedy = "leave out --count, --keep and --factory-reset as it fits";
         return Err(Failure::usage("keep", "several phones at once keep nothing", remedy));
     }
+    let stays = args.stays()?;
     let (catalog, _) = Catalog::load(context.config.profiles.dir.as_deref());
     let profile = profile(&args.vendor, &catalog)?;
     let mut keep = kept::find(&args, &profile)?;
     let known = keep.as_ref().and_then(Keep::phone);
     let specs = specs(&args, &profile, known, &Entropy::System)?;
-    let stays = args.stays();
     let lives = match specs.as_slice() {
         [spec] if args.count == 1 && (!args.forget || stays.is_some()) => {
             if keep.is_none() && !args.forget {
                 keep = kept::make(spec);
             }
-            vec![live_on(spec, keep, args.factory_reset, stays, context.json).await?]
+            vec![live_on(spec, keep, args.factory_reset, stays.as_ref(), context.json).await?]
         }
         _ => {
             let lives = specs.into_iter().map(|spec| live(spec, args.count > 1, context.json));
@@ -172,7 +201,7 @@ async fn live_on(
     spec: &PhoneSpec,
     keep: Option<Keep>,
     factory_reset: bool,
-    stays: Option<Stay>,
+    stays: Option<&Stay>,
     quiet: bool,
 ) -> Result<Life, Failure> {
     let remembered = keep.as_ref().filter(|_| !factory_reset).map(|keep| keep.memory(spec));
@@ -183,7 +212,7 @@ async fn live_on(
         }
     };
     let mut life = match stays {
-        Some(stay) => stay_told(spec.clone(), &stay, &mut memory, tell).await?,
+        Some(stay) => stay_told(spec.clone(), stay, &mut memory, tell).await?,
         None => live_on_told(spec.clone(), &mut memory, tell).await,
     };
     if let Some(mut keep) = keep {
@@ -256,7 +285,7 @@ async fn stay_told(
     };
     let stayed = Phone::new(spec).stay(stay, memory, on_step, until).await;
     let report = stayed.map_err(|failure| {
-        let remedy = "give the phone an address of this host, and ports that are free: --address, --sip-port";
+        let remedy = "give the phone an address of this host, and ports that are free: --address, --sip-port, --web-port";
         Failure::failed("stay", failure.reason, remedy)
     })?;
     Ok(Life { report, steps, kept_in: None })

@@ -20,8 +20,14 @@ pub enum Step {
     Unreachable,
     /// It did not answer the NOTIFY.
     Silent,
-    /// It did not take its URL.
+    /// It did not take its URL, or what else it was told.
     Declined,
+    /// It was told something while it ran.
+    Sent,
+    /// It answered that it will do what it was told.
+    Accepted,
+    /// It came after it was told to.
+    Came,
     /// It was sent a file.
     Served,
     /// It has that file already.
@@ -67,13 +73,16 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 27] = [
+    const ALL: [Self; 30] = [
         Self::Answered,
         Self::Pending,
         Self::Ignored,
         Self::Unreachable,
         Self::Silent,
         Self::Declined,
+        Self::Sent,
+        Self::Accepted,
+        Self::Came,
         Self::Served,
         Self::Known,
         Self::Asked,
@@ -106,6 +115,9 @@ impl Step {
             Self::Unreachable => "unreachable",
             Self::Silent => "silent",
             Self::Declined => "declined",
+            Self::Sent => "sent",
+            Self::Accepted => "accepted",
+            Self::Came => "came",
             Self::Served => "served",
             Self::Known => "known",
             Self::Asked => "asked",

@@ -44,8 +44,9 @@ pub struct NeighbourOptions {
     pub clock: Clock,
     /// Whether anything may be sent; if not, only what the kernel knows already is told.
     pub may_send: bool,
-    /// The list of pinned entries, for whoever starts after this process has died.
-    pub pin_list: PathBuf,
+    /// The list of pinned entries, for whoever starts after this process has died; `None`: nothing is pinned, as by a
+    /// command beside the agent.
+    pub pin_list: Option<PathBuf>,
     /// How long the pins in that list are kept; usually [`INHERITED_PINS_KEPT`].
     pub inherited_kept: Duration,
 }
@@ -309,7 +310,7 @@ mod tests {
             interfaces: Interfaces::fixed(Interfaces_::default()),
             clock: Clock::System,
             may_send: false,
-            pin_list: folder.path().join("pins"),
+            pin_list: Some(folder.path().join("pins")),
             inherited_kept: INHERITED_PINS_KEPT,
         })
         .unwrap();

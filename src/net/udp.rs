@@ -119,6 +119,12 @@ impl UdpEndpoint {
         SockRef::from(&self.socket).leave_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(interface))
     }
 
+    /// Lets [`UdpEndpoint::recv`] fail when the network says that a datagram did not arrive: nobody on that port, no way
+    /// there. Without it only a connected socket is told.
+    pub fn hear_errors(&self) -> io::Result<()> {
+        Ok(setsockopt(&self.socket, sockopt::Ipv4RecvErr, &true)?)
+    }
+
     /// Only datagrams of this peer are heard from now on.
     pub fn connect(&self, peer: SocketAddr) -> io::Result<()> {
         SockRef::from(&self.socket).connect(&peer.into())

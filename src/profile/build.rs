@@ -20,6 +20,7 @@ use super::path::PathPattern;
 use super::preamble::CommentForm;
 use super::range::MacRange;
 use super::raw::RawForm;
+use super::reach::Reach;
 use super::recogniser::{self, Example, Recogniser};
 use super::release::Release;
 use super::rendered::{ESCAPE_BYTES_MAX, SecretForm};
@@ -139,6 +140,8 @@ impl<'f> Draft<'f> {
         let phonebook =
             findings.form("menu.phonebook", pages.and_then(|pages| pages.phonebook.as_ref()), &parts);
         let phonebook = phonebook.or_else(|| parent.and_then(|parent| parent.phonebook.clone()));
+        let above = parent.map(Profile::reach);
+        let reach = Reach::read(toml.reach.as_ref(), &toml.push, above, &parts.models, &mut findings);
         findings.language_files(toml.language_files.as_ref());
         let templates = findings.templates(&parts, &files, menu.is_some() || phonebook.is_some());
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
@@ -158,7 +161,7 @@ impl<'f> Draft<'f> {
             display_name: toml.display_name.clone(),
             release,
             retention: toml.retention.or(parent.map(|parent| parent.retention)).unwrap_or_default(),
-            reach: toml.reach.clone().or(parent.map(|parent| parent.reach.clone())).unwrap_or_default(),
+            reach,
             pnp,
             pnp_content_type,
             dhcp,

@@ -90,7 +90,8 @@ fn retention_note(profile: &Profile) -> Option<String> {
 
 /// Whoever has only begun a profile should not read that all is well.
 fn idle_note(profile: &Profile) -> Option<String> {
-    let recognises = !profile.recognisers.is_empty() || !profile.ranges().is_empty();
+    let recognises =
+        !profile.recognisers.is_empty() || !profile.pages.is_empty() || !profile.ranges().is_empty();
     let serves = profile.files().next().is_some();
     (!recognises && !serves).then(|| {
         format!(
@@ -285,6 +286,71 @@ impl Profile {
 mod tests {
     use super::super::fixture;
     use super::*;
+
+    fn errors(table: &str) -> Vec<String> {
+        let profile = format!("schema = 1\ndisplay_name = 'Acme'\n{table}");
+        let files = fixture::vendor("acme", &[("profile.toml", &profile)]);
+        let (catalog, errors) = Catalog::of_folders(&[files]);
+        check_catalog(&catalog, errors).errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_hosts_of_every_kind_say_names_nobody() {
+        let found = |source: &str, pattern: &str, text: &str| {
+            errors(&format!(
+                "[[match]]\nsource = '{source}'\npattern = '{pattern}'\nexamples = [{{ text = '{text}' }}]\n"
+            ))
+        };
+        for (source, pattern, text) in [
+            ("http.server", "^lighttpd", "lighttpd/1.4.39"),
+            ("http.server", "http", "acme httpd"),
+            ("http.title", "^Login$", "Login"),
+            ("http.title", ".", "Acme"),
+            ("http.realm", "admin", "admin"),
+            ("sip.user-agent", "^Asterisk", "Asterisk PBX 18.10.0"),
+        ] {
+            let told = found(source, pattern, text);
+            assert!(told.iter().any(|error| error.contains("hosts of every kind")), "{pattern}: {told:?}");
+        }
+        for (source, text) in
+            [("http.server", "acme embed"), ("http.title", "Acme X1 Login"), ("http.realm", "Acme X1")]
+        {
+            assert_eq!(found(source, &format!("^{text}$"), text), [""; 0]);
+        }
+        let page = |pattern: &str| {
+            errors(&format!(
+                "[[page]]\npath = '/who'\npattern = '{pattern}'\nexamples = [{{ text = 'Acme <title>x</title>' }}]\n"
+            ))
+        };
+        assert!(
+            page("<title>").iter().any(|error| error.contains("page[0]") && error.contains("of every kind"))
+        );
+        assert_eq!(page("Acme <title>"), [""; 0]);
+    }
+
+    #[test]
+    fn a_page_keeps_what_its_examples_and_rejects_promise() {
+        let page =
+            |rest: &str| errors(&format!("[[page]]\npath = '/who'\npattern = 'Acme (?<model>X\\d)'\n{rest}"));
+        assert_eq!(
+            page("examples = [{ text = 'the  Acme\tX1', model = 'X1' }]\nrejects = ['Acme Office']\n"),
+            [""; 0]
+        );
+        assert!(page("").first().unwrap().contains("page[0]: has no example"));
+        assert!(
+            page("examples = [{ text = 'Acme X1', model = 'X2' }]\n")
+                .first()
+                .unwrap()
+                .contains("reads model X1")
+        );
+        assert!(
+            page("examples = [{ text = 'Acme' }]\n").first().unwrap().contains("does not match its example")
+        );
+        let rejected = page("examples = [{ text = 'Acme X1' }]\nrejects = [\"Acme\\n  X2\"]\n");
+        assert!(rejected.first().unwrap().contains("which it must reject"), "{rejected:?}");
+        let misplaced = errors("[[match]]\nsource = 'http.page'\npattern = 'x'\n");
+        assert!(misplaced.first().unwrap().contains("[[page]]"), "{misplaced:?}");
+    }
 
     #[test]
     fn a_profile_of_nothing_is_noted() {

@@ -132,8 +132,9 @@ fn mac_weight(source: Source) -> u8 {
     match source {
         Source::HttpUserAgent | Source::SipUserAgent => 95,
         Source::SipUri => 90,
-        Source::HttpPage => 85,
         Source::Oui => 80,
+        // A page may tell the address of another interface, or of a handset.
+        Source::HttpPage => 75,
         Source::SipEvent
         | Source::DhcpVendorClass
         | Source::HttpTitle
@@ -260,4 +261,78 @@ fn best<'c>(
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clue(vendor: &str, source: Source, text: &str, model: Option<&str>) -> ReadClue {
+        ReadClue {
+            source,
+            text: text.to_owned(),
+            vendor: (!vendor.is_empty()).then(|| Vendor::new(vendor)),
+            model: model.map(str::to_owned),
+            firmware: None,
+            mac: None,
+            confidence: if vendor.is_empty() { 0 } else { weight(source, model.is_some()) },
+        }
+    }
+
+    /// Vendor, source and model of each clue; who is elected, how sure that is and how it is called.
+    type Row<'t> = (&'t [(&'t str, Source, Option<&'t str>)], &'t str, u8, Certainty);
+
+    #[test]
+    fn weak_clues_add_up_and_are_told_as_what_they_are() {
+        use Certainty::{Firm, Guess, Hint, Unknown};
+        use Source::{HttpPage, HttpRealm, HttpServer, HttpTitle, Oui, SipUserAgent};
+        let x1 = Some("X1");
+        let rows: &[Row<'_>] = &[
+            (&[], "", 0, Unknown),
+            (&[("", HttpTitle, None)], "", 0, Unknown),
+            (&[("acme", Oui, None)], "", 20, Hint),
+            (&[("acme", HttpTitle, None)], "acme", 35, Guess),
+            (&[("acme", Oui, None), ("acme", HttpTitle, None)], "acme", 48, Guess),
+            (&[("acme", Oui, None), ("acme", HttpTitle, None), ("acme", HttpServer, None)], "acme", 67, Firm),
+            (&[("acme", HttpTitle, x1)], "acme", 60, Firm),
+            (&[("acme", Oui, None), ("acme", HttpRealm, x1)], "acme", 68, Firm),
+            (&[("acme", HttpPage, None)], "acme", 50, Guess),
+            (&[("acme", Oui, None), ("acme", HttpPage, None)], "acme", 60, Firm),
+            (&[("acme", HttpPage, x1)], "acme", 85, Firm),
+            (&[("acme", SipUserAgent, x1)], "acme", 92, Firm),
+            // One vendor's range and another's title: the title is more, and the range a doubt.
+            (&[("other", Oui, None), ("acme", HttpTitle, x1)], "acme", 54, Guess),
+            (&[("other", Oui, None), ("acme", HttpTitle, None)], "acme", 31, Guess),
+            (&[("other", HttpTitle, None), ("acme", SipUserAgent, x1)], "acme", 82, Firm),
+        ];
+        for (clues, vendor, confidence, certainty) in rows {
+            let read =
+                clues.iter().map(|(vendor, source, model)| clue(vendor, *source, "text", *model)).collect();
+            let found = elect(read, |_, one, other| one == other);
+            let elected = found.identity.vendor.as_ref().map(Vendor::as_str).unwrap_or_default();
+            assert_eq!(
+                (elected, found.confidence, found.certainty()),
+                (*vendor, *confidence, *certainty),
+                "{clues:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hint_names_its_vendor_and_an_identity_has_none() {
+        let hinted = elect(vec![clue("acme", Source::Oui, "x", None)], |_, _, _| true);
+        assert_eq!(hinted.hint().map(Vendor::as_str), Some("acme"));
+        let known = elect(vec![clue("acme", Source::HttpTitle, "x", None)], |_, _, _| true);
+        assert_eq!(known.hint(), None);
+    }
+
+    #[test]
+    fn what_was_asked_for_weighs_between_a_range_and_a_user_agent() {
+        for source in [Source::HttpTitle, Source::HttpRealm, Source::HttpServer, Source::HttpPage] {
+            for with_model in [false, true] {
+                assert!(weight(source, with_model) > weight(Source::Oui, false), "{source:?}");
+                assert!(weight(source, with_model) < weight(Source::SipUserAgent, with_model), "{source:?}");
+            }
+        }
+    }
 }

@@ -117,3 +117,118 @@ pub(super) fn parse_path(text: &str) -> Result<String, String> {
     }
     Ok(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Catalog;
+    use super::super::fixture;
+    use super::super::identify::Identified;
+    use super::*;
+    use crate::device::Identity;
+
+    const PAGES: &str = r#"
+schema = 1
+display_name = "Acme"
+oui = ["02ac3e"]
+
+[[match]]
+source = "http.title"
+pattern = '^Acme (?:(?<model>X\d) )?phone$'
+examples = [{ text = "Acme X1 phone", model = "X1" }, { text = "Acme phone" }]
+
+[[page]]
+path = "/who?x=1"
+pattern = '"model": "(?<model>X\d)"'
+examples = [{ text = '{ "model": "X1" }', model = "X1" }]
+
+[[page]]
+path = "/who?x=1"
+pattern = '"version": "(?<firmware>[\d.]+)"'
+examples = [{ text = '"version":&#32;"1.2"', firmware = "1.2" }]
+
+[[page]]
+path = "/old"
+models = ["X2"]
+pattern = 'Acme <b>(?<mac>[\da-f:]{17})</b>'
+examples = [{ text = "Acme\n<b>00:15:65:00:00:01</b>", mac = "001565000001" }]
+
+[models.X1]
+[models.X2]
+"#;
+
+    fn catalog(profile: &str) -> Result<Catalog, String> {
+        let files = fixture::vendor("acme", &[("profile.toml", profile)]);
+        let (catalog, errors) = Catalog::of_folders(&[files]);
+        match errors.first() {
+            Some(error) => Err(error.to_string()),
+            None => Ok(catalog),
+        }
+    }
+
+    fn identified(catalog: &Catalog, clues: &[Clue]) -> Identified {
+        catalog.identify(clues)
+    }
+
+    fn paths(catalog: &Catalog, clues: &[(Source, &str)]) -> Vec<String> {
+        let clues: Vec<Clue> = clues.iter().map(|(source, text)| Clue::new(*source, *text)).collect();
+        let found = identified(catalog, &clues);
+        catalog.pages(&found).into_iter().map(|page| page.path().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_host_is_asked_for_the_pages_of_what_it_looks_like() {
+        let catalog = catalog(PAGES).unwrap();
+        let address = (Source::Oui, "02:ac:3e:00:00:01");
+        assert_eq!(paths(&catalog, &[address]), ["/who?x=1", "/old"], "a range is a reason to ask");
+        assert_eq!(paths(&catalog, &[(Source::HttpTitle, "Acme phone")]), ["/who?x=1", "/old"]);
+        assert_eq!(paths(&catalog, &[(Source::HttpTitle, "Acme X1 phone"), address]), ["/who?x=1"]);
+        assert_eq!(paths(&catalog, &[(Source::HttpTitle, "Acme printer")]), [""; 0]);
+        let known = (Source::HttpPage, "/who?x=1 \"version\": \"1.2\"");
+        assert_eq!(paths(&catalog, &[(Source::HttpTitle, "Acme X1 phone"), known]), [""; 0], "all is known");
+    }
+
+    #[test]
+    fn a_page_becomes_one_voice_however_many_patterns_read_it() {
+        let catalog = catalog(PAGES).unwrap();
+        let page = catalog.pages_at("/who?x=1").next().unwrap();
+        let clues = page.clues(b"HTML\xff {\r\n\t\"model\": \"X2\",\n \"version\":   \"2.0\" }");
+        let texts: Vec<&str> = clues.iter().map(|clue| clue.text.as_str()).collect();
+        assert_eq!(texts, ["/who?x=1 \"model\": \"X2\"", "/who?x=1 \"version\": \"2.0\""]);
+        let found = identified(&catalog, &clues);
+        let Identity { vendor, model, firmware, .. } = found.identity;
+        assert_eq!(vendor, Some(Vendor::new("acme")));
+        assert_eq!((model.as_deref(), firmware.as_deref()), (Some("X2"), Some("2.0")));
+        assert_eq!(found.confidence, 85);
+        let elsewhere = Clue::new(Source::HttpPage, "/other \"model\": \"X2\"");
+        assert_eq!(identified(&catalog, &[elsewhere]).confidence, 0, "another path is another page");
+    }
+
+    #[test]
+    fn what_a_page_holds_breaks_nothing() {
+        let catalog = catalog(PAGES).unwrap();
+        let page = catalog.pages_at("/who?x=1").next().unwrap();
+        let beyond = [vec![b' '; PAGE_BYTES_MAX], b"\"model\": \"X1\"".to_vec()].concat();
+        for body in [b"".as_slice(), b"\0\xff\xfe", b"&#;&#x110000;&", b"\"model\": \"", &beyond] {
+            assert_eq!(page.clues(body), []);
+        }
+        let long = PAGES.replace("(?<model>X\\d)\"'", "(?<model>X\\d[^!]*)\"'");
+        let catalog = self::catalog(&long).unwrap();
+        let page = catalog.pages_at("/who?x=1").next().unwrap();
+        let body = format!("\"model\": \"X1{}\"", "y".repeat(2 * CLUE_BYTES_MAX));
+        assert_eq!(page.clues(body.as_bytes()), [], "words that nobody could keep");
+    }
+
+    #[test]
+    fn a_path_is_one_and_a_host_is_not_searched() {
+        for path in ["who", "", "/a b", "/a#b", "http://x/", "/\u{e4}"] {
+            let error = catalog(&PAGES.replace("\"/old\"", &format!("{path:?}"))).unwrap_err();
+            assert!(error.contains("is no path"), "{path}: {error}");
+        }
+        let one = "[[page]]\npath = '/N'\npattern = 'Acme N'\nexamples = [{ text = 'Acme N' }]\n";
+        let more: String = (1..=3).map(|number| one.replace('N', &number.to_string())).collect();
+        let error = catalog(&PAGES.replace("[models.X1]", &format!("{more}[models.X1]"))).unwrap_err();
+        assert!(error.contains("of 5 paths"), "{error}");
+        let error = catalog(&PAGES.replace("[\"X2\"]", "[\"X3\"]")).unwrap_err();
+        assert!(error.contains("page[2].models") && error.contains("no [models] table"), "{error}");
+    }
+}

@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::language::LanguageToml;
 use super::menu::MenuToml;
+use super::reach::{PushToml, ReachToml};
 use super::simulate::Simulate;
 use crate::device::Source;
 use crate::release::CloseOn;
@@ -28,7 +29,9 @@ pub(super) struct ProfileToml {
     pub(super) dhcp: Option<DhcpToml>,
     pub(super) retention: Option<Retention>,
     pub(super) release: Option<ReleaseToml>,
-    pub(super) reach: Option<Reach>,
+    pub(super) reach: Option<ReachToml>,
+    #[serde(default)]
+    pub(super) push: Vec<Spanned<PushToml>>,
     pub(super) manual: Option<ManualToml>,
     #[serde(default, rename = "match")]
     pub(super) matches: Vec<MatchToml>,
@@ -173,48 +176,6 @@ pub(super) struct ReleaseToml {
 pub(super) struct ReleaseKindToml {
     pub(super) window: Option<Spanned<String>>,
     pub(super) close_on: Option<CloseOn>,
-}
-
-/// By which ways a vendor's phones can be reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Reach {
-    /// They multicast a SUBSCRIBE and follow the URL of the NOTIFY.
-    pub pnp: bool,
-    /// They read DHCP option 66.
-    pub option66: bool,
-    /// They read DHCP option 43.
-    pub option43: bool,
-    /// They read DHCP option 150.
-    pub option150: bool,
-    /// They read DHCP option 160.
-    pub option160: bool,
-    /// They fetch by TFTP.
-    pub tftp: bool,
-    /// The vendor's redirection service (`yealink-rps`).
-    pub redirect: Option<String>,
-    /// How a running phone is told to fetch again (`sip-notify:check-sync;reboot=false`).
-    pub resync: Option<String>,
-    /// How the URL is set by the phone's own web interface.
-    pub web: Option<String>,
-}
-
-impl Reach {
-    /// The ways in, each in a word, for listings.
-    pub fn words(&self) -> Vec<String> {
-        let flags = [
-            (self.pnp, "pnp"),
-            (self.option66, "option66"),
-            (self.option43, "option43"),
-            (self.option150, "option150"),
-            (self.option160, "option160"),
-            (self.tftp, "tftp"),
-            (self.web.is_some(), "web"),
-            (self.resync.is_some(), "resync"),
-        ];
-        let named = flags.into_iter().filter(|(has, _)| *has).map(|(_, word)| word.to_owned());
-        named.chain(self.redirect.clone()).collect()
-    }
 }
 
 /// `manual = { where = "Settings > Auto Provision > Server URL", value = "http://{host}:{port}/" }`

@@ -31,6 +31,8 @@ pub struct Simulate {
     pub sip_server: Option<String>,
     /// What they do on a NOTIFY that comes by itself.
     pub notify: Option<OnNotify>,
+    /// Which of the simulator's web interfaces is theirs.
+    pub web: Option<String>,
     /// The URI of the SUBSCRIBE.
     pub subscribe_uri: Option<String>,
     /// The Event header.
@@ -268,6 +270,7 @@ impl Simulate {
             sip_user_agent: self.sip_user_agent.or(base.sip_user_agent),
             sip_server: self.sip_server.or(base.sip_server),
             notify: self.notify.or(base.notify),
+            web: self.web.or(base.web),
             subscribe_uri: self.subscribe_uri.or(base.subscribe_uri),
             event: self.event.or(base.event),
             sip_port: self.sip_port.or(base.sip_port),

@@ -172,12 +172,11 @@ fn realms(challenges: &str) -> Vec<String> {
             rest = from.get(1..).unwrap_or_default();
             continue;
         };
-        let (realm, after) = match value.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted),
-            None => {
-                let end = value.find(',').unwrap_or(value.len());
-                (value.get(..end).unwrap_or_default().to_owned(), value.get(end..).unwrap_or_default())
-            }
+        let (realm, after) = if let Some(quoted) = value.strip_prefix('"') {
+            unquoted(quoted)
+        } else {
+            let end = value.find(',').unwrap_or(value.len());
+            (value.get(..end).unwrap_or_default().to_owned(), value.get(end..).unwrap_or_default())
         };
         realms.push(words(&realm));
         rest = after;

@@ -58,7 +58,7 @@ impl<'a, 'l> Ears<'a, 'l> {
     /// Listens on this address.
     pub(super) fn open(
         phone: &'a Phone,
-        stay: Stay,
+        stay: &Stay,
         address: Ipv4Addr,
         known: &'a Known,
         log: &'a Log<'l>,

@@ -53,6 +53,8 @@ pub(super) struct Habits {
     pub(super) sheet: Simulate,
     /// The phone's own macros in URLs, the longest first.
     macros: Vec<(String, String)>,
+    /// What the words in braces stand for.
+    words: Vec<(&'static str, String)>,
     mac: String,
 }
 
@@ -93,6 +95,7 @@ impl Habits {
             beside: sheet.beside.as_deref().map(|name| words.fill(name)),
             forgets: retention == Retention::Replace,
             macros,
+            words: words.known,
             mac: spec.mac.bare(),
             firmware,
             sheet,
@@ -102,6 +105,11 @@ impl Habits {
     /// A URL with the phone's own macros filled in, as it does before it asks.
     pub(super) fn expand(&self, url: &str) -> String {
         self.macros.iter().fold(url.to_owned(), |url, (name, value)| url.replace(name, value))
+    }
+
+    /// A text with `{model}`, `{MAC}` and the like filled in.
+    pub(super) fn fill(&self, text: &str) -> String {
+        self.words.iter().fold(text.to_owned(), |text, (word, value)| text.replace(word, value))
     }
 
     /// Whether a file name carries this phone's MAC.

@@ -9,27 +9,32 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::ears::Ears;
+use super::read::Contents;
 use super::report::{Failure, Report, Step, StepKind};
 use super::settings::{Account, Settings};
 use super::url::{host_and_port, resolve};
+use super::web::{Site, Web};
 use super::{Memory, Phone, Target, Way, meaning, own_address};
 use crate::clock::Clock;
+use crate::secret::Secret;
 
 /// Further calls while the phone is busy; one look serves them all.
-const CALLS_MAX: usize = 4;
+const CALLS_MAX: usize = 16;
 
 /// How a phone behaves that stays up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Stay {
     /// The port that it answers SIP on; 0: any free one.
     pub sip_port: u16,
     /// What it does on a NOTIFY.
     pub notify: Notified,
+    /// Its web page, if it shows one.
+    pub web: Option<Web>,
 }
 
 impl Default for Stay {
     fn default() -> Self {
-        Self { sip_port: 5060, notify: Notified::AsSold }
+        Self { sip_port: 5060, notify: Notified::AsSold, web: None }
     }
 }
 
@@ -60,6 +65,10 @@ pub(super) enum Call {
     Reboot,
     /// Look at this URL.
     Url(String),
+    /// Know these settings.
+    Set(Vec<(String, Secret)>),
+    /// Read this as a file that was fetched.
+    File(Vec<u8>),
 }
 
 /// What the phone's ears and page know of what its last look taught it.
@@ -70,6 +79,16 @@ pub(super) struct Known(Mutex<Lessons>);
 pub(super) struct Lessons {
     pub(super) accounts: Vec<Account>,
     pub(super) registrars: Vec<IpAddr>,
+    /// The password of the web page that a configuration gave.
+    pub(super) web_password: Option<Secret>,
+    settings: Settings,
+}
+
+impl Lessons {
+    /// The value of a setting that holds a password, unless it is empty.
+    pub(super) fn password_at(&self, setting: &str) -> Option<Secret> {
+        self.settings.secret(setting).filter(|value| !value.is_empty()).cloned()
+    }
 }
 
 impl Known {
@@ -111,7 +130,7 @@ impl Phone {
         let log = Log::new(self.spec.clock.clone(), &mut on_step);
         let mut last = Report { life: memory.lives(), ..Report::new(&self.spec, &self.habits) };
         tokio::select! {
-            ended = self.stay_up(*stay, memory, &log, &mut last) => match ended? {},
+            ended = self.stay_up(stay.clone(), memory, &log, &mut last) => match ended? {},
             () = until => {}
         }
         log.note(StepKind::Visit, "switched off");
@@ -136,14 +155,32 @@ impl Phone {
             if !waits {
                 *last = self.look_by(way, memory, log).await;
             }
-            self.learn(stay, &known, &memory.settings).await;
+            self.learn(&stay, &known, &memory.settings).await;
             let (calls, mut called) = mpsc::channel(CALLS_MAX);
-            let ears = Ears::open(self, stay, address, &known, log, calls)?;
+            let ears = Ears::open(self, &stay, address, &known, log, calls.clone())?;
+            let shown = stay.web.clone();
+            let site = match &shown {
+                Some(web) => Some(Site::open(self, web, address, &known, log, calls)?),
+                None => None,
+            };
+            // After a reboot the phone is found where it was.
             stay.sip_port = ears.local().port();
-            log.note(StepKind::Visit, format!("stays up, SIP at {}", ears.local()));
+            let mut up = format!("stays up, SIP at {}", ears.local());
+            if let (Some(site), Some(web)) = (&site, &mut stay.web) {
+                web.port = site.local().port();
+                up.push_str(&format!(", web page at http://{}/", site.local()));
+            }
+            log.note(StepKind::Visit, up);
+            let serve = async {
+                match &site {
+                    Some(site) => site.serve().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 never = ears.listen() => match never {},
-                () = self.act(&mut called, stay, memory, &known, log, last) => {}
+                never = serve => match never {},
+                () = self.act(&mut called, &stay, memory, &known, log, last) => {}
             }
             log.note(StepKind::Again, "reboots");
             way = Way::Reboot;
@@ -154,7 +191,7 @@ impl Phone {
     async fn act(
         &self,
         called: &mut mpsc::Receiver<Call>,
-        stay: Stay,
+        stay: &Stay,
         memory: &mut Memory,
         known: &Known,
         log: &Log<'_>,
@@ -168,9 +205,31 @@ impl Phone {
                     None => Way::Again,
                 },
                 Call::Url(url) => Way::By(url),
+                Call::Set(values) => {
+                    values.iter().for_each(|(name, value)| memory.settings.set(name, value.expose()));
+                    self.learn(stay, known, &memory.settings).await;
+                    continue;
+                }
+                Call::File(body) => {
+                    log.note(StepKind::Settings, self.take(&body, &mut memory.settings));
+                    self.learn(stay, known, &memory.settings).await;
+                    continue;
+                }
             };
             *last = self.look_by(way, memory, log).await;
             self.learn(stay, known, &memory.settings).await;
+        }
+    }
+
+    /// Reads a file that came through the web page; says what became of it.
+    fn take(&self, body: &[u8], settings: &mut Settings) -> String {
+        let Some(reading) = &self.habits.sheet.read else { return "it reads no files".to_owned() };
+        match Contents::read(body, reading) {
+            Ok(contents) => {
+                contents.apply(reading, settings);
+                "takes in the file that was uploaded".to_owned()
+            }
+            Err(reason) => format!("ignores the file that was uploaded: {reason}"),
         }
     }
 
@@ -178,7 +237,7 @@ impl Phone {
         self.live_by(way, memory, |step| log.note(step.kind, step.text)).await
     }
 
-    async fn learn(&self, stay: Stay, known: &Known, settings: &Settings) {
+    async fn learn(&self, stay: &Stay, known: &Known, settings: &Settings) {
         let accounts = meaning::accounts(&self.habits.sheet, settings);
         let mut registrars = Vec::new();
         for account in accounts.iter().filter(|_| stay.notify == Notified::Registrar) {
@@ -187,6 +246,8 @@ impl Phone {
                 registrars.extend(resolve(&host, port).await.map(|found| IpAddr::from(*found.ip())));
             }
         }
-        *known.lessons() = Lessons { accounts, registrars };
+        let passwords = self.habits.sheet.webui.iter().filter_map(|name| settings.secret(name));
+        let web_password = passwords.filter(|value| !value.is_empty()).next().cloned();
+        *known.lessons() = Lessons { accounts, registrars, web_password, settings: settings.clone() };
     }
 }

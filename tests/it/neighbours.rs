@@ -48,7 +48,7 @@ impl Prover {
             interfaces,
             clock: Clock::System,
             may_send: true,
-            pin_list,
+            pin_list: Some(pin_list),
             inherited_kept,
         })
         .unwrap();

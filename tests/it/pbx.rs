@@ -5,7 +5,7 @@ use crate::lab::{self, Host, Lab, Packet, Process};
 use crate::phone::{Phone, Vendor};
 
 const MAC: &str = "00:15:65:f4:f9:e1";
-const PASSWORD: &str = "kReal-201-secret";
+pub(crate) const PASSWORD: &str = "kReal-201-secret";
 
 fn setup(config: &str) -> Setup {
     Setup {
@@ -15,7 +15,7 @@ fn setup(config: &str) -> Setup {
 }
 
 /// Starts kamailio on 0.0.0.0:5060 of this host and waits until it answers.
-fn start_pbx(lab: &Lab, host: &Host) -> Process {
+pub(crate) fn start_pbx(lab: &Lab, host: &Host) -> Process {
     let text = include_str!("peers/pbx.cfg").replace("@PASSWORD@", PASSWORD);
     let config = lab.file("pbx.cfg", text);
     let folder = lab.folder().to_string_lossy().into_owned();

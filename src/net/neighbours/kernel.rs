@@ -71,8 +71,8 @@ impl Kernel {
             let any_v6 = SocketAddr::from(([0_u16; 8], 0));
             prompt = Some(Prompt { v4: UdpEndpoint::bind(any)?, v6: UdpEndpoint::bind(any_v6).ok() });
             arp = allowed(Arp::open(clock.clone()))?.map(Arc::new);
-            if netlink.may_set() {
-                pins = Some(Pins::start(&Inheritance { list: pin_list, kept: inherited_kept }, &clock)?);
+            if let Some(list) = pin_list.filter(|_| netlink.may_set()) {
+                pins = Some(Pins::start(&Inheritance { list, kept: inherited_kept }, &clock)?);
             }
         }
         let links = Arc::<Mutex<Links>>::default();

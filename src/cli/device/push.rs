@@ -1,0 +1,190 @@
+//! `offhook device resync` and `reboot`: tells running phones to fetch again or to start anew, and says who came.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::{Context, Failure, Outcome, open, output, run};
+use crate::clock::{Clock, Entropy};
+use crate::device::{Approval, Device, Mac, Vendor};
+use crate::net::interfaces::{Interfaces, Table};
+use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
+use crate::operate::push::{Fate, Round, Row, Wish};
+use crate::operate::view;
+use crate::profile::{Catalog, Told};
+use crate::push::decide::{Rate, TIMER_F, Way};
+use crate::push::server::{Pace, Parts};
+use crate::store::Store;
+
+const HEADS: [&str; 7] = ["MAC", "VENDOR", "MODEL", "TO", "RESULT", "AFTER", "WHAT"];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// In any usual form
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    macs: Vec<Mac>,
+    /// Every approved phone that is left by the filters
+    #[arg(long)]
+    all: bool,
+    /// Only phones of this vendor
+    #[arg(long, value_name = "VENDOR", requires = "all")]
+    vendor: Option<String>,
+    /// Only phones of this model
+    #[arg(long, value_name = "MODEL", requires = "all")]
+    model: Option<String>,
+    /// How many phones a second
+    #[arg(long, value_name = "N", default_value_t)]
+    rate: Rate,
+    /// How long a phone may take to come, from when it was told; 0: only its answer is awaited
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    wait: u32,
+    /// Straight to the phone, or by the registrar of its account, where that is a proxy
+    #[arg(long, value_enum, default_value_t)]
+    via: Way,
+    /// Only show who would be told what
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(context: &Context, store: &Store, args: Args, told: Told) -> Outcome {
+    let catalog = open::catalog(context);
+    let devices = args.devices(store, &catalog).await?;
+    let registrar = context.config.sip.registrar.as_deref();
+    let wish = Wish { told, way: args.via, registrar };
+    let mut round = Round::plan(store, &catalog, &devices, wish).await?;
+    if args.dry_run {
+        output::listing(context.json, &round.rows, &HEADS, Row::cells);
+        return Ok(());
+    }
+    let wait = Duration::from_secs(args.wait.into());
+    let stopped = tell(context, store, &mut round, &args, wait).await?;
+    output::listing(context.json, &round.rows, &HEADS, Row::cells);
+    if stopped {
+        let message = format!("stopped: {}", tally(&round.rows));
+        let remedy = "the same command begins anew; offhook device show MAC tells what was sent";
+        return Err(Failure::failed("stopped", message, remedy));
+    }
+    if !context.json {
+        eprintln!("{}", tally(&round.rows));
+    }
+    if round.is_done(wait) { Ok(()) } else { Err(Failure::told()) }
+}
+
+/// Tells them; gives back whether somebody stopped it before its end.
+async fn tell(
+    context: &Context,
+    store: &Store,
+    round: &mut Round,
+    args: &Args,
+    wait: Duration,
+) -> Result<bool, Failure> {
+    let mut lines = Lines { json: context.json, progress: output::Progress::new("phones came"), came: 0 };
+    for row in round.rows.iter().filter(|row| row.result == Fate::NotSent) {
+        lines.say(row, 0);
+    }
+    let total = round.due();
+    if total == 0 {
+        return Ok(false);
+    }
+    let parts = parts(context)?;
+    let pace = Pace { rate: args.rate, patience: TIMER_F };
+    let stopped = tokio::select! {
+        told = run::until_told_to_stop() => told.map(|()| true)?,
+        done = round.carry_out(store, parts, pace, wait, |row| lines.say(row, total)) => done.map(|()| false)?,
+    };
+    lines.progress.end();
+    Ok(stopped)
+}
+
+/// The network, as a command beside the agent sees it: it pins nothing.
+fn parts(context: &Context) -> Result<Parts, Failure> {
+    let unread = |error: std::io::Error| {
+        Failure::failed(
+            "network",
+            format!("cannot look at the network: {error}"),
+            "is this a Linux host with netlink?",
+        )
+    };
+    let table = Table::read(&context.config.agent.interfaces).map_err(unread)?;
+    let interfaces = Interfaces::fixed(table);
+    let options = NeighbourOptions {
+        interfaces: interfaces.clone(),
+        clock: Clock::System,
+        may_send: true,
+        pin_list: None,
+        inherited_kept: INHERITED_PINS_KEPT,
+    };
+    let neighbours = Neighbours::kernel(options).map_err(unread)?;
+    Ok(Parts { interfaces, neighbours, clock: Clock::System, entropy: Entropy::System })
+}
+
+impl Args {
+    /// The phones that are meant, each once.
+    async fn devices(&self, store: &Store, catalog: &Catalog) -> Result<Vec<Arc<Device>>, Failure> {
+        if !self.all {
+            let macs: BTreeSet<Mac> = self.macs.iter().copied().collect();
+            let mut devices = Vec::new();
+            for mac in macs {
+                devices.push(view::known(store, mac).await?);
+            }
+            return Ok(devices);
+        }
+        let devices = store.inventory().devices().into_iter();
+        let devices: Vec<_> = devices.filter(|device| self.wants(device, catalog)).collect();
+        if devices.is_empty() {
+            let message = "no approved phone is left by the filters: nothing was sent";
+            return Err(Failure::no("nothing", message, "offhook device list shows the phones"));
+        }
+        Ok(devices)
+    }
+
+    fn wants(&self, device: &Device, catalog: &Catalog) -> bool {
+        let profile = device.vendor.as_ref().and_then(|vendor| catalog.get(vendor));
+        let same_model = |wanted: &String| {
+            let name = |written: &str| match profile {
+                Some(profile) => profile.table_name(written),
+                None => written.to_owned(),
+            };
+            device.model.as_ref().is_some_and(|model| name(model).eq_ignore_ascii_case(&name(wanted)))
+        };
+        let same_vendor = |wanted: &String| device.vendor.as_ref() == Some(&Vendor::new(wanted));
+        device.approval == Approval::Approved
+            && self.vendor.as_ref().is_none_or(same_vendor)
+            && self.model.as_ref().is_none_or(same_model)
+    }
+}
+
+/// What is printed while it goes on: a line for whatever happens, and on a terminal how many have come.
+struct Lines {
+    json: bool,
+    progress: output::Progress,
+    came: u64,
+}
+
+impl Lines {
+    fn say(&mut self, row: &Row, total: usize) {
+        self.came += u64::from(row.result == Fate::Came);
+        if !self.json {
+            self.progress.line(&row.line());
+        }
+        self.progress.show(self.came, total as u64);
+    }
+}
+
+/// How it went, in one line: `12 told, 10 came, 1 refused, 1 not sent`.
+fn tally(rows: &[Row]) -> String {
+    let fates = [
+        Fate::Came,
+        Fate::Sent,
+        Fate::Accepted,
+        Fate::Challenged,
+        Fate::Refused,
+        Fate::Silent,
+        Fate::Unreachable,
+        Fate::NotSent,
+        Fate::Planned,
+    ];
+    let count = |fate: Fate| rows.iter().filter(|row| row.result == fate).count();
+    let parts = fates.into_iter().map(|fate| (count(fate), fate)).filter(|(count, _)| *count > 0);
+    parts.map(|(count, fate)| format!("{count} {}", fate.as_str())).collect::<Vec<_>>().join(", ")
+}
