@@ -89,11 +89,6 @@ impl Progress {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
-
-    /// Takes the line away.
-    pub(crate) fn end(mut self) {
-        self.hide();
-    }
 }
 
 /// Prints a failure: what happened and what to do, on standard error; as JSON on standard output when asked.
