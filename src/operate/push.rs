@@ -221,11 +221,11 @@ impl Round {
     }
 }
 
-/// Whoever asks for a file, or where files are, has come; whoever renews a lease has not.
+/// Whoever asks for a file, or where files are, has come; whoever renews a lease, or is found, has not.
 fn is_coming(channel: Channel) -> bool {
     match channel {
         Channel::Pnp | Channel::Http | Channel::Https | Channel::Tftp => true,
-        Channel::Dhcp | Channel::Push => false,
+        Channel::Dhcp | Channel::Scan | Channel::Push => false,
     }
 }
 

@@ -9,9 +9,10 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::super::digest::{self, hexadecimal};
+use super::super::digest;
 use super::form::Fields;
 use super::interface::{Interface, Kind, Lock, LoginForm, Proof};
+use crate::hex::hex;
 use crate::secret::Secret;
 
 /// Sessions and nonces that are still good.
@@ -219,9 +220,9 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 fn md5(text: &str) -> String {
-    hexadecimal(&Md5::digest(text.as_bytes()))
+    hex(&Md5::digest(text.as_bytes()))
 }
 
 fn sha256(text: &str) -> String {
-    hexadecimal(&Sha256::digest(text.as_bytes()))
+    hex(&Sha256::digest(text.as_bytes()))
 }
