@@ -60,7 +60,7 @@ pub(super) fn word_behind(text: &str, before: &str) -> SocketAddr {
     rest.split([' ', ',']).next().unwrap().parse().unwrap()
 }
 
-const ANY_PORT: Stay = Stay { sip_port: 0, notify: Notified::AsSold };
+const ANY_PORT: Stay = Stay { sip_port: 0, notify: Notified::AsSold, web: None };
 
 /// Somebody who sends SIP to a phone.
 struct Caller(UdpSocket, u32);
