@@ -298,7 +298,7 @@ fn an_agent_scans_by_its_clock_and_never_while_it_only_observes() {
         agent.log("The next scan begins at ");
         // Half past two in Berlin.
         let clock = Clock::manual(Timestamp(1_795_483_800_000));
-        let _inside = agent.inside(&clock);
+        let inside = agent.inside(&clock);
         let seen = host.capture();
         clock.advance(Duration::from_mins(25));
         // Its kernel asks for a few by itself; a scan asks for fourteen.
@@ -313,6 +313,7 @@ fn an_agent_scans_by_its_clock_and_never_while_it_only_observes() {
             agent.device("00:15:65:00:00:01")
         });
         assert_eq!((&found["state"], &found["way"]), (&"pending".into(), &"one_touch_auto".into()));
+        drop(inside);
         let mut quiet =
             host.spawn(&[OFFHOOK, "--config", agent.config().to_str().unwrap(), "run", "--observe"]);
         quiet.line("waiting for approval");
