@@ -33,7 +33,7 @@ impl Scanner {
     pub(super) fn of(parts: &Parts) -> Option<Self> {
         let options = &parts.options;
         let config = options.config.scan.clone();
-        if options.observe || config.schedule.cron().is_none() {
+        if options.observe || !config.schedule.is_some() {
             return None;
         }
         let zone = options.config.site.timezone.clone().unwrap_or_else(host_timezone);

@@ -113,8 +113,7 @@ impl Live {
             News::Proxy(mac) => report::proxy(*mac),
         };
         if !self.json {
-            self.progress.hide();
-            output::print(&line);
+            self.progress.line(&line);
         }
     }
 }
@@ -137,7 +136,6 @@ impl From<ScanError> for Failure {
             }
             ScanError::Link { error, .. } => open::link_failure(message, &error),
             ScanError::Store(error) => error.into(),
-            ScanError::Visit(_) => Self::failed("scan", message, "run it again: it goes on where it ended"),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use croner::Cron;
-use croner::parser::{CronParser, Seconds, Year};
+use cronexpr::{Crontab, FallbackTimezoneOption, ParseOptions};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::de::Error;
 
@@ -57,18 +58,26 @@ fn rate<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Err
 
 /// When something is done: minute, hour, day of the month, month, day of the week. None: never.
 #[derive(Clone, Default)]
-pub struct Schedule(Option<Cron>);
+pub struct Schedule(Option<(String, Crontab)>);
 
 impl Schedule {
-    /// The expression, where there is one.
-    pub fn cron(&self) -> Option<&Cron> {
-        self.0.as_ref()
+    /// Whether there is one.
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The next time after this one, both as a clock on the wall shows them. `None` where there is none in four years.
+    pub fn after(&self, local: DateTime) -> Option<DateTime> {
+        let (_, cron) = self.0.as_ref()?;
+        // The expression is of no time zone: what the wall shows is read as if it were UTC, on both sides.
+        let shown = local.to_zoned(TimeZone::UTC).ok()?.timestamp();
+        Some(cron.find_next(shown).ok()?.datetime())
     }
 }
 
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Schedule").field(&self.0.as_ref().map(Cron::as_str)).finish()
+        f.debug_tuple("Schedule").field(&self.0.as_ref().map(|(text, _)| text)).finish()
     }
 }
 
@@ -79,13 +88,15 @@ impl FromStr for Schedule {
         if text.trim().is_empty() {
             return Ok(Self(None));
         }
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| {
+        let mut options = ParseOptions::default();
+        options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+        let has_five = text.split_whitespace().count() == 5;
+        let cron = cronexpr::parse_crontab_with(text, options).ok().filter(|_| has_five);
+        cron.map(|cron| Self(Some((text.to_owned(), cron)))).ok_or_else(|| {
             format!(
-                "'{text}' is no schedule ({error}); write minute hour day month weekday: \"30 2 * * *\" is half past two"
+                "'{text}' is no schedule; write minute hour day month weekday: \"30 2 * * *\" is half past two at night"
             )
-        })?;
-        Ok(Self(Some(cron)))
+        })
     }
 }
 
@@ -150,11 +161,13 @@ mod tests {
 
     #[test]
     fn a_schedule_has_five_fields() {
-        assert!("".parse::<Schedule>().unwrap().cron().is_none());
+        assert!(
+            "".parse::<Schedule>().unwrap().after(DateTime::constant(2026, 11, 23, 0, 0, 0, 0)).is_none()
+        );
         for text in ["30 2 * * *", "*/15 * * * 1-5", "0 3 1 * *"] {
-            assert!(text.parse::<Schedule>().unwrap().cron().is_some(), "{text}");
+            assert!(text.parse::<Schedule>().unwrap().is_some(), "{text}");
         }
-        for text in ["30 2 * *", "0 30 2 * * *", "61 2 * * *", "at night"] {
+        for text in ["30 2 * *", "0 30 2 * * *", "30 2 * * * Europe/Berlin", "61 2 * * *", "at night"] {
             let error = text.parse::<Schedule>().unwrap_err();
             assert!(error.contains(text) && error.contains("30 2 * * *"), "{error}");
         }

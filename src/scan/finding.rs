@@ -1,6 +1,6 @@
 //! What was found at an address, and what has changed since the last time. Decides from what was heard; asks nobody.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
@@ -191,35 +191,29 @@ pub struct Changed {
 }
 
 impl Difference {
-    /// Of the phones among these.
+    /// Of the phones among these. One with several addresses has not moved while it keeps one of them.
     pub fn between(before: &[Finding], now: &[Finding]) -> Self {
-        let phones = |findings: &[Finding]| -> HashMap<Key, Finding> {
-            let phones = findings.iter().filter(|one| one.kind.is_shown());
-            phones.map(|one| (Key::of(one), one.clone())).collect()
-        };
-        let (earlier, later) = (phones(before), phones(now));
+        let (earlier, later) = (by_phone(before), by_phone(now));
         let mut difference = Self::default();
-        for (key, one) in &later {
+        for (key, all) in &later {
+            let Some(one) = all.first() else { continue };
             let Some(was) = earlier.get(key) else {
-                difference.new.push(one.clone());
+                difference.new.push((*one).clone());
                 continue;
             };
-            if was.address != one.address {
-                difference.moved.push(Moved { before: was.address, now: one.clone() });
+            let stays = was.iter().any(|was| all.iter().any(|one| one.address == was.address));
+            if let Some(was) = was.first().filter(|_| !stays) {
+                difference.moved.push(Moved { before: was.address, now: (*one).clone() });
             }
-            match (&was.firmware, &one.firmware) {
-                (Some(before), Some(now)) if before != now => {
-                    difference.changed.push(Changed { before: before.clone(), now: one.clone() });
-                }
-                _ => {}
+            let firmware = |all: &[&Finding]| all.iter().find_map(|one| one.firmware.clone());
+            if let (Some(before), Some(now)) = (firmware(was), firmware(all))
+                && before != now
+            {
+                difference.changed.push(Changed { before, now: (*one).clone() });
             }
         }
-        difference.gone =
-            earlier.into_iter().filter(|(key, _)| !later.contains_key(key)).map(|(_, one)| one).collect();
-        difference.new.sort_by_key(|one| one.address);
-        difference.gone.sort_by_key(|one| one.address);
-        difference.moved.sort_by_key(|moved| moved.now.address);
-        difference.changed.sort_by_key(|changed| changed.now.address);
+        let gone = earlier.iter().filter(|(key, _)| !later.contains_key(key));
+        difference.gone = gone.filter_map(|(_, all)| all.first()).map(|one| (*one).clone()).collect();
         difference
     }
 
@@ -229,8 +223,20 @@ impl Difference {
     }
 }
 
+/// Each phone's findings, by their addresses.
+fn by_phone(findings: &[Finding]) -> BTreeMap<Key, Vec<&Finding>> {
+    let mut phones: BTreeMap<Key, Vec<&Finding>> = BTreeMap::new();
+    for one in findings.iter().filter(|one| one.kind.is_shown()) {
+        phones.entry(Key::of(one)).or_default().push(one);
+    }
+    for all in phones.values_mut() {
+        all.sort_by_key(|one| one.address);
+    }
+    phones
+}
+
 /// By what a phone is known again: behind a router, where nobody sees its MAC, by its address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
     Mac(Mac),
     Address(Ipv4Addr),
@@ -282,6 +288,9 @@ mod tests {
     #[test]
     fn the_difference_is_that_of_the_phones() {
         let before = [phone(1, 1, "108.86.0.20"), phone(2, 2, "108.86.0.20"), phone(3, 3, "108.86.0.20")];
+        let with_two = [phone(1, 1, "108.86.0.20"), phone(1, 9, "108.86.0.20")];
+        assert!(Difference::between(&before[..1], &with_two).is_empty());
+        assert!(Difference::between(&with_two, &before[..1]).is_empty());
         let now = [phone(1, 1, "108.87.0.1"), phone(2, 20, "108.86.0.20"), phone(4, 4, "108.86.0.20")];
         let difference = Difference::between(&before, &now);
         let last = |finding: &Finding| finding.address.octets()[3];

@@ -159,6 +159,14 @@ impl Span {
         u64::from(u32::from(self.last).saturating_sub(u32::from(self.first))) + 1
     }
 
+    /// The link that they are on.
+    pub fn link(&self) -> Option<&Link> {
+        match &self.reach {
+            Reach::Link(link) => Some(link),
+            Reach::Router => None,
+        }
+    }
+
     /// How many questions it takes at most.
     fn questions(&self) -> u64 {
         match self.reach {

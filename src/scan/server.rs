@@ -6,6 +6,7 @@ mod turn;
 mod visit;
 mod web;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::Ipv4Addr;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use ledger::{Ledger, LedgerParts};
@@ -22,7 +23,7 @@ use turn::Turn;
 use visit::{Host, Visited};
 
 use super::finding::{Difference, Finding};
-use super::plan::{Plan, Reach};
+use super::plan::{Link, Plan, Span};
 use super::sweep::{Answer, Command, Sweep};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::AdoptConfig;
@@ -154,9 +155,6 @@ pub enum ScanError {
     /// The database does not take it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The part that asks one host failed.
-    #[error("a host could not be asked: {0}")]
-    Visit(#[from] JoinError),
 }
 
 /// Scans, and tells of it; when it is cancelled, it stops and keeps what it found.
@@ -204,16 +202,23 @@ pub async fn scan(
     report
 }
 
-/// A socket for each link that is asked.
-fn wires(plan: &Plan) -> Result<HashMap<u32, Arc<ArpWire>>, ScanError> {
+/// One of our addresses on the link of an interface.
+type Place = (u32, Ipv4Addr);
+
+/// A socket for each of our addresses that asks.
+fn wires(plan: &Plan) -> Result<HashMap<Place, Arc<ArpWire>>, ScanError> {
     let mut wires = HashMap::new();
-    for span in &plan.spans {
-        let Reach::Link(link) = &span.reach else { continue };
-        let failed = |error| ScanError::Link { interface: link.name.clone(), error };
-        let wire = ArpWire::open(link.interface, link.ourselves).map_err(failed)?;
-        wires.entry(link.interface).or_insert_with(|| Arc::new(wire));
+    for link in plan.spans.iter().filter_map(Span::link) {
+        if let Entry::Vacant(place) = wires.entry(place(link)) {
+            let failed = |error| ScanError::Link { interface: link.name.clone(), error };
+            place.insert(Arc::new(ArpWire::open(link.interface, link.ourselves).map_err(failed)?));
+        }
     }
     Ok(wires)
+}
+
+fn place(link: &Link) -> Place {
+    (link.interface, link.ourselves.address)
 }
 
 /// A scan under way.
@@ -222,9 +227,9 @@ struct Walk {
     plan: Plan,
     sweep: Sweep,
     ledger: Ledger,
-    wires: HashMap<u32, Arc<ArpWire>>,
+    wires: HashMap<Place, Arc<ArpWire>>,
     /// Questions that an interface has not taken yet.
-    outbox: HashMap<u32, Vec<Ipv4Addr>>,
+    outbox: HashMap<Place, Vec<Ipv4Addr>>,
     waiting: VecDeque<Host>,
     visits: JoinSet<Visited>,
     /// The positions of who waits or is being visited, and how many of each.
@@ -247,7 +252,10 @@ impl Walk {
             self.go_on(tell)?;
             let now = self.parts.clock.instant();
             if now.saturating_duration_since(self.written) >= WRITTEN_EVERY {
-                self.write(ScanState::Running).await?;
+                // What cannot be written now is written with what comes next.
+                if let Err(error) = self.write(ScanState::Running).await {
+                    tracing::warn!("Cannot write down how far the scan has come: {error}");
+                }
                 self.written = now;
             }
             if self.sweep.poll_timeout().is_none() && self.waiting.is_empty() && self.visits.is_empty() {
@@ -256,9 +264,11 @@ impl Walk {
             let pause = self.pause(now);
             tokio::select! {
                 Some((interface, claims)) = heard.recv() => self.hear(interface, &claims),
-                Some(visited) = self.visits.join_next(), if !self.visits.is_empty() => {
-                    self.take_in(visited?, tell).await?;
-                }
+                Some(visited) = self.visits.join_next(), if !self.visits.is_empty() => match visited {
+                    Ok(visited) => self.take_in(visited, tell).await?,
+                    // A host that breaks one of our promises must not end the scan of everybody else.
+                    Err(error) => tracing::error!("A host made the scan fail, and is left out: {error}"),
+                },
                 () = tokio::time::sleep(pause) => {}
                 () = cancel.cancelled() => {
                     self.write(ScanState::Stopped).await?;
@@ -277,7 +287,7 @@ impl Walk {
     fn listen(&self) -> (mpsc::Receiver<(u32, Vec<Claim>)>, JoinSet<()>) {
         let (hear, heard) = mpsc::channel(HEARD_MAX);
         let mut ears = JoinSet::new();
-        for (interface, wire) in &self.wires {
+        for ((interface, _), wire) in &self.wires {
             let (interface, wire, hear) = (*interface, Arc::clone(wire), hear.clone());
             ears.spawn(async move {
                 loop {
@@ -306,9 +316,13 @@ impl Walk {
         while let Some(command) = self.sweep.next_command() {
             self.perform(command, tell);
         }
-        for (interface, rest) in &mut self.outbox {
-            let Some(wire) = self.wires.get(interface) else { continue };
-            let asked = wire.ask(rest).map_err(|error| link_error(&self.plan, *interface, error))?;
+        for (at, rest) in &mut self.outbox {
+            let Some(wire) = self.wires.get(at) else { continue };
+            let asked = wire.ask(rest).map_err(|error| {
+                let link = self.plan.spans.iter().filter_map(Span::link).find(|link| place(link) == *at);
+                let interface = link.map(|link| link.name.clone()).unwrap_or_default();
+                ScanError::Link { interface, error }
+            })?;
             rest.drain(..asked);
         }
         while self.visits.len() < VISITS_MAX
@@ -326,17 +340,13 @@ impl Walk {
 
     fn perform(&mut self, command: Command, tell: &mut impl FnMut(&News)) {
         match command {
-            Command::Ask { interface, address } => self.outbox.entry(interface).or_default().push(address),
-            Command::Knock { address } => self.expect(address, None, Ipv4Addr::UNSPECIFIED),
-            Command::Found { interface, address, mac } => {
-                let ours = self.plan.spans.iter().find_map(|span| match &span.reach {
-                    Reach::Link(link) if link.interface == interface && span.contains(address) => {
-                        Some(link.ourselves.address)
-                    }
-                    Reach::Link(_) | Reach::Router => None,
-                });
-                self.expect(address, Some(mac), ours.unwrap_or(Ipv4Addr::UNSPECIFIED));
+            Command::Ask { address, .. } => {
+                if let Some(at) = self.link_of(address).map(place) {
+                    self.outbox.entry(at).or_default().push(address);
+                }
             }
+            Command::Knock { address } => self.expect(address, None),
+            Command::Found { address, mac, .. } => self.expect(address, Some(mac)),
             Command::Duplicate { address, first, other } => {
                 let duplicate = Duplicate { address, first, other };
                 tell(&News::Duplicate(duplicate));
@@ -349,7 +359,13 @@ impl Walk {
         }
     }
 
-    fn expect(&mut self, address: Ipv4Addr, mac: Option<Mac>, ours: Ipv4Addr) {
+    /// The link that this address is on.
+    fn link_of(&self, address: Ipv4Addr) -> Option<&Link> {
+        self.plan.spans.iter().find(|span| span.contains(address))?.link()
+    }
+
+    fn expect(&mut self, address: Ipv4Addr, mac: Option<Mac>) {
+        let ours = self.link_of(address).map_or(Ipv4Addr::UNSPECIFIED, |link| link.ourselves.address);
         let position = self.sweep.position_of(address);
         *self.under_way.entry(position).or_default() += 1;
         self.waiting.push_back(Host { address, mac, ours, position });
@@ -406,7 +422,8 @@ impl Walk {
 
     async fn report(mut self, state: ScanState) -> Result<Report, ScanError> {
         self.found.sort_by_key(|finding| finding.address);
-        let behind_router = self.found.iter().filter(|finding| !self.is_linked(finding.address)).count();
+        let behind_router =
+            self.found.iter().filter(|finding| self.link_of(finding.address).is_none()).count();
         let difference = match state {
             ScanState::Complete => self.ledger.difference(&self.found).await?,
             ScanState::Running | ScanState::Stopped => None,
@@ -422,16 +439,4 @@ impl Walk {
             proxies: self.proxies,
         })
     }
-
-    fn is_linked(&self, address: Ipv4Addr) -> bool {
-        self.plan.spans.iter().any(|span| span.reach != Reach::Router && span.contains(address))
-    }
-}
-
-fn link_error(plan: &Plan, interface: u32, error: io::Error) -> ScanError {
-    let name = plan.spans.iter().find_map(|span| match &span.reach {
-        Reach::Link(link) if link.interface == interface => Some(link.name.clone()),
-        Reach::Link(_) | Reach::Router => None,
-    });
-    ScanError::Link { interface: name.unwrap_or_default(), error }
 }

@@ -18,22 +18,48 @@ pub(super) struct Kind {
     maker: &'static str,
     /// What its SIP answer has in User-Agent; silence without it.
     sip: Option<&'static str>,
-    /// What its web server answers to everything.
-    web: Option<&'static str>,
+    /// What its web server answers to paths that begin so; the first counts. No server without any.
+    web: Pages,
 }
+
+type Pages = &'static [(&'static str, &'static str)];
 
 const fn phone(maker: &'static str, sip: &'static str) -> Kind {
-    Kind { is_phone: true, maker, sip: Some(sip), web: None }
+    Kind { is_phone: true, maker, sip: Some(sip), web: &[] }
 }
 
-const fn other(maker: &'static str, sip: Option<&'static str>, web: Option<&'static str>) -> Kind {
+/// A phone that is silent by SIP, and has a web interface.
+const fn web_phone(maker: &'static str, web: Pages) -> Kind {
+    Kind { is_phone: true, maker, sip: None, web }
+}
+
+const fn other(maker: &'static str, sip: Option<&'static str>, web: Pages) -> Kind {
     Kind { is_phone: false, maker, sip, web }
 }
 
-const PRINTER: &str = "HTTP/1.1 200 OK\r\nServer: HP HTTP Server; HP LaserJet\r\nContent-Length: 44\r\n\r\n\
-                       <html><title>HP LaserJet 400</title>x</html>";
-const ROUTER: &str =
-    "HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nServer: lighttpd\r\nContent-Length: 0\r\n\r\n";
+const PRINTER: Pages = &[(
+    "/",
+    "HTTP/1.1 200 OK\r\nServer: HP HTTP Server; HP LaserJet\r\nContent-Length: 44\r\n\r\n\
+     <html><title>HP LaserJet 400</title>x</html>",
+)];
+const ROUTER: Pages = &[(
+    "/",
+    "HTTP/1.1 302 Found\r\nLocation: http://192.0.2.1/\r\nServer: lighttpd\r\nContent-Length: 0\r\n\r\n",
+)];
+/// As phones of Yealink are known: by a realm, and by the page that asks for a password.
+const REALM: Pages = &[(
+    "/",
+    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"Gigabit Color IP Phone SIP-T38G\", \
+     nonce=\"1\"\r\nContent-Length: 0\r\n\r\n",
+)];
+const LOGIN: Pages = &[
+    (
+        "/servlet?m=mod_listener&p=login&q=loginForm",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n\
+         <script>var g_phonetype = \"T46S\";\nvar g_strFirmware = \"66.84.0.125\";</script>",
+    ),
+    ("/", "HTTP/1.1 200 OK\r\nServer: yealink embed httpd\r\nContent-Length: 0\r\n\r\n"),
+];
 
 /// Twenty phones, and twenty hosts that are none.
 pub(super) const KINDS: [Kind; 40] = [
@@ -54,31 +80,31 @@ pub(super) const KINDS: [Kind; 40] = [
     phone("02:00:5f", "snom370/8.7.5.35"),
     phone("00:15:65", "Yealink SIP-T46U 108.87.0.1"),
     phone("00:15:65", "Yealink SIP-T46U 108.86.0.20"),
-    phone("00:0b:82", "Grandstream GXP1628 1.0.7.6"),
-    phone("00:04:13", "snom370/8.7.5.35"),
+    web_phone("00:15:65", REALM),
+    web_phone("00:15:65", LOGIN),
     phone("00:0e:08", "Cisco/SPA122-1.3.5(004p)"),
     phone("80:5e:c0", "Yealink SIP-T21P 34.72.14.6"),
-    other("00:1b:78", None, Some(PRINTER)),
-    other("00:1b:78", None, Some(PRINTER)),
-    other("00:1b:78", None, Some(PRINTER)),
-    other("00:1b:78", None, Some(PRINTER)),
+    other("00:1b:78", None, PRINTER),
+    other("00:1b:78", None, PRINTER),
+    other("00:1b:78", None, PRINTER),
+    other("00:1b:78", None, PRINTER),
     // A maker of phones makes other things, too.
-    other("00:80:f0", None, Some(PRINTER)),
-    other("00:0e:08", None, Some(ROUTER)),
-    other("00:15:65", None, None),
-    other("3c:ec:ef", Some("Asterisk PBX 16.2.1~dfsg-1"), None),
-    other("3c:37:12", Some("AVM FRITZ!Box 7312 117.05.23 TAL (Jun  1 2012)"), Some(ROUTER)),
-    other("3c:ec:ef", Some("3CXPhoneSystem 15.5.15502.6 (15502)"), Some(ROUTER)),
-    other("00:1b:21", Some("MicroSIP/3.21.3"), None),
-    other("00:1b:21", Some("\u{0}\u{1}\u{2}garbage\r\n"), None),
-    other("00:1b:21", None, None),
-    other("00:1b:21", None, None),
-    other("00:1b:21", None, None),
-    other("00:1b:21", None, None),
-    other("00:1b:21", None, None),
-    other("00:1b:21", None, None),
-    other("00:1b:21", None, None),
-    other("00:1b:21", None, None),
+    other("00:80:f0", None, PRINTER),
+    other("00:0e:08", None, ROUTER),
+    other("00:15:65", None, &[]),
+    other("3c:ec:ef", Some("Asterisk PBX 16.2.1~dfsg-1"), &[]),
+    other("3c:37:12", Some("AVM FRITZ!Box 7312 117.05.23 TAL (Jun  1 2012)"), ROUTER),
+    other("3c:ec:ef", Some("3CXPhoneSystem 15.5.15502.6 (15502)"), ROUTER),
+    other("00:1b:21", Some("MicroSIP/3.21.3"), &[]),
+    other("00:1b:21", Some("\u{0}\u{1}\u{2}garbage\r\n"), &[]),
+    other("00:1b:21", None, &[]),
+    other("00:1b:21", None, &[]),
+    other("00:1b:21", None, &[]),
+    other("00:1b:21", None, &[]),
+    other("00:1b:21", None, &[]),
+    other("00:1b:21", None, &[]),
+    other("00:1b:21", None, &[]),
+    other("00:1b:21", None, &[]),
 ];
 
 /// The hosts, plugged in and answering; they end with the lab.
@@ -126,9 +152,9 @@ impl Kind {
                 (host.inside(|| UdpSocket::bind("0.0.0.0:5060").unwrap()), Arc::clone(asked));
             std::thread::spawn(move || sip_server(&socket, name, &asked));
         }
-        if let Some(answer) = self.web {
+        if !self.web.is_empty() {
             let listener = host.inside(|| TcpListener::bind("0.0.0.0:80").unwrap());
-            std::thread::spawn(move || web_server(&listener, answer));
+            std::thread::spawn(move || web_server(&listener, self.web));
         }
     }
 }
@@ -152,7 +178,7 @@ fn sip_server(socket: &UdpSocket, name: &str, asked: &AtomicUsize) {
     }
 }
 
-fn web_server(listener: &TcpListener, answer: &str) {
+fn web_server(listener: &TcpListener, pages: Pages) {
     while let Ok((mut stream, _)) = listener.accept() {
         let mut question = [0; 2_048];
         let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
@@ -162,7 +188,9 @@ fn web_server(listener: &TcpListener, answer: &str) {
             !question.to_ascii_lowercase().contains("authorization"),
             "no password is ever sent: {question}"
         );
-        let _ = stream.write_all(answer.as_bytes());
+        let path = question.split(' ').nth(1).unwrap_or_default();
+        let page = pages.iter().find(|(begins, _)| path.starts_with(begins));
+        let _ = stream.write_all(page.map_or("", |(_, answer)| answer).as_bytes());
     }
 }
 
