@@ -70,6 +70,8 @@ struct Inner {
     refusals: Mutex<Refusals>,
     /// Tokens that are used, until that is written down.
     used: Mutex<HashMap<String, ApiToken>>,
+    /// Held by whoever sends a file.
+    coming: tokio::sync::Mutex<()>,
     /// How often an address may present what is no token.
     failures: Mutex<Limiter<IpAddr>>,
 }
@@ -81,6 +83,7 @@ impl Shared {
             parts,
             refusals: Mutex::default(),
             used: Mutex::default(),
+            coming: tokio::sync::Mutex::default(),
             failures: Mutex::new(Limiter::new(burst, every, keys)),
         }))
     }

@@ -213,6 +213,10 @@ pub struct PnpConfig {
     pub reply_port: u16,
     /// How the multicast is received.
     pub receive: PnpReceive,
+    /// Whether it is looked for other servers that answer phones, at the start and every five minutes.
+    pub probe: bool,
+    /// What becomes of phones that nobody has approved while there is one.
+    pub rivals: PnpRivals,
     /// The group; only a demonstration on loopback has a reason to change it.
     pub group: Ipv4Addr,
     /// The group's port; as above.
@@ -225,10 +229,22 @@ impl Default for PnpConfig {
             enabled: true,
             reply_port: 5065,
             receive: PnpReceive::Udp,
+            probe: true,
+            rivals: PnpRivals::Yield,
             group: Ipv4Addr::new(224, 0, 1, 75),
             port: 5060,
         }
     }
+}
+
+/// What becomes of phones that nobody has approved while another server answers phones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PnpRivals {
+    /// They are left to it.
+    Yield,
+    /// They are answered from here as well.
+    Ignore,
 }
 
 /// How the multicast is received.

@@ -199,6 +199,18 @@ pub enum Source {
     /// The name in a TFTP read request.
     #[serde(rename = "tftp.path")]
     TftpPath,
+    /// The title of a host's web page.
+    #[serde(rename = "http.title")]
+    HttpTitle,
+    /// The realm that its web server asks a password for.
+    #[serde(rename = "http.realm")]
+    HttpRealm,
+    /// The Server header of its web server.
+    #[serde(rename = "http.server")]
+    HttpServer,
+    /// A page by which it tells who it is to whoever asks: the path, a blank, and the words found there.
+    #[serde(rename = "http.page")]
+    HttpPage,
     /// DHCP option 60.
     #[serde(rename = "dhcp.vendor-class")]
     DhcpVendorClass,
@@ -217,6 +229,10 @@ impl Source {
             Self::HttpUserAgent => "http.user-agent",
             Self::HttpPath => "http.path",
             Self::TftpPath => "tftp.path",
+            Self::HttpTitle => "http.title",
+            Self::HttpRealm => "http.realm",
+            Self::HttpServer => "http.server",
+            Self::HttpPage => "http.page",
             Self::DhcpVendorClass => "dhcp.vendor-class",
             Self::Oui => "oui",
         }

@@ -68,16 +68,6 @@ impl Release {
     }
 }
 
-/// The octets of a digest in hexadecimal digits.
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, octet| {
-        for digit in [octet >> 4, octet & 15] {
-            text.extend(char::from_digit(digit.into(), 16));
-        }
-        text
-    })
-}
-
 /// The name of the folder of a version's files: the version, of what may stand in a URL and in a folder's name.
 pub fn folder(version: &Version) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };

@@ -12,10 +12,11 @@
 //! | [`alarm`] | what an administrator should look at, raised without waiting |
 //! | [`timeline`] | what happened to one phone, in order, in stable words and in sentences |
 //! | [`clock`] | the only readers of wall clock, monotonic clock and randomness |
+//! | `hex` | octets in hexadecimal digits |
 //! | [`config`] | the file as written, environment variables over it; where things lie |
 //! | [`net`] | interfaces, who is behind an address ([`net::neighbours`]), UDP with its arrival, packet sockets, limits, the form of SIP messages |
 //! | [`tls`] | our own certificate authority, the certificates that are shown, and what a phone's certificate proves |
-//! | [`profile`] | vendor profiles: schema, recognisers, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
+//! | [`profile`] | vendor profiles: schema, recognisers, identity pages and what a web server shows, path patterns, strict templates with secret slots, what phones read from DHCP and make of it, catalog |
 //! | [`firmware`] | firmware releases, versions, and which one a phone gets next |
 //! | [`menu`] | the user menu and company directory on a phone's display, in no vendor's words |
 //! | [`release`] | the one-time release of passwords: the state machine |
@@ -41,7 +42,8 @@
 //! **A phone says SUBSCRIBE.** [`pnp::server`] drains the group's socket into a queue. Its worker parses
 //! ([`pnp::message`]), looks whether the neighbour behind the datagram is the phone that it says to be
 //! ([`net::neighbours::Neighbours::check`]), lets the profiles vote on who that is ([`profile::Catalog::identify`]), asks
-//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]). [`pnp::decide`] gives commands:
+//! the inventory in memory ([`store::Inventory::device`]) and the policy ([`provision::admission`]); a stranger is left to
+//! a rival that was heard (`pnp::rival`). [`pnp::decide`] gives commands:
 //! record it; and only for a phone that is served, answer 200 and notify it of its own URL. [`pnp::notifier`] repeats the
 //! NOTIFY until the phone answers. Everything leaves from the unicast socket, through the interface the question came
 //! in by.
@@ -137,6 +139,7 @@ pub mod clock;
 pub mod config;
 pub mod device;
 pub mod firmware;
+mod hex;
 pub mod net;
 mod rule;
 pub mod secret;

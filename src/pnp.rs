@@ -2,7 +2,7 @@
 //!
 //! One exchange is four datagrams: SUBSCRIBE (multicast) and our 200 OK, our NOTIFY with the URL and the phone's 200 OK.
 //! [`message`] reads, [`answer`] writes, [`decide`] says who gets what, [`notifier`] repeats a NOTIFY until it is
-//! answered, [`server`] does the waiting. A phone that is not served hears nothing at all, not even a 200: many phones
+//! answered, `rival` looks whether another server answers phones here, [`server`] does the waiting. A phone that is not served hears nothing at all, not even a 200: many phones
 //! stop looking after an answer, and several PBXs may share a LAN.
 
 pub mod answer;
@@ -10,4 +10,5 @@ pub mod decide;
 pub mod message;
 pub mod names;
 pub mod notifier;
+mod rival;
 pub mod server;

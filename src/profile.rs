@@ -24,6 +24,7 @@ mod layers;
 mod menu;
 mod model;
 mod origin;
+mod page;
 mod part;
 mod path;
 mod preamble;
@@ -36,9 +37,11 @@ mod release;
 mod rendered;
 mod schema;
 mod simulate;
+mod stranger;
 mod subject;
 mod template;
 mod trial;
+mod web;
 mod zone;
 
 use std::sync::Arc;
@@ -54,13 +57,14 @@ pub use draw::laid_settings;
 pub use error::ProfileError;
 pub use escape::Unwritable;
 pub use fact::{check_fact, is_fact};
-pub use identify::{Clue, Identified, ReadClue};
+pub use identify::{Certainty, Clue, Identified, ReadClue};
 pub use keys::{KeyProblem, LaidKey};
 pub use language::LanguageFile;
 pub use layers::LaidSetting;
 pub use menu::{MenuAuth, MenuForm, MenuQuery, draw_html, html_form};
 pub use model::Model;
 pub use origin::Origin;
+pub use page::{PAGES_MAX, Page};
 pub use path::{PathError, PathPattern, PathValues};
 pub use range::{MacRange, RangeError};
 pub use raw::check_raw_name;
@@ -68,9 +72,10 @@ pub use reach::{Body, Means, Reach, Told};
 pub use release::ReleaseRules;
 pub use rendered::{RenderError, Rendered, Slot};
 pub use schema::{Format, Retention, Scope, WithoutScheme};
-pub use simulate::{AccountNames, KeyNames, Names, ReadFormat, Reading, Simulate};
+pub use simulate::{AccountNames, KeyNames, Names, OnNotify, ReadFormat, Reading, Simulate};
 pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
+pub use web::{ANSWER_BYTES_MAX, PAGE_BYTES_MAX, WebAnswer};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
 use escape::Writing;
@@ -83,7 +88,7 @@ use release::Release;
 use rendered::SecretForm;
 use template::Templates;
 
-use crate::device::{Mac, Vendor};
+use crate::device::{Mac, Source, Vendor};
 use crate::secret::SecretKind;
 
 /// Everything known of a vendor's phones. Immutable; shared as `Arc<Profile>`.
@@ -100,6 +105,8 @@ pub struct Profile {
     manual: Option<Manual>,
     ranges: Vec<MacRange>,
     recognisers: Vec<Recogniser>,
+    /// One for each path.
+    pages: Vec<Page>,
     files: Vec<ProfileFile>,
     models: Models,
     templates: Templates,
@@ -233,6 +240,12 @@ impl Profile {
     pub fn permit(&self, model: Option<&str>) -> Option<&str> {
         let table = self.model_or_any(model);
         self.reach.permit(Some(&table.name), table.family.as_deref())
+    }
+
+    /// What its phones say in this place, as an example.
+    pub fn example_of(&self, source: Source) -> Option<&str> {
+        let mut recognisers = self.recognisers.iter().filter(|recogniser| recogniser.source == source);
+        Some(recognisers.find_map(|recogniser| recogniser.examples.first())?.text.as_str())
     }
 
     /// What the phones read from DHCP.

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use desk::{Desk, DeskParts};
 pub use evidence::{Deed, Fetched};
+pub(crate) use firmware::URLS;
 pub use firmware::{Course, FIRMWARE, HARDWARE, course, taught, told};
 pub use menu::{MenuAnswer, MenuRequest};
 pub use notice::raise_changes;

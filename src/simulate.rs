@@ -5,6 +5,7 @@
 mod configure;
 mod digest;
 mod discovery;
+mod ears;
 mod fetch;
 mod habits;
 mod http;
@@ -19,6 +20,7 @@ mod report;
 mod settings;
 mod sip;
 mod spec;
+mod stay;
 mod subscribe;
 mod tftp;
 mod url;
@@ -33,6 +35,8 @@ mod hostile;
 mod lives;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod visits;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -42,6 +46,7 @@ pub use report::{AccountReport, Failure, FileReport, Report, Step, StepKind};
 pub use spec::{
     Patience, PhoneSpec, RegisterAt, Target, Transfer, asks_by_multicast, random_mac, usual_model,
 };
+pub use stay::{Notified, Stay};
 
 use discovery::Discovery;
 use fetch::Fetcher;
@@ -52,6 +57,19 @@ use url::Url;
 
 /// Names of parameters in one line for people; a report has them all.
 const NAMES_TOLD_MAX: usize = 12;
+
+/// What sends a phone to its configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Way {
+    /// It is plugged in.
+    Boot,
+    /// It starts again: one that was started by a URL goes by its own now.
+    Reboot,
+    /// It looks again while it is up.
+    Again,
+    /// The same, by this URL.
+    By(String),
+}
 
 /// One phone, about to be plugged in.
 #[derive(Debug, Clone)]
@@ -84,22 +102,42 @@ impl Phone {
     }
 
     /// Lives another life with what the phone remembers, and remembers what it learns.
-    pub async fn live_on(&self, memory: &mut Memory, mut on_step: impl FnMut(Step) + Send) -> Report {
-        memory.lives = memory.lives.saturating_add(1);
+    pub async fn live_on(&self, memory: &mut Memory, on_step: impl FnMut(Step) + Send) -> Report {
+        self.live_by(Way::Boot, memory, on_step).await
+    }
+
+    async fn live_by(&self, way: Way, memory: &mut Memory, mut on_step: impl FnMut(Step) + Send) -> Report {
+        if matches!(way, Way::Boot | Way::Reboot) {
+            memory.lives = memory.lives.saturating_add(1);
+        }
         let report = Report { life: memory.lives, ..Report::new(&self.spec, &self.habits) };
         let mut diary = Diary::new(self.spec.clock.clone(), report, &mut on_step);
-        if let Err(failure) = self.live(memory, &mut diary).await {
+        if let Err(failure) = self.live(way, memory, &mut diary).await {
             diary.fail(failure);
         }
         diary.finish()
     }
 
-    async fn live(&self, memory: &mut Memory, diary: &mut Diary<'_>) -> Result<(), Failure> {
+    async fn live(&self, way: Way, memory: &mut Memory, diary: &mut Diary<'_>) -> Result<(), Failure> {
         let address = match self.spec.address {
             Some(address) => address,
             None => own_address(&self.spec.against).await?,
         };
         diary.report.address = Some(address);
+        let own = self.own_url(&memory.settings);
+        let text = match (way, &self.spec.against, &own) {
+            (Way::By(url), ..) => Some(url),
+            (Way::Again, _, Some(own)) | (Way::Reboot, Target::Nobody | Target::Url(_), Some(own)) => {
+                Some(own.expose().to_owned())
+            }
+            (Way::Again, Target::Url(text), None) => Some(text.clone()),
+            (Way::Again, _, None) => return Err(Failure::new(StepKind::Again, "it knows no URL")),
+            (Way::Boot | Way::Reboot, ..) => None,
+        };
+        if let Some(text) = text {
+            diary.note(StepKind::Again, "looks at its configuration");
+            return self.provision(&text, address, memory, diary).await;
+        }
         diary.note(
             StepKind::Start,
             format!("{} {}, firmware {}, at {address}", self.name(), self.spec.mac, self.firmware()),
@@ -117,6 +155,10 @@ impl Phone {
                 self.ask(SocketAddr::from((*group, *port)), address, memory, diary).await
             }
             Target::Server(server) => self.ask(*server, address, memory, diary).await,
+            Target::Nobody => match own {
+                Some(own) => self.provision(own.expose(), address, memory, diary).await,
+                None => Err(Failure::new(StepKind::Start, "it knows no URL, and asks nobody")),
+            },
         }
     }
 
@@ -325,6 +367,8 @@ async fn own_address(target: &Target) -> Result<Ipv4Addr, Failure> {
     let towards = match target {
         Target::Multicast { group, port } => SocketAddr::from((*group, *port)),
         Target::Server(server) => *server,
+        // What faces the LAN, as the multicast would.
+        Target::Nobody => SocketAddr::from((Ipv4Addr::new(224, 0, 1, 75), 5060)),
         Target::Url(text) => {
             let url = Url::read(text).map_err(|reason| Failure::new(StepKind::Start, reason))?;
             url.resolve().await.map_err(cannot)?.into()

@@ -47,8 +47,9 @@ mod write;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use sha2::{Digest as _, Sha256};
 use sqlx::AnyConnection;
 use tokio::sync::Mutex;
 
@@ -65,6 +66,7 @@ pub use error::StoreError;
 pub use fetched::{FetchedFile, FetchedRow};
 pub use import::ImportOptions;
 pub use inventory::{Holding, Inventory, Token};
+pub(crate) use key_file::give_to_owner;
 pub use lease::{LeaseRow, LeaseState, Reservation};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
@@ -79,6 +81,7 @@ pub use vault::{KeyOrigin, Keys, Vault, VaultError};
 
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::{Account, Device};
+use crate::hex::hex;
 use crate::release::{Rule, holds};
 use crate::secret::{Secret, SecretKind};
 use error::failed;
@@ -112,6 +115,8 @@ struct Inner {
     leases_asked: lease::Asked,
     strangers: sighting::Strangers,
     moments: timeline::Written,
+    /// By which the database is told from every other; empty while one is restored.
+    name: OnceLock<String>,
 }
 
 impl Store {
@@ -119,8 +124,9 @@ impl Store {
     pub async fn open(url: &str, vault: Vault, clock: Clock, entropy: Entropy) -> Result<Self, StoreError> {
         let db = db::Db::open(url).await?;
         let keys = unlock(&db, &vault, &entropy).await?;
-        name_database(&db, &entropy).await?;
+        let name = name_database(&db, &entropy).await?;
         let store = Self::over(db, keys, clock, entropy);
+        store.inner.name.get_or_init(|| name);
         store.reload().await?;
         store.adopt_grants().await?;
         Ok(store)
@@ -139,6 +145,7 @@ impl Store {
             leases: lease::Queue::default(),
             leases_asked: lease::Asked::default(),
             strangers: sighting::Strangers::default(),
+            name: OnceLock::new(),
             moments: timeline::Written::default(),
         };
         Self {
@@ -225,6 +232,12 @@ impl Store {
         self.inner.db.check().await
     }
 
+    /// By what agents on one network know whether they share a database. Says nothing of what is in it.
+    pub fn name(&self) -> String {
+        let name = self.inner.name.get().map(String::as_str).unwrap_or_default();
+        hex(Sha256::digest(name).get(..4).unwrap_or_default())
+    }
+
     /// Closes every connection and waits until they are gone. Later questions to the database fail; memory stays.
     pub async fn close(&self) {
         self.inner.db.close().await;
@@ -308,21 +321,27 @@ async fn unlock(db: &db::Db, vault: &Vault, entropy: &Entropy) -> Result<Keys, S
 }
 
 /// Gives a database that has none a name of its own, by which it is told from every other.
-async fn name_database(db: &db::Db, entropy: &Entropy) -> Result<(), StoreError> {
-    let reading = failed("read the database's name");
+async fn name_database(db: &db::Db, entropy: &Entropy) -> Result<String, StoreError> {
+    let name = database_name(db).await?;
+    if !name.is_empty() {
+        return Ok(name);
+    }
+    let mut transaction = db.begin().await?;
+    sqlx::query("UPDATE head SET database_id = $1 WHERE id = 1 AND database_id = ''")
+        .bind(hex(&entropy.bytes::<16>()?))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("name the database"))?;
+    transaction.commit().await.map_err(failed("name the database"))?;
+    // Another process may have been faster.
+    database_name(db).await
+}
+
+async fn database_name(db: &db::Db) -> Result<String, StoreError> {
     let (name,): (String,) = sqlx::query_as("SELECT database_id FROM head WHERE id = $1")
         .bind(1_i64)
         .fetch_one(db.reader())
         .await
-        .map_err(reading)?;
-    if !name.is_empty() {
-        return Ok(());
-    }
-    let mut transaction = db.begin().await?;
-    sqlx::query("UPDATE head SET database_id = $1 WHERE id = 1 AND database_id = ''")
-        .bind(vault::hex(&entropy.bytes::<16>()?))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed("name the database"))?;
-    transaction.commit().await.map_err(failed("name the database"))
+        .map_err(failed("read the database's name"))?;
+    Ok(name)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use offhook::device::{Identity, Mac, Source, Vendor};
 use offhook::pnp::message::Subscribe;
-use offhook::profile::{Catalog, Clue};
+use offhook::profile::{Catalog, Certainty, Clue, WebAnswer};
 
 /// In nobody's range, so that a vendor class has to speak for itself.
 const NEUTRAL: &str = "02:00:00:00:00:01";
@@ -60,10 +60,21 @@ fn octets(text: &str) -> Vec<u8> {
 }
 
 fn identify(catalog: &Catalog, row: &Row) -> Identity {
+    if row.clue == "dhcp.vendor-class" {
+        let neutral: Mac = NEUTRAL.parse().expect("a MAC");
+        let mut identity = catalog.identify_client(Some(&octets(&row.text)), neutral).identity;
+        identity.mac = identity.mac.filter(|mac| *mac != neutral);
+        return identity;
+    }
+    catalog.identify(&clues(catalog, row)).identity
+}
+
+/// What a row's text is to who heard it or asked for it.
+fn clues(catalog: &Catalog, row: &Row) -> Vec<Clue> {
     let octets = octets(&row.text);
     let text = String::from_utf8_lossy(&octets).into_owned();
     let one = |source| vec![Clue::new(source, text.clone())];
-    let clues = match row.clue.as_str() {
+    match row.clue.as_str() {
         "http.user-agent" => one(Source::HttpUserAgent),
         "sip.user-agent" => one(Source::SipUserAgent),
         "sip.event" => one(Source::SipEvent),
@@ -72,15 +83,17 @@ fn identify(catalog: &Catalog, row: &Row) -> Identity {
             vec![Clue::new(Source::HttpPath, path), Clue::new(Source::HttpUserAgent, agent)]
         }
         "sip.subscribe" => subscribe(&folder().join("captures").join(&text)),
-        "dhcp.vendor-class" => {
-            let neutral: Mac = NEUTRAL.parse().expect("a MAC");
-            let mut identity = catalog.identify_client(Some(&octets), neutral).identity;
-            identity.mac = identity.mac.filter(|mac| *mac != neutral);
-            return identity;
+        "http.title" => one(Source::HttpTitle),
+        "http.realm" => one(Source::HttpRealm),
+        "http.server" => one(Source::HttpServer),
+        "http.answer" => WebAnswer::read(&octets).expect("an answer").clues(),
+        "http.page" => {
+            let (path, body) = text.split_once(' ').expect("a path and a body");
+            catalog.pages_at(path).flat_map(|page| page.clues(body.as_bytes())).collect()
         }
+        "dhcp.vendor-class" => one(Source::DhcpVendorClass),
         other => panic!("{}: no clue is called {other}", row.place),
-    };
-    catalog.identify(&clues).identity
+    }
 }
 
 fn subscribe(file: &Path) -> Vec<Clue> {
@@ -160,9 +173,18 @@ impl Told {
 
 #[test]
 fn what_phones_say_of_themselves_is_read() {
+    all_is_read(&["collected.tsv", "further.tsv"]);
+}
+
+#[test]
+fn what_phones_show_without_a_password_is_read() {
+    all_is_read(&["shown.tsv"]);
+}
+
+fn all_is_read(tables: &[&str]) {
     let catalog = Catalog::builtin().expect("the built-in profiles");
     let mut told = Told::default();
-    for row in rows("collected.tsv").into_iter().chain(rows("further.tsv")) {
+    for row in tables.iter().flat_map(|table| rows(table)) {
         told.read(&catalog, &row);
     }
     for (what, share) in &told.shares {
@@ -178,8 +200,38 @@ fn what_phones_say_of_themselves_is_read() {
 #[test]
 fn what_is_no_phone_of_ours_is_not_taken_for_one() {
     let catalog = Catalog::builtin().expect("the built-in profiles");
+    let mut share = BTreeMap::<String, Share>::new();
+    let mut taken = String::new();
     for row in rows("strangers.tsv") {
-        let vendor = identify(&catalog, &row).vendor.map(|vendor| vendor.to_string());
-        assert_eq!(vendor, None, "{}: {}", row.place, row.text);
+        let vendor = identify(&catalog, &row).vendor;
+        share.entry(row.clue.clone()).or_default().add(vendor.is_none());
+        if let Some(vendor) = vendor {
+            writeln!(taken, "{}: {} is taken for {vendor}", row.place, row.text).expect("a string takes it");
+        }
+    }
+    for (clue, Share { asked, right }) in &share {
+        println!("{clue}: {right} of {asked} strangers are left alone");
+    }
+    assert_eq!(taken, "");
+}
+
+/// A maker's switch, camera or exchange has the maker's address, too.
+#[test]
+fn a_stranger_in_a_vendors_range_is_a_hint_and_no_identity() {
+    let catalog = Catalog::builtin().expect("the built-in profiles");
+    let addresses: Vec<String> = catalog
+        .profiles()
+        .filter_map(|profile| profile.ranges().first()?.address(1))
+        .map(|mac| mac.to_string())
+        .collect();
+    assert!(addresses.len() >= 25, "{addresses:?}");
+    for row in rows("strangers.tsv").iter().filter(|row| row.clue != "dhcp.vendor-class") {
+        let shown = clues(&catalog, row);
+        for address in &addresses {
+            let range = Clue::new(Source::Oui, address.clone());
+            let found = catalog.identify(&shown.iter().cloned().chain([range]).collect::<Vec<_>>());
+            let Row { text, place, .. } = row;
+            assert_eq!(found.certainty(), Certainty::Hint, "{place}: {text} at {address}");
+        }
     }
 }

@@ -47,6 +47,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "push",
             "firmware",
+            "hex",
             "store",
             "provision",
             "profile",
@@ -59,15 +60,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     // The simulated phone shares the profiles' data and no code of the servers, so that it can fail a broken one.
-    ("src/simulate", &["profile", "device", "secret", "clock"]),
+    ("src/simulate", &["profile", "device", "secret", "clock", "hex"]),
     ("src/accounts", &["device", "secret", "config", "clock", "net", "profile", "store"]),
     // The store's tests write sheets as people do.
     ("src/store/testing.rs", &["accounts", "device", "secret", "clock"]),
-    ("src/store", &["firmware", "alarm", "device", "secret", "clock", "release", "timeline"]),
+    ("src/store", &["hex", "firmware", "alarm", "device", "secret", "clock", "release", "timeline"]),
     (
         "src/provision",
         &[
-            "firmware", "menu", "store", "profile", "release", "alarm", "device", "secret", "clock",
+            "hex", "firmware", "menu", "store", "profile", "release", "alarm", "device", "secret", "clock",
             "config", "net", "tls",
         ],
     ),
@@ -75,6 +76,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/firmware", &["device"]),
     ("src/profile", &["firmware", "menu", "release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
+    ("src/hex", &[]),
     ("src/rule", &[]),
     ("src/timeline", &["device", "clock"]),
     ("src/alarm", &["device"]),

@@ -90,12 +90,27 @@ pub(super) struct Asked<T> {
 /// Under which conditions it is to be done.
 #[derive(Debug)]
 pub(super) struct Conditions {
-    /// What is asked for, as it came: method, path, body.
-    pub(super) request: [Bytes; 3],
+    /// What is asked for, as it came: method, path, and the body or what stands for it.
+    pub(super) method: Bytes,
+    pub(super) path: Bytes,
+    pub(super) body: Bytes,
     /// Idempotency-Key
     pub(super) key: Option<Bytes>,
     /// If-Match
     pub(super) versions: Option<Versions>,
+}
+
+impl Conditions {
+    /// Those of this head.
+    pub(super) fn of(parts: &Parts, body: Bytes) -> Result<Self, Problem> {
+        Ok(Self {
+            method: Bytes::copy_from_slice(parts.method.as_str().as_bytes()),
+            path: Bytes::copy_from_slice(parts.uri.path().as_bytes()),
+            body,
+            key: key(&parts.headers)?,
+            versions: versions(&parts.headers)?,
+        })
+    }
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
@@ -104,8 +119,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
     /// A body is JSON; none is an empty object.
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let versions = versions(&parts.headers)?;
-        let key = key(&parts.headers)?;
+        let mut conditions = Conditions::of(&parts, Bytes::new())?;
         let raw = whole(body, BODY_MAX).await?;
         if !raw.is_empty() && !is_json(&parts.headers) {
             let message = "the body is not said to be JSON";
@@ -120,9 +134,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
         }
         let text: &[u8] = if raw.is_empty() { b"{}" } else { &raw };
         let body = serde_json::from_slice(text).map_err(|error| misread(&error))?;
-        let method = Bytes::copy_from_slice(parts.method.as_str().as_bytes());
-        let path = Bytes::copy_from_slice(parts.uri.path().as_bytes());
-        Ok(Self { body, conditions: Conditions { request: [method, path, raw], key, versions } })
+        conditions.body = raw;
+        Ok(Self { body, conditions })
     }
 }
 

@@ -35,8 +35,8 @@ impl Deed {
         mac: Option<Mac>,
     ) -> Result<Begun, Problem> {
         let store = caller.store(shared);
-        let [method, path, body] = &conditions.request;
-        let once = conditions.key.as_ref().map(|key| Once::new(&caller.token.id, key, &[method, path, body]));
+        let Conditions { method, path, body, key, .. } = &conditions;
+        let once = key.as_ref().map(|key| Once::new(&caller.token.id, key, &[method, path, body]));
         let earlier = match &once {
             Some(once) => store.done_before(once).await?,
             None => None,

@@ -82,6 +82,11 @@ fn operation(route: &Route, parts: &Value) -> Value {
         let content = json!({ "application/json": { "schema": body } });
         operation.insert("requestBody".to_owned(), json!({ "required": false, "content": content }));
     }
+    if let (Some(file), Some(operation)) = (own.get("file"), operation.as_object_mut()) {
+        let content = json!({ "application/octet-stream": {} });
+        let body = json!({ "description": file, "required": true, "content": content });
+        operation.insert("requestBody".to_owned(), body);
+    }
     operation
 }
 

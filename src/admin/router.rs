@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +24,8 @@ use crate::store::Scope;
 
 /// How long a request may take, from its head to the head of its answer.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
+/// How long a file may take to come and be taken.
+const FILE_MAX: Duration = Duration::from_mins(30);
 /// Said with every answer. Pages bring everything with them, stand in nobody's frame, and are kept by no cache.
 const HEADERS: [(HeaderName, HeaderValue); 7] = [
     (
@@ -72,6 +76,7 @@ pub(super) fn routes() -> Vec<Route> {
         read("/api/v1/keys", Scope::DevicesRead, get(keys::plans)),
         write("/api/v1/keys", Scope::DevicesWrite, post(keys::change_plan)),
         read("/api/v1/firmware", Scope::DevicesRead, get(firmware::list)),
+        write("/api/v1/firmware", Scope::FirmwareWrite, post(firmware::add)),
         read("/api/v1/firmware/check", Scope::DevicesRead, get(firmware::check)),
         write("/api/v1/firmware/remove", Scope::FirmwareWrite, post(firmware::remove)),
         write("/api/v1/firmware/retry", Scope::FirmwareWrite, post(firmware::retry)),
@@ -102,13 +107,15 @@ pub(super) fn router(shared: &Shared) -> Router {
 
 /// Every request comes in and goes out here.
 async fn door(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let is_file = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+    let patience = if is_file { FILE_MAX } else { REQUEST_MAX };
     let mut response = match admitted(&shared, &request) {
         Err(problem) => problem.into_response(),
         // On a task of its own: who hangs up leaves nothing half done.
-        Ok(()) => match tokio::time::timeout(REQUEST_MAX, tokio::spawn(next.run(request))).await {
+        Ok(()) => match tokio::time::timeout(patience, tokio::spawn(next.run(request))).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => broken().into_response(),
-            Err(_) => too_late().into_response(),
+            Err(_) => too_late(patience).into_response(),
         },
     };
     for (name, value) in HEADERS {
@@ -152,8 +159,8 @@ fn broken() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, failure)
 }
 
-fn too_late() -> Problem {
-    let message = format!("the request was not done within {} s", REQUEST_MAX.as_secs());
+fn too_late(patience: Duration) -> Problem {
+    let message = format!("the request was not done within {} s", patience.as_secs());
     let remedy = "try again, with the same Idempotency-Key where it had one";
     Problem::asked(StatusCode::SERVICE_UNAVAILABLE, "timeout", message, remedy)
 }

@@ -19,6 +19,7 @@ use crate::store::testing::{self, Bench, on_both, sheet};
 use crate::store::{AuditRow, ImportOptions, Scope};
 
 mod refused;
+mod upload;
 
 const OFFICE: &str = "mac,vendor,model,username,password,web_password\n\
                       001565000001,yealink,T46U,101,geheim1,geheim2\n\
@@ -182,7 +183,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 22, "routes with a scope");
+    assert_eq!(checked, 23, "routes with a scope");
     site.stop().await;
 }
 

@@ -1,7 +1,8 @@
 //! `offhook profile`: list, check, test, render and identify by vendor profiles. Needs no running agent.
 
+mod identify;
+
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +10,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Context, Failure, Outcome, open, output};
-use crate::device::{Commons, Device, Mac, Source, Vendor};
+use crate::device::{Commons, Device, Mac, Vendor};
 use crate::operate::fleet::Fleet;
-use crate::pnp::message::Subscribe;
 use crate::profile::{
-    Catalog, Clue, FileId, Model, Origin, Profile, ProfileError, Reach, ReadClue, ReleaseRules, Report,
-    Retention, Scope, Subject, bless, check_all, test_all,
+    Catalog, FileId, Model, Origin, Profile, ProfileError, Reach, ReleaseRules, Report, Retention, Scope,
+    Subject, bless, check_all, test_all,
 };
 use crate::store::Store;
 
@@ -32,7 +32,7 @@ pub(crate) enum Args {
     /// Show the bytes of a phone's files, secrets masked
     Render(RenderArgs),
     /// Say which phone this is, from what it says of itself
-    Identify(IdentifyArgs),
+    Identify(identify::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,29 +71,6 @@ pub(crate) struct RenderArgs {
     file: Option<String>,
 }
 
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true)]
-pub(crate) struct IdentifyArgs {
-    /// The User-Agent of an HTTP request
-    #[arg(long, value_name = "S")]
-    user_agent: Option<String>,
-    /// The User-Agent of a SIP message
-    #[arg(long, value_name = "S")]
-    sip_user_agent: Option<String>,
-    /// DHCP option 60
-    #[arg(long, value_name = "S")]
-    vendor_class: Option<String>,
-    /// A file with a SUBSCRIBE, as captured
-    #[arg(long, value_name = "FILE")]
-    subscribe: Option<PathBuf>,
-    /// The path of an HTTP or TFTP request
-    #[arg(long, value_name = "P")]
-    path: Option<String>,
-    /// The hardware address
-    #[arg(long)]
-    mac: Option<Mac>,
-}
-
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     match args {
         Args::List => {
@@ -104,7 +81,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Args::Test(args) if args.bless => each_origin(args.dir.as_deref(), context, Looked::Cases, bless),
         Args::Test(args) => each_origin(args.dir.as_deref(), context, Looked::Cases, test_all),
         Args::Render(args) => render(&args, context).await,
-        Args::Identify(args) => identify(&args, context),
+        Args::Identify(args) => identify::run(&args, context),
     }
 }
 
@@ -391,94 +368,6 @@ fn rendered_row(
         notes: rendered.notes().to_vec(),
         text: rendered.masked(),
     })
-}
-
-#[derive(Serialize)]
-struct IdentifiedRow<'a> {
-    vendor: Option<&'a Vendor>,
-    model: Option<&'a str>,
-    firmware: Option<&'a str>,
-    mac: Option<Mac>,
-    confidence: u8,
-    clues: &'a [ReadClue],
-    contradictions: &'a [String],
-}
-
-fn identify(args: &IdentifyArgs, context: &Context) -> Outcome {
-    let found = catalog(context).identify(&clues(args)?);
-    let identity = &found.identity;
-    let row = IdentifiedRow {
-        vendor: identity.vendor.as_ref(),
-        model: identity.model.as_deref(),
-        firmware: identity.firmware.as_deref(),
-        mac: identity.mac,
-        confidence: found.confidence,
-        clues: &found.clues,
-        contradictions: &found.contradictions,
-    };
-    if context.json {
-        output::value(&row);
-    } else {
-        output::print(&sentence(&row));
-    }
-    // A hint is not nothing, but a MAC that was typed in and lies in nobody's range is.
-    let recognised = found.clues.iter().any(|clue| clue.vendor.is_some() || clue.model.is_some());
-    if recognised { Ok(()) } else { Err(Failure::told()) }
-}
-
-fn sentence(row: &IdentifiedRow<'_>) -> String {
-    let text = |value: Option<&str>| value.unwrap_or("unknown").to_owned();
-    let mut said = format!(
-        "vendor      {}\nmodel       {}\nfirmware    {}\nmac         {}\nconfidence  {}\n",
-        text(row.vendor.map(Vendor::as_str)),
-        text(row.model),
-        text(row.firmware),
-        text(row.mac.map(|mac| mac.to_string()).as_deref()),
-        row.confidence
-    );
-    for clue in row.clues {
-        let vendor = clue.vendor.as_ref().map_or("no vendor", Vendor::as_str);
-        let (source, text, confidence) = (clue.source.as_str(), &clue.text, clue.confidence);
-        let _ = writeln!(said, "clue        {source}: {text} ({vendor}, {confidence})");
-    }
-    for contradiction in row.contradictions {
-        let _ = writeln!(said, "but         {contradiction}");
-    }
-    said
-}
-
-fn clues(args: &IdentifyArgs) -> Result<Vec<Clue>, Failure> {
-    let texts = [
-        (Source::HttpUserAgent, &args.user_agent),
-        (Source::SipUserAgent, &args.sip_user_agent),
-        (Source::DhcpVendorClass, &args.vendor_class),
-        (Source::HttpPath, &args.path),
-    ];
-    let mut clues: Vec<Clue> =
-        texts.into_iter().filter_map(|(source, text)| Some(Clue::new(source, text.clone()?))).collect();
-    clues.extend(args.mac.map(|mac| Clue::new(Source::Oui, mac.to_string())));
-    if let Some(file) = &args.subscribe {
-        clues.extend(subscribe_clues(file)?);
-    }
-    Ok(clues)
-}
-
-fn subscribe_clues(file: &Path) -> Result<Vec<Clue>, Failure> {
-    let bytes = std::fs::read(file).map_err(|error| {
-        Failure::usage(
-            "unreadable",
-            format!("cannot read {}: {error}", file.display()),
-            "name a readable file",
-        )
-    })?;
-    let subscribe = Subscribe::parse(&bytes).map_err(|error| {
-        Failure::no(
-            "not_a_subscribe",
-            format!("{}: {error}", file.display()),
-            "give one SUBSCRIBE as it came, header by header",
-        )
-    })?;
-    Ok(subscribe.clues())
 }
 
 #[cfg(test)]

@@ -9,13 +9,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{Context, Failure, Outcome, output};
 use crate::clock::{Clock, Entropy};
 use crate::device::{Mac, Vendor};
 use crate::profile::{Catalog, Profile};
 use crate::simulate::{
-    Keep, Memory, Patience, Phone, PhoneSpec, RegisterAt, Report, Step, Target, Transfer, asks_by_multicast,
-    random_mac, usual_model,
+    Keep, Memory, Notified, Patience, Phone, PhoneSpec, RegisterAt, Report, Stay, Step, Target, Transfer,
+    asks_by_multicast, random_mac, usual_model,
 };
 
 /// More phones than one process has sockets for, by default.
@@ -69,9 +71,49 @@ pub(crate) struct Args {
     /// Look at the configuration once more at the end, as after a resync
     #[arg(long)]
     again: bool,
+    /// Stay up afterwards, until Ctrl-C: answer SIP OPTIONS and NOTIFY, and look at the configuration again when a
+    /// NOTIFY says so
+    #[arg(long, conflicts_with_all = ["count", "again"])]
+    stay: bool,
+    /// Ask nobody for a URL: a phone that knows none waits until somebody comes (stays up, as with --stay)
+    #[arg(long, conflicts_with_all = ["count", "again", "against", "url"])]
+    wait: bool,
+    /// What a phone that stays up does on a NOTIFY: as its vendor sells it, whatever it is told, ask for an account's
+    /// password, hear nobody but its registrar, say 403, or say nothing
+    #[arg(long, value_name = "HOW", value_enum, default_value = "as-sold")]
+    notify: Notify,
+    /// The port that a phone that stays up answers SIP on
+    #[arg(long, value_name = "PORT", default_value_t = 5060)]
+    sip_port: u16,
     /// Seconds until a phone that hears nothing gives up
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     patience: u64,
+}
+
+/// As [`Notified`], in words of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Notify {
+    AsSold,
+    Accept,
+    Challenge,
+    Registrar,
+    Refuse,
+    Silent,
+}
+
+impl Args {
+    /// How the phone stays up, if it does.
+    fn stays(&self) -> Option<Stay> {
+        let notify = match self.notify {
+            Notify::AsSold => Notified::AsSold,
+            Notify::Accept => Notified::Accept,
+            Notify::Challenge => Notified::Challenge,
+            Notify::Registrar => Notified::Registrar,
+            Notify::Refuse => Notified::Refuse,
+            Notify::Silent => Notified::Silent,
+        };
+        (self.stay || self.wait).then_some(Stay { sip_port: self.sip_port, notify })
+    }
 }
 
 pub(crate) async fn run(args: Args, context: Context) -> Outcome {
@@ -91,12 +133,13 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
     let mut keep = kept::find(&args, &profile)?;
     let known = keep.as_ref().and_then(Keep::phone);
     let specs = specs(&args, &profile, known, &Entropy::System)?;
+    let stays = args.stays();
     let lives = match specs.as_slice() {
-        [spec] if !args.forget && args.count == 1 => {
-            if keep.is_none() {
+        [spec] if args.count == 1 && (!args.forget || stays.is_some()) => {
+            if keep.is_none() && !args.forget {
                 keep = kept::make(spec);
             }
-            vec![live_on(spec, keep, args.factory_reset, context.json).await?]
+            vec![live_on(spec, keep, args.factory_reset, stays, context.json).await?]
         }
         _ => {
             let lives = specs.into_iter().map(|spec| live(spec, args.count > 1, context.json));
@@ -109,7 +152,8 @@ pub(crate) async fn run(args: Args, context: Context) -> Outcome {
             lives => output::value(&lives),
         }
     }
-    verdict(&lives, context.json)
+    // One that stayed up was switched off by the person who watched it.
+    if stays.is_some() { Ok(()) } else { verdict(&lives, context.json) }
 }
 
 /// A report with the steps that led to it.
@@ -128,6 +172,7 @@ async fn live_on(
     spec: &PhoneSpec,
     keep: Option<Keep>,
     factory_reset: bool,
+    stays: Option<Stay>,
     quiet: bool,
 ) -> Result<Life, Failure> {
     let remembered = keep.as_ref().filter(|_| !factory_reset).map(|keep| keep.memory(spec));
@@ -137,7 +182,10 @@ async fn live_on(
             tell(None, step);
         }
     };
-    let mut life = live_on_told(spec.clone(), &mut memory, tell).await;
+    let mut life = match stays {
+        Some(stay) => stay_told(spec.clone(), &stay, &mut memory, tell).await?,
+        None => live_on_told(spec.clone(), &mut memory, tell).await,
+    };
     if let Some(mut keep) = keep {
         keep.write(spec, &memory)?;
         if !quiet {
@@ -181,6 +229,37 @@ pub(super) async fn live_on_told(
     };
     let report = Phone::new(spec).live_on(memory, on_step).await;
     Life { report, steps, kept_in: None }
+}
+
+/// A life that goes on until Ctrl-C, told by `tell`.
+async fn stay_told(
+    spec: PhoneSpec,
+    stay: &Stay,
+    memory: &mut Memory,
+    mut tell: impl FnMut(&Step) + Send,
+) -> Result<Life, Failure> {
+    let mut steps = Vec::new();
+    let on_step = |step: Step| {
+        tell(&step);
+        steps.push(step);
+    };
+    let signals = |error: std::io::Error| {
+        Failure::failed("signals", format!("cannot hear Ctrl-C: {error}"), "run it where signals are allowed")
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+    let until = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let stayed = Phone::new(spec).stay(stay, memory, on_step, until).await;
+    let report = stayed.map_err(|failure| {
+        let remedy = "give the phone an address of this host, and ports that are free: --address, --sip-port";
+        Failure::failed("stay", failure.reason, remedy)
+    })?;
+    Ok(Life { report, steps, kept_in: None })
 }
 
 /// One line for a step, with the phone before it where there are several.
@@ -228,7 +307,7 @@ fn specs(
     known: Option<(&Vendor, &str, Mac)>,
     entropy: &Entropy,
 ) -> Result<Vec<PhoneSpec>, Failure> {
-    let against = target(args)?;
+    let against = if args.wait { Target::Nobody } else { target(args)? };
     let register = match &args.registrar {
         _ if args.no_register => RegisterAt::Nowhere,
         Some(registrar) => RegisterAt::Instead(registrar.clone()),
@@ -237,10 +316,11 @@ fn specs(
     let macs = macs(args, profile, known.map(|(.., mac)| mac), entropy)?;
     let model = args.model.as_deref().map(|model| profile.model_name(model));
     let model = model.or(known.map(|(_, model, _)| model.to_owned())).unwrap_or_else(|| usual_model(profile));
-    if !matches!(against, Target::Url(_)) && !asks_by_multicast(profile, &model) {
+    if matches!(against, Target::Multicast { .. } | Target::Server(_)) && !asks_by_multicast(profile, &model)
+    {
         let message = format!("{} {model} does not ask the LAN for its URL", profile.display_name());
         let manual = profile.manual("http://192.168.1.5:8480/").value;
-        let remedy = format!("give it one, as DHCP or a person would: --url {manual}");
+        let remedy = format!("give it one, as DHCP or a person would: --url {manual}; or let it --wait");
         return Err(Failure::usage("url", message, remedy));
     }
     Ok(macs

@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::Failure;
 use super::fleet::Fleet;
-use crate::device::{Approval, Commons, Device, Mac, Vendor};
+use crate::device::{Approval, Device, Mac, Vendor};
 use crate::firmware::{Plan, Release, ReleaseFile, Version};
-use crate::profile::{NOTHING_SUPPLIED, Subject, Supplied};
+use crate::profile::Supplied;
 use crate::provision::{Course, course, taught, told};
 
-pub(crate) use bring::{NewRelease, brought, digest_of, remove};
+pub(crate) use bring::{Digested, NewRelease, brought, digest_of, file_name, refused_by_disk, remove};
 
 /// The folder of all firmware below that of the static files.
 pub(super) const FOLDER: &str = "firmware";
@@ -202,7 +202,7 @@ impl Fleet<'_> {
     fn course(&self, device: &Device) -> Option<Course> {
         let inventory = self.store.inventory();
         let (profile, commons) = (self.profile(device)?, inventory.commons());
-        let subject = self.bare_subject(device, &commons);
+        let subject = self.subject(device, &commons);
         Some(course(&inventory.stock(), profile, &subject, device, device.firmware.as_deref()))
     }
 
@@ -211,7 +211,7 @@ impl Fleet<'_> {
     pub(crate) fn supplied(&self, device: &Device, base: &str) -> (Supplied, Vec<String>) {
         let Some(profile) = self.profile(device) else { return Default::default() };
         let commons = self.store.inventory().commons();
-        let wanted = profile.language_files(&self.bare_subject(device, &commons));
+        let wanted = profile.language_files(&self.subject(device, &commons));
         let vendor = profile.vendor().as_str();
         let there =
             if wanted.is_empty() { Vec::new() } else { paths_below(&self.files.join("lang").join(vendor)) };
@@ -222,11 +222,6 @@ impl Fleet<'_> {
             supplied.extend(told(&release, base));
         }
         (supplied, missing)
-    }
-
-    fn bare_subject<'s>(&'s self, device: &'s Device, commons: &'s Commons) -> Subject<'s> {
-        let (device, site) = (Some(device), self.site);
-        Subject { device, model: None, site, commons, host: "", base: "", supplied: &NOTHING_SUPPLIED }
     }
 
     fn has_file(&self, release: &Arc<Release>) -> bool {

@@ -108,7 +108,8 @@ impl Fleet<'_> {
         )
     }
 
-    fn subject<'s>(&'s self, device: &'s Device, commons: &'s Commons) -> Subject<'s> {
+    /// What is asked of a profile where no file is made for a phone.
+    pub(super) fn subject<'s>(&'s self, device: &'s Device, commons: &'s Commons) -> Subject<'s> {
         Subject {
             device: Some(device),
             model: None,

@@ -11,9 +11,11 @@ use toml::Spanned;
 use super::dhcp::Dhcp;
 use super::error::{ProfileError, line_of};
 use super::escape::Writing;
+use super::language::LanguageToml;
 use super::menu::{self, MenuForm, MenuToml};
 use super::model::{ANY, Models};
 use super::origin::VendorFiles;
+use super::page::{self, Page};
 use super::path::PathPattern;
 use super::preamble::CommentForm;
 use super::range::MacRange;
@@ -85,11 +87,13 @@ impl<'f> Draft<'f> {
         let mut ranges: Vec<MacRange> = ranges.collect();
         let tables = toml.matches.iter().enumerate();
         let mut recognisers: Vec<Recogniser> =
-            tables.filter_map(|(at, table)| findings.recogniser(at, table)).collect();
+            tables.filter_map(|(at, table)| findings.recogniser(&format!("match[{at}]"), table)).collect();
+        let mut identity_pages = Page::all(&self.files.vendor, &toml.pages, &parts, &mut findings);
         // Who changes a profile keeps its phones; who builds another vendor's on it has phones of its own.
         if let Some(parent) = parent.filter(|parent| parent.vendor.as_str() == self.files.vendor) {
             ranges.extend(&parent.ranges);
             recognisers.extend(parent.recognisers.iter().cloned());
+            page::inherit(&mut identity_pages, &parent.pages);
         }
         let models = match Models::new(&parts.models, &parts.defaults) {
             Ok(models) => Some(models),
@@ -164,13 +168,18 @@ impl<'f> Draft<'f> {
             manual: manual.or(parent.and_then(|parent| parent.manual.clone())),
             ranges,
             recognisers,
+            pages: identity_pages,
             files,
             models,
             templates,
             simulate,
             menu,
             phonebook,
-            languages: toml.language_files.clone().or(parent.and_then(|parent| parent.languages.clone())),
+            languages: toml
+                .language_files
+                .clone()
+                .map(LanguageToml::completed)
+                .or(parent.and_then(|parent| parent.languages.clone())),
             parts,
         })
     }
@@ -265,12 +274,13 @@ impl Findings<'_> {
         }
     }
 
-    fn recogniser(&mut self, at: usize, table: &MatchToml) -> Option<Recogniser> {
+    /// A pattern with what it promises; `table` is the name of its table.
+    pub(super) fn recogniser(&mut self, name: &str, table: &MatchToml) -> Option<Recogniser> {
         if let Some(confidence) = table.confidence.as_ref().filter(|confidence| *confidence.get_ref() > 100) {
-            let key = format!("match[{at}].confidence");
+            let key = format!("{name}.confidence");
             self.push(&key, Some(confidence.span()), "is more than 100", "write 0 to 100");
         }
-        let regex = self.pattern(&table.pattern, &format!("match[{at}].pattern"))?;
+        let regex = self.pattern(&table.pattern, &format!("{name}.pattern"))?;
         let line = |span: Range<usize>| line_of(self.text, Some(span));
         let examples = table.examples.iter().map(|example| {
             let inner = example.get_ref().clone();
@@ -288,7 +298,7 @@ impl Findings<'_> {
             confidence: table.confidence.as_ref().map(|confidence| *confidence.get_ref()),
             examples: examples.collect(),
             rejects: table.rejects.iter().map(|text| (line(text.span()), text.get_ref().clone())).collect(),
-            number: at,
+            key: name.to_owned(),
         })
     }
 
@@ -304,12 +314,7 @@ impl Findings<'_> {
                 "write it, or correct the name",
             );
         }
-        for name in &table.models {
-            if name.get_ref() == ANY || !parts.models.contains_key(name.get_ref()) {
-                let message = format!("names '{}', which has no [models] table", name.get_ref());
-                self.push(&key("models"), Some(name.span()), message, "add the table, or correct the name");
-            }
-        }
+        self.models(&key("models"), &table.models, parts);
         for name in &table.families {
             if !parts.models.values().any(|model| model.family.as_ref() == Some(name.get_ref())) {
                 let message = format!("names '{}', which no model has as its family", name.get_ref());
@@ -353,6 +358,16 @@ impl Findings<'_> {
             scope,
             inherited: false,
         })
+    }
+
+    /// Names of models must have tables.
+    pub(super) fn models(&mut self, key: &str, names: &[Spanned<String>], parts: &Parts) {
+        for name in names {
+            if name.get_ref() == ANY || !parts.models.contains_key(name.get_ref()) {
+                let message = format!("names '{}', which has no [models] table", name.get_ref());
+                self.push(key, Some(name.span()), message, "add the table, or correct the name");
+            }
+        }
     }
 
     fn raw_form(&mut self, table: &FileToml, key: &str) -> Option<RawForm> {

@@ -12,6 +12,7 @@ use super::dhcp::class_text;
 use super::error::ProfileError;
 use super::identify::{self, Clue, Identified, RANGE_CONFIDENCE, ReadClue};
 use super::origin::{Origin, VendorFiles};
+use super::page::{PAGES_MAX, Page, path_and_words};
 use super::range::MacRange;
 use super::recogniser::{
     CLUE_BYTES_MAX, PATTERN_BYTES_MAX, Reading, addresses, event_words, model_name, uri_mac,
@@ -255,7 +256,13 @@ impl Catalog {
             }
             Source::SipEvent => read.extend(self.read_event(text, &read)),
             Source::HttpPath | Source::TftpPath => read.extend(self.read_path(clue.source, text)),
-            Source::SipUserAgent | Source::HttpUserAgent | Source::DhcpVendorClass => {}
+            Source::HttpPage => read.extend(self.read_page(text)),
+            Source::SipUserAgent
+            | Source::HttpUserAgent
+            | Source::HttpTitle
+            | Source::HttpRealm
+            | Source::HttpServer
+            | Source::DhcpVendorClass => {}
         }
         // A phone that is known by its words may write its address where the pattern does not look.
         if read.iter().any(|clue| clue.mac.is_none()) {
@@ -315,6 +322,51 @@ impl Catalog {
             read.push(ReadClue { mac: Some(mac), ..silent(source, text) });
         }
         read
+    }
+
+    /// What the words of a page say to each profile that has a page of this path.
+    fn read_page(&self, text: &str) -> Vec<ReadClue> {
+        let (path, words) = path_and_words(text);
+        let mut read = Vec::new();
+        for profile in self.profiles.values() {
+            for page in profile.pages.iter().filter(|page| page.path == path) {
+                for (recogniser, reading) in page.read(words, profile.names()) {
+                    let usual = || identify::weight(Source::HttpPage, reading.model.is_some());
+                    let confidence = recogniser.confidence.unwrap_or_else(usual);
+                    read.push(said(profile, Source::HttpPage, text, reading, confidence));
+                }
+            }
+        }
+        read
+    }
+
+    /// Every vendor's page of this path: an answer to `GET /` may be one, without having been asked for.
+    pub fn pages_at(&self, path: &str) -> impl Iterator<Item = &Page> {
+        self.profiles.values().flat_map(|profile| &profile.pages).filter(move |page| page.path == path)
+    }
+
+    /// The pages to ask of a host that looks like a vendor's phone, at most [`PAGES_MAX`]: where a vendor is elected its
+    /// own, else those of every vendor that a clue hints at. None when model and firmware are known.
+    pub fn pages(&self, found: &Identified) -> Vec<&Page> {
+        let identity = &found.identity;
+        if identity.model.is_some() && identity.firmware.is_some() {
+            return Vec::new();
+        }
+        let elected = identity.vendor.as_ref();
+        let mut hinted: Vec<&ReadClue> = found.clues.iter().filter(|clue| clue.vendor.is_some()).collect();
+        hinted.sort_by_key(|clue| std::cmp::Reverse(clue.confidence));
+        let hinted = hinted.into_iter().filter_map(|clue| clue.vendor.as_ref()).filter(|_| elected.is_none());
+        let mut pages: Vec<&Page> = Vec::new();
+        for profile in elected.into_iter().chain(hinted).filter_map(|vendor| self.get(vendor)) {
+            let own = profile.pages.iter().filter(|page| page.is_of(profile, identity.model.as_deref()));
+            for page in own {
+                if !pages.iter().any(|other| other.path == page.path) {
+                    pages.push(page);
+                }
+            }
+        }
+        pages.truncate(PAGES_MAX);
+        pages
     }
 
     fn range_hint(&self, mac: Mac) -> ReadClue {
@@ -591,6 +643,10 @@ mod tests {
             Source::HttpUserAgent,
             Source::HttpPath,
             Source::TftpPath,
+            Source::HttpTitle,
+            Source::HttpRealm,
+            Source::HttpServer,
+            Source::HttpPage,
             Source::DhcpVendorClass,
             Source::Oui,
         ];

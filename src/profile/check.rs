@@ -1,6 +1,7 @@
 //! What `offhook profile check` checks, and every test run with it: patterns keep what their examples and rejects
 //! promise, no vendor claims another's phones, and every file renders for every model.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::blank_device;
@@ -9,9 +10,12 @@ use super::error::ProfileError;
 use super::identify::Clue;
 use super::menu;
 use super::origin::Origin;
+use super::page::{Page, path_and_words};
 use super::recogniser::{Example, Recogniser};
 use super::schema::{Retention, Scope};
+use super::stranger;
 use super::subject::{NOTHING_SUPPLIED, Site, Subject};
+use super::web::flat;
 use super::{FileId, Model, Profile, proof};
 use crate::device::{Account, Commons, Device, Key, KeyKind, Line, Mac};
 use crate::secret::SecretKind;
@@ -86,7 +90,8 @@ fn retention_note(profile: &Profile) -> Option<String> {
 
 /// Whoever has only begun a profile should not read that all is well.
 fn idle_note(profile: &Profile) -> Option<String> {
-    let recognises = !profile.recognisers.is_empty() || !profile.ranges().is_empty();
+    let recognises =
+        !profile.recognisers.is_empty() || !profile.pages.is_empty() || !profile.ranges().is_empty();
     let serves = profile.files().next().is_some();
     (!recognises && !serves).then(|| {
         format!(
@@ -102,24 +107,34 @@ pub(super) fn at(profile: &Profile) -> String {
 }
 
 fn check_patterns(profile: &Profile, catalog: &Catalog, report: &mut Report) {
-    for recogniser in &profile.recognisers {
-        let key = format!("match[{}]", recogniser.number);
+    let on_pages = profile
+        .pages
+        .iter()
+        .flat_map(|page| page.patterns.iter().map(move |pattern| (&pattern.recogniser, Some(page))));
+    for (recogniser, page) in profile.recognisers.iter().map(|pattern| (pattern, None)).chain(on_pages) {
         let finding = |line, message: String, remedy: &str| {
-            ProfileError::new(&at(profile), message, remedy).key(&key).line(line)
+            ProfileError::new(&at(profile), message, remedy).key(&recogniser.key).line(line)
         };
+        for text in stranger::common(recogniser.source).iter().filter(|text| recogniser.regex.is_match(text))
+        {
+            let message = format!("matches '{text}', which hosts of every kind say");
+            report.errors.push(finding(None, message, "let the pattern name the vendor or a model"));
+        }
         if recogniser.examples.is_empty() {
             let remedy = "give at least one text that a real phone sends";
             report.errors.push(finding(None, "has no example".to_owned(), remedy));
         }
         for example in &recogniser.examples {
             report.examples += 1;
-            let wrong = check_example(profile, recogniser, example, catalog);
+            let wrong = check_example(profile, recogniser, page, example, catalog);
             let told = wrong.map(|wrong| finding(example.line, wrong, "correct the pattern or the example"));
             report.errors.extend(told);
         }
         for (line, text) in &recogniser.rejects {
             report.examples += 1;
-            if recogniser.regex.is_match(text) {
+            let text_read =
+                if page.is_some() { Cow::Owned(flat(text)) } else { Cow::Borrowed(text.as_str()) };
+            if recogniser.regex.is_match(&text_read) {
                 let message = format!("matches '{text}', which it must reject");
                 report.errors.push(finding(*line, message, "make the pattern narrower"));
             }
@@ -131,11 +146,21 @@ fn check_patterns(profile: &Profile, catalog: &Catalog, report: &mut Report) {
 fn check_example(
     profile: &Profile,
     recogniser: &Recogniser,
+    page: Option<&Page>,
     example: &Example,
     catalog: &Catalog,
 ) -> Option<String> {
     let text = &example.text;
-    let Some(reading) = recogniser.read(text, profile.names()) else {
+    let clues = match page {
+        Some(page) => page.clues(text.as_bytes()),
+        None => vec![Clue::new(recogniser.source, text.clone())],
+    };
+    // Of a page only the words that were recognised are kept, and they have to say the same.
+    let words = |clue: &Clue| match page {
+        Some(_) => path_and_words(&clue.text).1.to_owned(),
+        None => clue.text.clone(),
+    };
+    let Some(reading) = clues.iter().find_map(|clue| recogniser.read(&words(clue), profile.names())) else {
         return Some(format!("does not match its example '{text}'"));
     };
     let mac = reading.mac.map(Mac::bare);
@@ -158,7 +183,7 @@ fn check_example(
             return Some(format!("reads {field} {read} instead of {expected} in '{text}'"));
         }
     }
-    let vote = catalog.identify(&[Clue::new(recogniser.source, text.clone())]);
+    let vote = catalog.identify(&clues);
     match &vote.identity.vendor {
         Some(vendor) if vendor != profile.vendor() => Some(format!("is outvoted by {vendor} on '{text}'")),
         _ => None,
@@ -261,6 +286,71 @@ impl Profile {
 mod tests {
     use super::super::fixture;
     use super::*;
+
+    fn errors(table: &str) -> Vec<String> {
+        let profile = format!("schema = 1\ndisplay_name = 'Acme'\n{table}");
+        let files = fixture::vendor("acme", &[("profile.toml", &profile)]);
+        let (catalog, errors) = Catalog::of_folders(&[files]);
+        check_catalog(&catalog, errors).errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_hosts_of_every_kind_say_names_nobody() {
+        let found = |source: &str, pattern: &str, text: &str| {
+            errors(&format!(
+                "[[match]]\nsource = '{source}'\npattern = '{pattern}'\nexamples = [{{ text = '{text}' }}]\n"
+            ))
+        };
+        for (source, pattern, text) in [
+            ("http.server", "^lighttpd", "lighttpd/1.4.39"),
+            ("http.server", "http", "acme httpd"),
+            ("http.title", "^Login$", "Login"),
+            ("http.title", ".", "Acme"),
+            ("http.realm", "admin", "admin"),
+            ("sip.user-agent", "^Asterisk", "Asterisk PBX 18.10.0"),
+        ] {
+            let told = found(source, pattern, text);
+            assert!(told.iter().any(|error| error.contains("hosts of every kind")), "{pattern}: {told:?}");
+        }
+        for (source, text) in
+            [("http.server", "acme embed"), ("http.title", "Acme X1 Login"), ("http.realm", "Acme X1")]
+        {
+            assert_eq!(found(source, &format!("^{text}$"), text), [""; 0]);
+        }
+        let page = |pattern: &str| {
+            errors(&format!(
+                "[[page]]\npath = '/who'\npattern = '{pattern}'\nexamples = [{{ text = 'Acme <title>x</title>' }}]\n"
+            ))
+        };
+        assert!(
+            page("<title>").iter().any(|error| error.contains("page[0]") && error.contains("of every kind"))
+        );
+        assert_eq!(page("Acme <title>"), [""; 0]);
+    }
+
+    #[test]
+    fn a_page_keeps_what_its_examples_and_rejects_promise() {
+        let page =
+            |rest: &str| errors(&format!("[[page]]\npath = '/who'\npattern = 'Acme (?<model>X\\d)'\n{rest}"));
+        assert_eq!(
+            page("examples = [{ text = 'the  Acme\tX1', model = 'X1' }]\nrejects = ['Acme Office']\n"),
+            [""; 0]
+        );
+        assert!(page("").first().unwrap().contains("page[0]: has no example"));
+        assert!(
+            page("examples = [{ text = 'Acme X1', model = 'X2' }]\n")
+                .first()
+                .unwrap()
+                .contains("reads model X1")
+        );
+        assert!(
+            page("examples = [{ text = 'Acme' }]\n").first().unwrap().contains("does not match its example")
+        );
+        let rejected = page("examples = [{ text = 'Acme X1' }]\nrejects = [\"Acme\\n  X2\"]\n");
+        assert!(rejected.first().unwrap().contains("which it must reject"), "{rejected:?}");
+        let misplaced = errors("[[match]]\nsource = 'http.page'\npattern = 'x'\n");
+        assert!(misplaced.first().unwrap().contains("[[page]]"), "{misplaced:?}");
+    }
 
     #[test]
     fn a_profile_of_nothing_is_noted() {

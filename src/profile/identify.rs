@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::page::path_and_words;
 use crate::device::{Identity, Mac, Source, Vendor};
 
 /// Below this a vendor is a guess, and a guess is no identity.
 const VENDOR_CONFIDENCE_MIN: u8 = 30;
+/// Below this a vendor is told as a guess: a weak clue, or two.
+const FIRM_CONFIDENCE_MIN: u8 = 55;
 /// What a MAC range says about the vendor: ranges are sold, lent and nested.
 pub(super) const RANGE_CONFIDENCE: u8 = 20;
 
@@ -41,6 +44,50 @@ pub struct Identified {
     pub contradictions: Vec<String>,
 }
 
+/// How firmly a phone is known, in a word for people and listings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Certainty {
+    /// Nothing speaks for any vendor.
+    Unknown,
+    /// Nothing but a MAC range, or less than a guess takes: no identity.
+    Hint,
+    /// An identity by weak clues: a vendor's name in a title, and its MAC range.
+    Guess,
+    /// An identity by what only such a phone says, or by several clues that agree.
+    Firm,
+}
+
+impl Certainty {
+    /// The word in listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Hint => "hint",
+            Self::Guess => "guess",
+            Self::Firm => "firm",
+        }
+    }
+}
+
+impl Identified {
+    /// How firmly the vendor is known.
+    pub fn certainty(&self) -> Certainty {
+        match (&self.identity.vendor, self.confidence) {
+            (Some(_), FIRM_CONFIDENCE_MIN..) => Certainty::Firm,
+            (Some(_), _) => Certainty::Guess,
+            (None, _) if self.hint().is_some() => Certainty::Hint,
+            (None, _) => Certainty::Unknown,
+        }
+    }
+
+    /// The vendor that most is to be said for where that is too little for an identity.
+    pub fn hint(&self) -> Option<&Vendor> {
+        let hints = self.clues.iter().filter(|clue| clue.vendor.is_some());
+        best(hints.filter(|_| self.identity.vendor.is_none()), |clue| clue.confidence)?.vendor.as_ref()
+    }
+}
+
 /// What one clue said to one profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ReadClue {
@@ -67,11 +114,15 @@ pub(super) fn weight(source: Source, has_model: bool) -> u8 {
         (Source::HttpUserAgent, true) => 95,
         (Source::SipUserAgent, true) => 92,
         (Source::HttpUserAgent | Source::SipUserAgent, false) => 70,
+        (Source::HttpPage, true) => 85,
         (Source::DhcpVendorClass, true) => 75,
-        (Source::DhcpVendorClass, false) | (Source::SipEvent, true) => 60,
-        (Source::SipEvent | Source::HttpPath | Source::TftpPath, false)
+        (Source::DhcpVendorClass, false)
+        | (Source::SipEvent | Source::HttpTitle | Source::HttpRealm | Source::HttpServer, true) => 60,
+        (Source::SipEvent | Source::HttpPath | Source::TftpPath | Source::HttpPage, false)
         | (Source::HttpPath | Source::TftpPath, true) => 50,
         (Source::SipUri, _) => 40,
+        // A vendor's name on a page may be that of anything it makes.
+        (Source::HttpTitle | Source::HttpRealm | Source::HttpServer, false) => 35,
         (Source::Oui, _) => RANGE_CONFIDENCE,
     }
 }
@@ -82,7 +133,13 @@ fn mac_weight(source: Source) -> u8 {
         Source::HttpUserAgent | Source::SipUserAgent => 95,
         Source::SipUri => 90,
         Source::Oui => 80,
-        Source::SipEvent | Source::DhcpVendorClass => 70,
+        // A page may tell the address of another interface, or of a handset.
+        Source::HttpPage => 75,
+        Source::SipEvent
+        | Source::DhcpVendorClass
+        | Source::HttpTitle
+        | Source::HttpRealm
+        | Source::HttpServer => 70,
         Source::HttpPath | Source::TftpPath => 60,
     }
 }
@@ -160,7 +217,12 @@ fn elect_vendor(clues: &[ReadClue]) -> (Option<Vendor>, u8) {
     for clue in clues {
         let Some(vendor) = &clue.vendor else { continue };
         // Several patterns that read one text are one voice, and so is one address seen in several places.
-        let voice = if clue.source == Source::Oui { "" } else { clue.text.as_str() };
+        let voice = match clue.source {
+            Source::Oui => "",
+            // However many patterns read one page.
+            Source::HttpPage => path_and_words(&clue.text).0,
+            _ => clue.text.as_str(),
+        };
         let vote = votes.entry(vendor).or_default().entry((clue.source, voice)).or_default();
         *vote = clue.confidence.max(*vote);
     }
@@ -199,4 +261,78 @@ fn best<'c>(
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clue(vendor: &str, source: Source, text: &str, model: Option<&str>) -> ReadClue {
+        ReadClue {
+            source,
+            text: text.to_owned(),
+            vendor: (!vendor.is_empty()).then(|| Vendor::new(vendor)),
+            model: model.map(str::to_owned),
+            firmware: None,
+            mac: None,
+            confidence: if vendor.is_empty() { 0 } else { weight(source, model.is_some()) },
+        }
+    }
+
+    /// Vendor, source and model of each clue; who is elected, how sure that is and how it is called.
+    type Row<'t> = (&'t [(&'t str, Source, Option<&'t str>)], &'t str, u8, Certainty);
+
+    #[test]
+    fn weak_clues_add_up_and_are_told_as_what_they_are() {
+        use Certainty::{Firm, Guess, Hint, Unknown};
+        use Source::{HttpPage, HttpRealm, HttpServer, HttpTitle, Oui, SipUserAgent};
+        let x1 = Some("X1");
+        let rows: &[Row<'_>] = &[
+            (&[], "", 0, Unknown),
+            (&[("", HttpTitle, None)], "", 0, Unknown),
+            (&[("acme", Oui, None)], "", 20, Hint),
+            (&[("acme", HttpTitle, None)], "acme", 35, Guess),
+            (&[("acme", Oui, None), ("acme", HttpTitle, None)], "acme", 48, Guess),
+            (&[("acme", Oui, None), ("acme", HttpTitle, None), ("acme", HttpServer, None)], "acme", 67, Firm),
+            (&[("acme", HttpTitle, x1)], "acme", 60, Firm),
+            (&[("acme", Oui, None), ("acme", HttpRealm, x1)], "acme", 68, Firm),
+            (&[("acme", HttpPage, None)], "acme", 50, Guess),
+            (&[("acme", Oui, None), ("acme", HttpPage, None)], "acme", 60, Firm),
+            (&[("acme", HttpPage, x1)], "acme", 85, Firm),
+            (&[("acme", SipUserAgent, x1)], "acme", 92, Firm),
+            // One vendor's range and another's title: the title is more, and the range a doubt.
+            (&[("other", Oui, None), ("acme", HttpTitle, x1)], "acme", 54, Guess),
+            (&[("other", Oui, None), ("acme", HttpTitle, None)], "acme", 31, Guess),
+            (&[("other", HttpTitle, None), ("acme", SipUserAgent, x1)], "acme", 82, Firm),
+        ];
+        for (clues, vendor, confidence, certainty) in rows {
+            let read =
+                clues.iter().map(|(vendor, source, model)| clue(vendor, *source, "text", *model)).collect();
+            let found = elect(read, |_, one, other| one == other);
+            let elected = found.identity.vendor.as_ref().map(Vendor::as_str).unwrap_or_default();
+            assert_eq!(
+                (elected, found.confidence, found.certainty()),
+                (*vendor, *confidence, *certainty),
+                "{clues:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hint_names_its_vendor_and_an_identity_has_none() {
+        let hinted = elect(vec![clue("acme", Source::Oui, "x", None)], |_, _, _| true);
+        assert_eq!(hinted.hint().map(Vendor::as_str), Some("acme"));
+        let known = elect(vec![clue("acme", Source::HttpTitle, "x", None)], |_, _, _| true);
+        assert_eq!(known.hint(), None);
+    }
+
+    #[test]
+    fn what_was_asked_for_weighs_between_a_range_and_a_user_agent() {
+        for source in [Source::HttpTitle, Source::HttpRealm, Source::HttpServer, Source::HttpPage] {
+            for with_model in [false, true] {
+                assert!(weight(source, with_model) > weight(Source::Oui, false), "{source:?}");
+                assert!(weight(source, with_model) < weight(Source::SipUserAgent, with_model), "{source:?}");
+            }
+        }
+    }
 }

@@ -37,6 +37,16 @@ pub struct LanguageFile {
     pub needed: bool,
 }
 
+impl LanguageToml {
+    /// With the display's names for the web page's languages that have none of their own.
+    pub(super) fn completed(mut self) -> Self {
+        for (language, name) in &self.names {
+            self.web_names.entry(language.clone()).or_insert_with(|| name.clone());
+        }
+        self
+    }
+}
+
 impl LanguageFile {
     /// The first of these files, as paths in the vendor's folder, that is one.
     pub fn among<'n, T: AsRef<str>>(&self, there: &'n [T]) -> Option<&'n str> {
@@ -77,6 +87,11 @@ impl Findings<'_> {
 }
 
 impl Profile {
+    /// Whether there is anything to say of the files of a language, where there are some or none.
+    pub fn has_language_files(&self, are_there: bool) -> bool {
+        self.languages.as_ref().is_some_and(|table| are_there || table.needed)
+    }
+
     /// The files that the subject wants for its languages.
     pub fn language_files(&self, subject: &Subject<'_>) -> Vec<LanguageFile> {
         let Some(table) = &self.languages else { return Vec::new() };
@@ -87,15 +102,9 @@ impl Profile {
         let set = |name: &str| settled.get(name).map(|(_, value)| (*value).to_owned());
         let display = set("language").unwrap_or_else(|| site.language.clone());
         let web = set("web_language").unwrap_or_else(|| display.clone());
-        let web_names: BTreeMap<String, String> = table
-            .names
-            .iter()
-            .chain(&table.web_names)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
         let wanted = [
             ("language_url", display, &table.files, &table.names),
-            ("web_language_url", web, &table.web_files, &web_names),
+            ("web_language_url", web, &table.web_files, &table.web_names),
         ];
         let firmware = subject.device.and_then(|device| device.firmware.as_deref());
         let file =

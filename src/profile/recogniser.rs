@@ -25,8 +25,8 @@ pub(super) struct Recogniser {
     pub(super) confidence: Option<u8>,
     pub(super) examples: Vec<Example>,
     pub(super) rejects: Vec<(Option<usize>, String)>,
-    /// Its place among the profile's `[[match]]` tables.
-    pub(super) number: usize,
+    /// Its table in the profile: `match[3]`.
+    pub(super) key: String,
 }
 
 /// A text that must match, and what must be read there.

@@ -35,6 +35,8 @@ pub(super) struct ProfileToml {
     pub(super) manual: Option<ManualToml>,
     #[serde(default, rename = "match")]
     pub(super) matches: Vec<MatchToml>,
+    #[serde(default, rename = "page")]
+    pub(super) pages: Vec<PageToml>,
     #[serde(default, rename = "file")]
     pub(super) files: Vec<FileToml>,
     #[serde(default)]
@@ -185,7 +187,7 @@ pub(super) struct ManualToml {
 }
 
 /// `[[match]]`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MatchToml {
     #[serde(deserialize_with = "match_source")]
@@ -199,24 +201,60 @@ pub(super) struct MatchToml {
 }
 
 /// The sources of texts that patterns read.
-const SOURCES: [Source; 7] = [
+const SOURCES: [Source; 10] = [
     Source::SipEvent,
     Source::SipUserAgent,
     Source::SipUri,
     Source::HttpUserAgent,
     Source::HttpPath,
     Source::TftpPath,
+    Source::HttpTitle,
+    Source::HttpRealm,
+    Source::HttpServer,
     Source::DhcpVendorClass,
 ];
 
-/// A source by its word. The MAC range is none that patterns read: `oui` stands at the top of the profile.
+/// A source by its word. The MAC range is none that patterns read: `oui` stands at the top of the profile; and a page is
+/// read only where it was asked for.
 fn match_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Source, D::Error> {
     let word = String::deserialize(deserializer)?;
     SOURCES.into_iter().find(|source| source.as_str() == word).ok_or_else(|| {
         let known = SOURCES.map(|source| format!("`{}`", source.as_str())).join(", ");
-        let hint = if word == "oui" { "; ranges of MACs stand in oui = […] at the top" } else { "" };
+        let hint = match word.as_str() {
+            "oui" => "; ranges of MACs stand in oui = […] at the top",
+            "http.page" => "; pages and their patterns stand in [[page]]",
+            _ => "",
+        };
         serde::de::Error::custom(format!("unknown source `{word}`, expected one of {known}{hint}"))
     })
+}
+
+/// `[[page]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageToml {
+    pub(super) path: Spanned<String>,
+    pub(super) pattern: Spanned<String>,
+    pub(super) confidence: Option<Spanned<u8>>,
+    #[serde(default)]
+    pub(super) models: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) examples: Vec<Spanned<ExampleToml>>,
+    #[serde(default)]
+    pub(super) rejects: Vec<Spanned<String>>,
+}
+
+impl PageToml {
+    /// What it recognises by.
+    pub(super) fn pattern(&self) -> MatchToml {
+        MatchToml {
+            source: Source::HttpPage,
+            pattern: self.pattern.clone(),
+            confidence: self.confidence.clone(),
+            examples: self.examples.clone(),
+            rejects: self.rejects.clone(),
+        }
+    }
 }
 
 /// A text that a recogniser must match, and what it must read there.

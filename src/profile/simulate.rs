@@ -9,6 +9,7 @@ use toml::Spanned;
 use super::build::Findings;
 use super::schema::Retention;
 use crate::device::Transport;
+use crate::firmware::Version;
 
 mod check;
 
@@ -26,6 +27,10 @@ pub struct Simulate {
     pub user_agent: Option<String>,
     /// User-Agent of SIP messages; empty: they send none.
     pub sip_user_agent: Option<String>,
+    /// Server of SIP answers, by those who send one.
+    pub sip_server: Option<String>,
+    /// What they do on a NOTIFY that comes by itself.
+    pub notify: Option<OnNotify>,
     /// The URI of the SUBSCRIBE.
     pub subscribe_uri: Option<String>,
     /// The Event header.
@@ -62,6 +67,21 @@ pub struct Simulate {
     pub language: Names,
     family: BTreeMap<Spanned<String>, Simulate>,
     before: BTreeMap<Spanned<String>, Simulate>,
+}
+
+/// `[simulate.notify]`: NOTIFYs that a running phone acts upon, each an Event, `;NAME=VALUE` behind it where that must be
+/// among its parameters, and after a blank a line that must be in the body. Of several that fit, the longest counts.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnNotify {
+    /// It looks at its configuration again.
+    pub resync: Vec<String>,
+    /// It starts again, and looks then.
+    pub reboot: Vec<String>,
+    /// It looks at the URL in the body.
+    pub url: Vec<String>,
+    /// Out of the box, it asks for an account's password before a resync or reboot.
+    pub challenge: bool,
 }
 
 /// `[simulate.read]`: how a file becomes settings, each a name and a value.
@@ -227,9 +247,9 @@ impl Simulate {
     /// Without the families, with what differs before this firmware, the oldest version deciding.
     fn at(&self, firmware: Option<&str>) -> Self {
         let mut played = Self { family: BTreeMap::new(), before: BTreeMap::new(), ..self.clone() };
-        let Some(firmware) = firmware.map(version) else { return played };
+        let Some(firmware) = firmware.map(Version::new) else { return played };
         let mut older: Vec<_> =
-            self.before.iter().map(|(name, own)| (version(name.get_ref()), own)).collect();
+            self.before.iter().map(|(name, own)| (Version::new(name.get_ref().as_str()), own)).collect();
         older.sort_by(|(one, _), (other, _)| other.cmp(one));
         for (_, own) in older.into_iter().filter(|(version, _)| firmware < *version) {
             played = own.clone().over(played);
@@ -246,6 +266,8 @@ impl Simulate {
             firmware: self.firmware.or(base.firmware),
             user_agent: self.user_agent.or(base.user_agent),
             sip_user_agent: self.sip_user_agent.or(base.sip_user_agent),
+            sip_server: self.sip_server.or(base.sip_server),
+            notify: self.notify.or(base.notify),
             subscribe_uri: self.subscribe_uri.or(base.subscribe_uri),
             event: self.event.or(base.event),
             sip_port: self.sip_port.or(base.sip_port),
@@ -278,11 +300,6 @@ fn laid_over(
         base.insert(name, entries.over(beneath));
     }
     base
-}
-
-/// The numbers of a version, as far as there are numbers.
-fn version(text: &str) -> Vec<u32> {
-    text.split('.').map_while(|part| part.parse().ok()).collect()
 }
 
 impl Findings<'_> {

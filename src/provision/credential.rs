@@ -2,7 +2,6 @@
 //! basic. Never waits, never reads a clock, and says no word about what was wrong.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
 use crate::device::Mac;
+use crate::hex::hex;
 use crate::profile::MenuAuth;
 use crate::secret::Secret;
 
@@ -140,8 +140,8 @@ fn digest(
     let get = |name: &str| parameters.get(name).map(String::as_str);
     let (user, realm, shown, uri) = (get("username")?, get("realm")?, get("nonce")?, get("uri")?);
     let hash: fn(&str) -> String = match get("algorithm").unwrap_or("MD5").to_ascii_uppercase().as_str() {
-        "MD5" => hex::<Md5>,
-        "SHA-256" => hex::<Sha256>,
+        "MD5" => digested::<Md5>,
+        "SHA-256" => digested::<Sha256>,
         _ => return None,
     };
     let made_at = i64::from_str_radix(shown.split_once('-')?.0, 16).ok()?;
@@ -168,13 +168,8 @@ fn digest(
     Some(if (0..=NONCE_LIFE_MS).contains(&age) { Verdict::Right } else { Verdict::Stale })
 }
 
-fn hex<D: Digest>(written: &str) -> String {
-    let mut text = String::new();
-    for octet in D::digest(written.as_bytes()) {
-        // Writing into a text cannot fail.
-        let _ = write!(text, "{octet:02x}");
-    }
-    text
+fn digested<D: Digest>(written: &str) -> String {
+    hex(&D::digest(written.as_bytes()))
 }
 
 fn same(a: &str, b: &str) -> bool {
@@ -238,7 +233,7 @@ mod tests {
     }
 
     fn header(algorithm: &str, password: &str, qop: bool, made_at: i64) -> String {
-        let hash = if algorithm == "MD5" { hex::<Md5> } else { hex::<Sha256> };
+        let hash = if algorithm == "MD5" { digested::<Md5> } else { digested::<Sha256> };
         let (who, what) = (hash(&format!("me:offhook:{password}")), hash(&format!("GET:{}", COVERED.target)));
         let nonce = nonce(made_at);
         let (response, quality) = if qop {

@@ -102,7 +102,7 @@ pub(super) struct Inner {
     places: Mutex<Places>,
     partial: Mutex<Parts>,
     /// Of which phones it was told that a release changes nothing, or that a language is not there.
-    stuck: Mutex<HashSet<(Mac, String)>>,
+    said: Mutex<HashSet<(Mac, String)>>,
 }
 
 /// A request for a file of a profile, and what was found out about it.
@@ -151,7 +151,7 @@ impl Desk {
             menu: Menu::default(),
             places: Mutex::default(),
             partial: Mutex::default(),
-            stuck: Mutex::default(),
+            said: Mutex::default(),
         }))
     }
 
@@ -449,8 +449,8 @@ impl Inner {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stuck(&self) -> MutexGuard<'_, HashSet<(Mac, String)>> {
-        self.stuck.lock().unwrap_or_else(PoisonError::into_inner)
+    fn said(&self) -> MutexGuard<'_, HashSet<(Mac, String)>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn watched(&self) -> MutexGuard<'_, Watched> {

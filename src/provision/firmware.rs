@@ -15,7 +15,7 @@ pub const FIRMWARE: &str = "firmware";
 /// The setting that says which hardware revision a phone is.
 pub const HARDWARE: &str = "hardware";
 /// Settings that name firmware in files. Where somebody has set one of them, this agent supplies none.
-const URLS: [&str; 3] = ["firmware_url", "firmware_dir", "firmware_version"];
+pub(crate) const URLS: [&str; 3] = ["firmware_url", "firmware_dir", "firmware_version"];
 
 /// A phone that was told of firmware counts as being upgraded for so long: twenty megabytes by a slow line, two boots.
 const UPGRADING_MAX: Duration = Duration::from_mins(15);

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{Area, FileBody};
 use crate::clock::Clock;
-use crate::firmware::hex;
+use crate::hex::hex;
 
 /// Files up to this size stay in memory once read; a larger one is shared only while somebody transfers it.
 const KEPT_BYTES_MAX: u64 = 256 * 1024;
@@ -37,7 +37,9 @@ pub struct Shelf {
 #[derive(Debug, Default)]
 struct List {
     read_at: Option<Instant>,
-    entries: HashMap<(Area, String, String), Arc<Entry>>,
+    entries: Entries,
+    /// The files of each vendor, as they are called on the disk.
+    paths: HashMap<(Area, String), Arc<[String]>>,
     kept_bytes: u64,
 }
 
@@ -87,19 +89,10 @@ impl Shelf {
     }
 
     /// The files of a vendor, each as it is called on the disk: `NAME` or `VERSION/NAME`.
-    pub(crate) async fn paths(&self, area: Area, vendor: &str) -> Vec<String> {
+    pub(crate) async fn paths(&self, area: Area, vendor: &str) -> Arc<[String]> {
         self.refresh().await;
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
-        let of_vendor = list.entries.iter().filter(|((at, of, _), _)| *at == area && of == vendor);
-        let mut paths: Vec<String> = of_vendor
-            .filter_map(|((_, _, path), entry)| {
-                let steps = path.split('/').count();
-                let steps: Vec<_> = entry.path.iter().rev().take(steps).map(|step| step.to_str()).collect();
-                Some(steps.into_iter().rev().collect::<Option<Vec<_>>>()?.join("/"))
-            })
-            .collect();
-        paths.sort();
-        paths
+        list.paths.get(&(area, vendor.to_owned())).cloned().unwrap_or_default()
     }
 
     fn entry(&self, area: Area, vendor: &str, name: &str) -> Option<Arc<Entry>> {
@@ -161,7 +154,7 @@ impl Shelf {
     }
 
     /// Reads the folders again when the list is old. Entries that did not change keep their content. A folder on a slow
-    /// disk keeps waiting who wants a static file, and nobody else.
+    /// disk keeps waiting who wants a static file, and whose configuration may name one.
     async fn refresh(&self) {
         if self.is_fresh() {
             return;
@@ -184,6 +177,7 @@ impl Shelf {
         };
         let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
         list.kept_bytes = entries.values().map(kept).sum();
+        list.paths = paths(&entries);
         list.entries = entries;
         list.read_at = Some(now);
     }
@@ -203,7 +197,25 @@ impl Entry {
     }
 }
 
+/// By area, vendor, and name in small letters.
 type Entries = HashMap<(Area, String, String), Arc<Entry>>;
+
+/// The files of each vendor, sorted; one whose name is no text is nobody's.
+fn paths(entries: &Entries) -> HashMap<(Area, String), Arc<[String]>> {
+    let mut paths: HashMap<_, Vec<String>> = HashMap::new();
+    for ((area, vendor, name), entry) in entries {
+        let steps = name.split('/').count();
+        let steps: Vec<_> = entry.path.iter().rev().take(steps).map(|step| step.to_str()).collect();
+        if let Some(steps) = steps.into_iter().rev().collect::<Option<Vec<_>>>() {
+            paths.entry((*area, vendor.clone())).or_default().push(steps.join("/"));
+        }
+    }
+    let sorted = |mut paths: Vec<String>| {
+        paths.sort();
+        Arc::from(paths)
+    };
+    paths.into_iter().map(|(key, paths)| (key, sorted(paths))).collect()
+}
 
 fn read_folders(folder: &Path, before: &Entries) -> Entries {
     let mut entries = HashMap::new();

@@ -2,6 +2,7 @@
 
 use md5::{Digest, Md5};
 
+use crate::hex::hex;
 use crate::secret::Secret;
 
 /// What a registrar asks for.
@@ -126,13 +127,6 @@ fn read_value(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// Two lower-case digits for each byte.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    let digits = b"0123456789abcdef";
-    let digit = |nibble: u8| digits.get(usize::from(nibble)).copied().map_or('0', char::from);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 fn quote(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
@@ -145,7 +139,7 @@ fn hash(parts: &[&str]) -> String {
         }
         md5.update(part.as_bytes());
     }
-    hexadecimal(&md5.finalize())
+    hex(&md5.finalize())
 }
 
 #[cfg(test)]

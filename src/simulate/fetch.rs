@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
 
-use super::digest::hexadecimal;
 use super::habits::Habits;
 use super::report::{Diary, FileReport, StepKind};
 use super::spec::{PhoneSpec, Transfer};
 use super::url::{Scheme, Url};
 use super::{http, tftp};
+use crate::hex::hex;
 
 /// More files than any phone asks for in one go; a list that goes on is not followed.
 const FILES_MAX: usize = 32;
@@ -88,6 +88,6 @@ fn write_down(url: &Url, fetched: &Fetched, diary: &mut Diary<'_>) {
         status: fetched.status,
         detail: fetched.detail.clone(),
         bytes: fetched.body.len(),
-        sha256: (fetched.status == 200).then(|| hexadecimal(&Sha256::digest(&fetched.body))),
+        sha256: (fetched.status == 200).then(|| hex(&Sha256::digest(&fetched.body))),
     });
 }

@@ -33,6 +33,8 @@ pub(super) struct Habits {
     pub(super) user_agent: String,
     /// User-Agent of its SIP messages; some send none.
     pub(super) sip_user_agent: Option<String>,
+    /// Server of its SIP answers; most send none.
+    pub(super) sip_server: Option<String>,
     /// The URI it subscribes to; a phone without one never asks by multicast.
     pub(super) subscribe_uri: Option<String>,
     /// Its Event header.
@@ -82,6 +84,7 @@ impl Habits {
         Self {
             sip_user_agent: Some(sip_user_agent).filter(|agent| !agent.is_empty()),
             user_agent,
+            sip_server: sheet.sip_server.as_deref().map(|text| words.fill(text)),
             subscribe_uri: sheet.subscribe_uri.as_deref().map(|uri| words.fill(uri)),
             event: fill(&sheet.event),
             subscribe: subscribe.iter().map(|line| words.fill(line)).collect(),

@@ -19,7 +19,7 @@ pub(super) fn judge(notify: &Message, subscription: &Subscription, accepted: Opt
     let mut remarks: Vec<String> = notify.flaws.iter().map(|flaw| format!("NOTIFY with {flaw}")).collect();
     judge_dialog(notify, subscription, accepted, &mut remarks);
     judge_headers(notify, subscription, &mut remarks);
-    let url = judge_body(notify, &mut remarks);
+    let url = body_url(notify, &mut remarks);
     Notified { url, remarks }
 }
 
@@ -118,7 +118,7 @@ fn judge_headers(notify: &Message, subscription: &Subscription, remarks: &mut Ve
 }
 
 /// The body must be of type application/url: phones acknowledge another one, and do not fetch.
-fn judge_body(notify: &Message, remarks: &mut Vec<String>) -> Result<String, String> {
+pub(super) fn body_url(notify: &Message, remarks: &mut Vec<String>) -> Result<String, String> {
     let kind = notify.header("content-type").unwrap_or_default();
     if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/url")) {
         return Err(format!("a body of type '{}', not application/url", shorten(kind)));

@@ -247,7 +247,7 @@ fn escape_user(name: &str) -> String {
             text.push(char::from(byte));
         } else {
             text.push('%');
-            text.push_str(&super::digest::hexadecimal(&[byte]).to_ascii_uppercase());
+            text.push_str(&crate::hex::hex(&[byte]).to_ascii_uppercase());
         }
     }
     text

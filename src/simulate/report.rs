@@ -47,6 +47,8 @@ pub enum StepKind {
     Register,
     /// The phone looks at its configuration again.
     Again,
+    /// Somebody comes to the phone that stays up, or it waits for somebody.
+    Visit,
     /// Something a real phone tolerates, and the other side should mend.
     Remark,
     /// The phone's way ends here.
@@ -68,6 +70,7 @@ impl StepKind {
             Self::Memory => "memory",
             Self::Register => "register",
             Self::Again => "again",
+            Self::Visit => "visit",
             Self::Remark => "remark",
             Self::Failed => "failed",
             Self::Up => "up",

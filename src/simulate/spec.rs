@@ -20,6 +20,8 @@ pub enum Target {
     },
     /// The same SUBSCRIBE, sent to one server.
     Server(SocketAddr),
+    /// Nowhere: it goes by what it knows, and waits until somebody comes.
+    Nobody,
     /// No SUBSCRIBE: a URL as it would be typed into the phone or come by DHCP; `http://` or `tftp://`.
     Url(String),
 }

@@ -24,9 +24,10 @@ use zeroize::Zeroizing;
 use super::db::{self, Db, Table};
 use super::error::{StoreError, failed};
 use super::key_file;
-use super::vault::{Key, Keys, hex};
+use super::vault::{Key, Keys};
 use super::{Store, load};
 use crate::clock::{Entropy, Timestamp};
+use crate::hex::hex;
 use crate::secret::{Sealed, Secret};
 
 /// The format that this program writes, and the newest that it reads.

@@ -9,10 +9,10 @@ use sqlx::AnyConnection;
 
 use super::Store;
 use super::error::{StoreError, failed};
-use super::vault::hex;
 use super::write::{Cell, Write, insert_rows};
 use crate::clock::Timestamp;
 use crate::device::Mac;
+use crate::hex::hex;
 use crate::release::{Grants, State};
 
 /// How long a key is remembered: clients try again within minutes, and a day covers a night's outage.

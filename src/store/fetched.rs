@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 use super::Store;
 use super::error::{StoreError, failed};
 use super::load;
-use super::vault::hex;
 use super::write::{Cell, insert_rows};
 use crate::clock::Timestamp;
 use crate::device::Mac;
+use crate::hex::hex;
 
 /// Of a longer text only the digest is kept. The longest real file, with three expansion modules, has half of it.
 const TEXT_BYTES_MAX: usize = 64 * 1024;

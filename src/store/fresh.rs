@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 
 use super::error::StoreError;
 use super::inventory::{Entry, TokenDigest, digest};
-use super::vault::{Keys, Place, hex};
+use super::vault::{Keys, Place};
 use crate::clock::{Entropy, Timestamp};
 use crate::device::{Approval, Device, Identity, Mac, Way};
+use crate::hex::hex;
 use crate::secret::{Sealed, Secret, SecretKind};
 
 /// Letters and digits that nobody confuses when typing them from a sheet of paper.

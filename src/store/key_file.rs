@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::vault::{Key, VaultError, hex, unhex};
+use super::vault::{Key, VaultError};
 use crate::clock::Entropy;
+use crate::hex::{hex, unhex};
 
 /// Group and others may not read a key file.
 const PRIVATE: u32 = 0o044;
@@ -149,7 +150,7 @@ pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
 }
 
 /// Gives a file that root made to the owner of `like`, so that the service's user can read it.
-pub(super) fn give_to_owner(file: &Path, like: &Path) -> io::Result<()> {
+pub(crate) fn give_to_owner(file: &Path, like: &Path) -> io::Result<()> {
     let Ok(owner) = fs::metadata(like) else { return Ok(()) };
     if nix::unistd::Uid::effective().is_root() && owner.uid() != 0 {
         std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()))?;

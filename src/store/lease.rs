@@ -14,10 +14,10 @@ use super::Store;
 use super::error::{StoreError, failed};
 use super::load;
 use super::queue;
-use super::vault::hex;
 use super::write::{Cell, Write, insert_rows};
 use crate::clock::{BootId, BootInstant, Timestamp};
 use crate::device::Mac;
+use crate::hex::{hex, unhex};
 
 /// Leases of one commit, give or take those that were asked for in the same moment. More wait for the next one.
 const TOGETHER_MAX: usize = 8_192;
@@ -323,11 +323,6 @@ fn lease(row: &AnyRow) -> Result<LeaseRow, StoreError> {
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pair = |at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    text.len().is_multiple_of(2).then(|| (0..text.len()).step_by(2).map(pair).collect())?
 }
 
 #[expect(clippy::ref_option, reason = "serde gives a reference to the field")]

@@ -9,10 +9,10 @@ use sqlx::{AnyConnection, FromRow, Row};
 
 use super::error::{StoreError, failed};
 use super::inventory::{Delta, Entry, Labelled, TokenDigest};
-use super::vault::unhex;
 use super::{common, firmware, release};
 use crate::clock::Timestamp;
 use crate::device::{Account, Device, Key, Line, Mac, Vendor};
+use crate::hex::unhex;
 use crate::secret::{Sealed, SecretKind};
 
 /// The generation that every row is newer than.

@@ -18,10 +18,10 @@ use super::error::StoreError;
 use super::fresh::BOOTSTRAP;
 use super::load;
 use super::queue::{self, Waiting};
-use super::vault::hex;
 use super::write::{Cell, Write};
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Approval, Channel, Device, Mac};
+use crate::hex::hex;
 use crate::release::{
     Ask, Asker, Change, GrantId, Grants, Now, Policies, Refusal, Released, Rule, Standing, State, Subject,
     Verdict, What, holds,

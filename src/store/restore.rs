@@ -10,12 +10,13 @@ use sqlx::AnyConnection;
 use super::backup::{self, Backup, BackupHead, Line, PROGRESS_ROWS, Reader};
 use super::db::{self, Db, Table};
 use super::error::{StoreError, failed};
-use super::vault::{Found, Key, KeyOrigin, Keys, Sealer, Vault, hex};
+use super::vault::{Found, Key, KeyOrigin, Keys, Sealer, Vault};
 use super::write::{Cell, Write, insert_rows};
 use super::{Store, key_file, swap};
 use crate::alarm::{Alarm, AlarmKind, Counted};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::device::Mac;
+use crate::hex::hex;
 
 /// Rows that are read before they are written together.
 const ROWS_AT_ONCE: usize = 512;

@@ -10,9 +10,10 @@ use sqlx::AnyConnection;
 
 use super::error::{StoreError, failed};
 use super::write::{Cell, bind, insert_rows, placeholders};
-use super::{Store, load, vault};
+use super::{Store, load};
 use crate::clock::Timestamp;
 use crate::device::{Channel, Mac, Sighting, Step};
+use crate::hex::hex;
 use crate::timeline::{self, Moment};
 
 /// Rows of one phone: what it did for months, or a day of trouble.
@@ -195,7 +196,7 @@ fn mark(sighting: &Sighting, text: &str) -> String {
         .chain_update("\n")
         .chain_update(text)
         .finalize();
-    vault::hex(digest.get(..8).unwrap_or_default())
+    hex(digest.get(..8).unwrap_or_default())
 }
 
 /// The same sightings of one phone within an hour.

@@ -11,11 +11,11 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::error::{StoreError, failed};
-use super::vault::hex;
 use super::write::{Cell, Write, insert_rows};
 use super::{Store, condition};
 use crate::clock::Timestamp;
 use crate::device::Mac;
+use crate::hex::hex;
 use crate::secret::Secret;
 
 /// What every token begins with, so that it is recognised where it should not be.

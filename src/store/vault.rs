@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use super::key_file;
 use crate::clock::{Entropy, EntropyError};
+use crate::hex::unhex;
 use crate::secret::Sealed;
 
 pub use key::KeyOrigin;
@@ -300,18 +301,4 @@ fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
         Ok(mac) => mac.chain_update(message).finalize().into_bytes().into(),
         Err(_) => [0; 32],
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
-}
-
-/// The bytes of hexadecimal digits; `None` for anything else.
-pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
-    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
 }

@@ -15,6 +15,7 @@ use super::inventory::{Delta, Entry};
 use super::{Store, condition, load};
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::{Device, Mac};
+use crate::hex::hex;
 use crate::release::Grants;
 use crate::secret::{Sealed, SecretKind};
 
@@ -398,7 +399,7 @@ fn device_row(entry: &Entry, generation: i64) -> Vec<Cell> {
 
 fn secret_rows(entry: &Entry) -> Vec<Vec<Cell>> {
     let mac = load::key(entry.device.mac);
-    let [bootstrap, steady] = entry.digests.map(|digest| super::vault::hex(&digest));
+    let [bootstrap, steady] = entry.digests.map(|digest| hex(&digest));
     let row = |kind: &str, sealed: &Sealed, digest: Option<String>| {
         vec![
             Cell::text(mac.clone()),

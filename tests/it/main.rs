@@ -48,6 +48,7 @@ mod release_tftp;
 mod release_who;
 mod release_window;
 mod rest;
+mod rival;
 mod scenarios;
 mod second_life;
 mod services;

@@ -1,4 +1,6 @@
-//! The firmware catalog: what there is, what each phone gets next. Files are brought on the host (`offhook firmware add`).
+//! The firmware catalog: what there is, what each phone gets next, and a release more.
+
+mod upload;
 
 use axum::extract::State;
 use serde::Deserialize;
@@ -11,6 +13,8 @@ use crate::admin::ask::Asked;
 use crate::admin::once::{Begun, Deed};
 use crate::device::Mac;
 use crate::operate::firmware;
+
+pub(in crate::admin) use upload::add;
 
 /// Every release.
 pub(in crate::admin) async fn list(State(shared): State<Shared>) -> Result<Answer, Problem> {

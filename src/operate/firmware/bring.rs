@@ -3,18 +3,20 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{FOLDER, ReleaseShown, place};
 use crate::device::{Group, Vendor};
-use crate::firmware::{Release, ReleaseFile, Version, fits, hex};
+use crate::firmware::{Release, ReleaseFile, Version, fits};
+use crate::hex::hex;
 use crate::operate::Failure;
 use crate::operate::fleet::Fleet;
 use crate::profile::Profile;
-use crate::store::Store;
+use crate::provision::URLS;
+use crate::store::{Store, give_to_owner};
 
 /// Octets that are read at a time.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -86,6 +88,21 @@ pub(crate) async fn digest_of(path: PathBuf) -> io::Result<String> {
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
+/// SHA-256 of what goes by.
+#[derive(Debug, Default)]
+pub(crate) struct Digested(Sha256);
+
+impl Digested {
+    pub(crate) fn update(&mut self, octets: &[u8]) {
+        self.0.update(octets);
+    }
+
+    /// In hexadecimal digits.
+    pub(crate) fn finished(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
 fn refuse(message: impl Into<String>) -> Failure {
     Failure::usage("release", message, "offhook firmware add --help shows what a release is")
 }
@@ -128,20 +145,24 @@ fn checked(new: &NewRelease, vendor: &Vendor) -> Result<Release, Failure> {
     Ok(release)
 }
 
-/// A name that is the same in a URL, in a phone's file and on the disk.
 fn named(path: &Path) -> Result<ReleaseFile, Failure> {
+    Ok(ReleaseFile { name: file_name(path)?.to_owned(), size: 0, sha256: String::new() })
+}
+
+/// A name that is the same in a URL, in a phone's file and on the disk.
+pub(crate) fn file_name(path: &Path) -> Result<&str, Failure> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+~()".contains(c);
     if name.is_empty() || name.starts_with('.') || name.len() > TEXT_CHARS_MAX || !name.chars().all(plain) {
         let message = format!("{} has a name that does not go into a URL", path.display());
         return Err(Failure::usage("name", message, "rename it: letters, digits, and . _ - + ~ ( )"));
     }
-    Ok(ReleaseFile { name: name.to_owned(), size: 0, sha256: String::new() })
+    Ok(name)
 }
 
 fn notes(profile: &Profile, release: &Release) -> Vec<String> {
     let mut notes = Vec::new();
-    if !["firmware_url", "firmware_dir", "firmware_version"].iter().any(|name| profile.reads_setting(name)) {
+    if !URLS.iter().any(|name| profile.reads_setting(name)) {
         notes.push(format!(
             "the files of {} name no firmware: its phones are not told of it",
             profile.vendor()
@@ -212,7 +233,7 @@ fn put(source: &Path, folder: &Path, file: &mut ReleaseFile) -> Result<(), Failu
 /// Copies a file, however long, and says how long it is, and its digest.
 fn copy(source: &Path, into: &mut impl io::Write) -> io::Result<(u64, String)> {
     let mut from = File::open(source)?;
-    let (mut digest, mut size, mut block) = (Sha256::new(), 0, vec![0; BLOCK_BYTES]);
+    let (mut digest, mut size, mut block) = (Digested::default(), 0, vec![0; BLOCK_BYTES]);
     loop {
         let octets = from.read(&mut block)?;
         let Some(read) = block.get(..octets).filter(|read| !read.is_empty()) else { break };
@@ -220,7 +241,7 @@ fn copy(source: &Path, into: &mut impl io::Write) -> io::Result<(u64, String)> {
         into.write_all(read)?;
         size += octets as u64;
     }
-    Ok((size, hex(&digest.finalize())))
+    Ok((size, digest.finished()))
 }
 
 /// Makes the folder and those above it, each belonging to whom the data belongs.
@@ -233,15 +254,6 @@ fn make_folders(files: &Path, folder: &Path) -> io::Result<()> {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => give_to_owner(above, above.parent().unwrap_or(data))?,
         }
-    }
-    Ok(())
-}
-
-/// What root makes belongs to the user of the service.
-fn give_to_owner(file: &Path, like: &Path) -> io::Result<()> {
-    let owner = fs::metadata(like)?;
-    if nix::unistd::Uid::effective().is_root() && owner.uid() != 0 {
-        std::os::unix::fs::chown(file, Some(owner.uid()), Some(owner.gid()))?;
     }
     Ok(())
 }
@@ -271,7 +283,7 @@ fn unread(source: &Path, error: &io::Error) -> Failure {
     Failure::failed("file", message, "name a firmware file that this user may read")
 }
 
-fn refused_by_disk(place: &Path, error: &io::Error) -> Failure {
+pub(crate) fn refused_by_disk(place: &Path, error: &io::Error) -> Failure {
     let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let folder = place.parent().unwrap_or(place).display();
     if full {

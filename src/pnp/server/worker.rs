@@ -1,6 +1,7 @@
 //! The one task that answers: it takes datagrams in, asks the decisions, and sends what they say. Never waits for the
 //! store or the neighbour table on behalf of one phone while another one could be answered.
 
+mod rivals;
 mod sender;
 
 use std::collections::HashSet;
@@ -24,6 +25,7 @@ use crate::pnp::decide::{self, Memory, Offer, Question, Standing};
 use crate::pnp::message::{Message, Subscribe};
 use crate::pnp::names::{Names, Peer};
 use crate::pnp::notifier::{self, Input, Notifier, Outcome};
+use crate::pnp::rival::{Rivals, Sign};
 use crate::profile::Clue;
 use crate::provision::{self, Admission, Heard, Votes};
 use crate::store::StoreError;
@@ -49,6 +51,7 @@ pub(super) struct Worker {
     votes: Votes,
     memory: Memory,
     notifier: Notifier,
+    rivals: Rivals,
     outbox: Vec<(Peer, Bytes)>,
     waiting: JoinSet<Waited>,
     /// Who waits, so that a phone that asks again while it waits does not wait twice.
@@ -89,6 +92,7 @@ impl Worker {
         counters: Arc<Counters>,
     ) -> Self {
         let table = parts.interfaces.current();
+        let rivals = rivals::of(&parts);
         let mut membership = Membership::new(ear);
         membership.follow(&table);
         Self {
@@ -102,6 +106,7 @@ impl Worker {
             votes: Votes::default(),
             memory: Memory::default(),
             notifier: Notifier::default(),
+            rivals,
             outbox: Vec::with_capacity(2 * BATCH),
             waiting: JoinSet::new(),
             busy: HashSet::new(),
@@ -111,9 +116,11 @@ impl Worker {
     pub(super) async fn run(mut self, mut arrivals: mpsc::Receiver<Arrival>, cancel: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
+            self.look_for_rivals();
             self.send().await;
             let now = self.parts.clock.instant();
-            let due = self.notifier.poll_timeout().map(|due| due.saturating_duration_since(now));
+            let due = [self.notifier.poll_timeout(), self.rivals.poll_timeout()].into_iter().flatten().min();
+            let due = due.map(|due| due.saturating_duration_since(now));
             tokio::select! {
                 () = cancel.cancelled() => break,
                 count = arrivals.recv_many(&mut batch, BATCH) => {
@@ -154,12 +161,22 @@ impl Worker {
     fn hear(&mut self, arrival: &Arrival) {
         match Message::parse(&arrival.bytes) {
             Ok(Message::Subscribe(subscribe)) if arrival.origin == Origin::Group => {
-                self.question(subscribe, arrival);
+                match self.rivals.asked_by_other(subscribe.user_agent()) {
+                    None => self.question(subscribe, arrival),
+                    Some(other) => self.heard_a_probe(arrival, other),
+                }
+            }
+            Ok(Message::Response(response)) if self.rivals.is_answer(&response.call_id) => {
+                // A PBX that knows nothing of phones' configurations says so.
+                if (200..300).contains(&response.status) {
+                    self.heard_a_rival(*arrival.from.ip(), Sign::Answer);
+                }
             }
             Ok(Message::Response(response)) if arrival.origin == Origin::Voice => {
                 let now = self.parts.clock.instant();
                 self.notifier.handle(Input::Answer(*arrival.from.ip(), response), now);
             }
+            Ok(Message::Other) if arrival.origin == Origin::Voice => self.heard_a_notify(arrival),
             Ok(_) => trace!("Nothing of ours from {}", arrival.from),
             Err(error) => {
                 count(&self.counters.unread);
@@ -254,7 +271,10 @@ impl Worker {
             },
             Admission::Pending => self.answer(&case, &identity, &Standing::Pending("pending")),
             Admission::Ignore(reason) => self.answer(&case, &identity, &Standing::Ignored(reason)),
-            Admission::Adopt if is_sure => self.adopt(case, mac, identity),
+            Admission::Adopt if is_sure => match self.rivals.withholds(self.parts.clock.instant()) {
+                Some(why) => self.answer(&case, &identity, &Standing::Pending(why)),
+                None => self.adopt(case, mac, identity),
+            },
             // Only the phone itself takes an account out of the pool.
             Admission::Adopt => self.answer(&case, &identity, &Standing::Ignored(UNSURE)),
         }

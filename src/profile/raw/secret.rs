@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 
 use super::super::rendered::SlotPiece;
 
+/// How the last word of a name ends that holds a password, whichever; and what such a word may be as a whole.
+const ENDINGS: [&str; 7] = ["password", "passwd", "passwort", "pswd", "pwd", "passphrase", "secret"];
+const WORDS: [&str; 5] = ["pass", "userpass", "authpass", "pin", "psk"];
+
 /// The names in the places for passwords of a phone's files.
 #[derive(Debug, Default)]
 pub(in crate::profile) struct SecretNames {
@@ -25,8 +29,12 @@ impl SecretNames {
         }
     }
 
-    /// Whether a parameter is one of them, or the same one of another line (`account.2.password`).
+    /// Whether a parameter is one of them, or the same one of another line (`account.2.password`), or by its name one
+    /// that no file has a place for (`ldap.password`): what is set stands readable in the database and its backups.
     pub(super) fn covers(&self, name: &str) -> bool {
+        if reads_as_password(name) {
+            return true;
+        }
         // With a colon or a slash in it a name may be one word here and two to the phone.
         let parts = name.split([':', '/']).filter(|part| !part.is_empty());
         std::iter::once(name).chain(parts).map(str::trim).any(|name| {
@@ -37,6 +45,14 @@ impl SecretNames {
             names.any(|name| self.whole.contains(&alike(name)))
         })
     }
+}
+
+/// Whether the last word of a name says that it holds a password. What counts passwords, or tells how to write them, has
+/// another last word (`password_length`).
+fn reads_as_password(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let mut words = name.rsplit(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
+    words.next().is_some_and(|last| WORDS.contains(&last) || ENDINGS.iter().any(|end| last.ends_with(end)))
 }
 
 /// A name in small letters, with a mark for each number in it: those of all lines are alike. A letter with a number

@@ -268,7 +268,12 @@ fn a_password_of_any_line_is_no_raw_parameter() {
         ("mitel", "6865i", "sip line9 password"),
         ("mitel", "6865i", "Admin Password"),
         ("mitel", "6865i", "download protocol"),
+        ("mitel", "6865i", "sip password"),
         ("polycom", "VVX410", "reg.9.auth.password"),
+        ("polycom", "VVX410", "device.prov.password"),
+        ("yealink", "T46U", "ldap.password"),
+        ("yealink", "T46U", "phone_setting.phone_lock.unlock_pin"),
+        ("snom", "D785", "http_pass"),
         ("snom", "D785", "user_pass[9]"),
     ] {
         for lines in [0, 1] {
@@ -327,6 +332,8 @@ fn what_is_like_a_password_is_none() {
         ("fanvil", "V64", "SyslogServer[log]"),
         ("mitel", "6865i", "sip line1 vmail"),
         ("mitel", "6865i", "lldp"),
+        ("yealink", "T46U", "security.password_length"),
+        ("yealink", "T46U", "phone_setting.bypass"),
         ("polycom", "VVX410", "voIpProt.SIP.use486forReject"),
     ] {
         assert!(!is_secret(vendor, model, 1, name), "{vendor} {model} {name}");

@@ -78,6 +78,7 @@ fn check_texts(own: &Simulate, key: &str, findings: &mut Findings<'_>) {
     let one = [
         ("user_agent", &own.user_agent),
         ("sip_user_agent", &own.sip_user_agent),
+        ("sip_server", &own.sip_server),
         ("subscribe_uri", &own.subscribe_uri),
         ("event", &own.event),
     ];

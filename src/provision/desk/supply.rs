@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::{Case, Inner, model_of};
 use crate::alarm::{Alarm, AlarmKind};
-use crate::device::{Approval, Channel, Device, Identity, Mac, Source, Step as Life};
+use crate::device::{Approval, Channel, Commons, Device, Identity, Mac, Source, Step as Life};
 use crate::firmware::{Plan, Release, ReleaseFile, Stock};
 use crate::profile::{Clue, NOTHING_SUPPLIED, Profile, Requested, Scope, Subject, Supplied};
 use crate::provision::evidence::Deed;
@@ -53,30 +53,26 @@ impl Inner {
         own: bool,
     ) -> Option<Supplied> {
         let profile = &requested.profile;
+        let vendor = profile.vendor().as_str();
+        let there = self.shelf.paths(Area::Lang, vendor).await;
+        if !profile.has_language_files(!there.is_empty()) {
+            return None;
+        }
         let commons = self.parts.store.inventory().commons();
         // What it says now is newer than what is written down.
         let said = case.identity.firmware.as_ref().filter(|said| device.firmware.as_ref() != Some(said));
         let learned = said.map(|said| Device { firmware: Some(said.clone()), ..device.clone() });
-        let subject = Subject {
-            device: own.then_some(learned.as_ref().unwrap_or(device)),
-            model: model_of(case, device, requested),
-            site: &self.parts.site,
-            commons: &commons,
-            host: "",
-            base: "",
-            supplied: &NOTHING_SUPPLIED,
-        };
+        let known = own.then_some(learned.as_ref().unwrap_or(device));
+        let subject = self.bare_subject(known, model_of(case, device, requested), &commons);
         let wanted = profile.language_files(&subject);
         if wanted.is_empty() {
             return None;
         }
-        let vendor = profile.vendor().as_str();
-        let there = self.shelf.paths(Area::Lang, vendor).await;
         let FileRequest { local, channel, .. } = *case.request;
         let base = self.parts.roots.for_request(local, channel)?.url(local);
         let (supplied, missing) = taught(&wanted, &there, vendor, &base);
         for text in missing {
-            if self.stuck().insert((device.mac, text.clone())) {
+            if self.said().insert((device.mac, text.clone())) {
                 warn!(device.mac = %device.mac, "Of {}: {text}", device.mac);
             }
         }
@@ -135,22 +131,25 @@ impl Inner {
         current: Option<&str>,
     ) -> Course {
         let commons = self.parts.store.inventory().commons();
-        let subject = Subject {
-            device: Some(device),
-            model,
-            site: &self.parts.site,
-            commons: &commons,
-            host: "",
-            base: "",
-            supplied: &NOTHING_SUPPLIED,
-        };
+        let subject = self.bare_subject(Some(device), model, &commons);
         course(stock, profile, &subject, device, current)
+    }
+
+    /// What is asked of a profile before it is known what the phone is supplied with.
+    fn bare_subject<'s>(
+        &'s self,
+        device: Option<&'s Device>,
+        model: Option<&'s str>,
+        commons: &'s Commons,
+    ) -> Subject<'s> {
+        let (site, supplied) = (&self.parts.site, &NOTHING_SUPPLIED);
+        Subject { device, model, site, commons, host: "", base: "", supplied }
     }
 
     /// The phone has fetched a release as often as it may. Said once.
     fn told_in_vain(&self, case: &Case<'_>, release: &Release, current: &str) {
         let mac = case.mac;
-        if !self.stuck().insert((mac, release.name())) {
+        if !self.said().insert((mac, release.name())) {
             return;
         }
         let version = &release.version;

@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::clock::{BootInstant, Timestamp};
 use crate::device::Mac;
+use crate::hex::hex;
 use crate::store::load;
-use crate::store::vault::hex;
 use crate::store::write::Cell;
 
 /// The first field: another form of rows would have another name.

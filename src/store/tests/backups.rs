@@ -312,7 +312,7 @@ fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
 fn signed(text: &str) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("{\"end\"")).collect();
     let body = format!("{}\n", lines.join("\n"));
-    let digest = vault::hex(&sha2::Sha256::digest(body.as_bytes()));
+    let digest = crate::hex::hex(&sha2::Sha256::digest(body.as_bytes()));
     format!("{body}{{\"end\":{},\"sha256\":\"{digest}\"}}\n", lines.len())
 }
 

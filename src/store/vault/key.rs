@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::{hex, hmac, unhex};
+use super::hmac;
 use crate::clock::{Entropy, EntropyError};
+use crate::hex::{hex, unhex};
 
 /// The digits of a key's name: enough to tell a site's keys apart.
 const ID_BYTES: usize = 4;

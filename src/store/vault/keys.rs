@@ -9,8 +9,9 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use zeroize::Zeroizing;
 
 use super::key::{Found, KeyOrigin};
-use super::{Vault, VaultError, hex, hmac, unhex};
+use super::{Vault, VaultError, hmac};
 use crate::clock::Entropy;
+use crate::hex::{hex, unhex};
 use crate::secret::{Sealed, Secret};
 
 /// The only format of a sealed text so far; written first in it, so that a later one can be told apart.
