@@ -185,6 +185,7 @@ async fn show(context: &Context, store: &Store, mac: Mac) -> Outcome {
 }
 
 async fn approve(context: &Context, store: &Store, macs: &[Mac], give: &Give) -> Outcome {
+    let releases = open::releases(context, store);
     for mac in macs {
         let approved = store.approve(*mac, give).await?;
         open::poke(context);
@@ -198,7 +199,11 @@ async fn approve(context: &Context, store: &Store, macs: &[Mac], give: &Give) ->
                 "without an account, for the pool is empty; offhook account move gives it one".to_owned()
             }
         };
-        output::print(&format!("{mac} is approved {account}; it is served at its next request or boot\n"));
+        let told = arm::can_be_told(&releases, &approved.device);
+        let now = if told { format!("; offhook device resync {mac} tells it now") } else { String::new() };
+        output::print(&format!(
+            "{mac} is approved {account}; it is served at its next request or boot{now}\n"
+        ));
     }
     if context.json {
         done(context, store, macs, "");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
-use super::device::arm::{When, provoke};
+use super::device::arm::{When, can_be_told, provoke};
 use super::{Context, Failure, Outcome, open, output, run};
 use crate::device::{Approval, Device, Mac, Vendor};
 use crate::operate::arm::{ArmedShown, Target};
@@ -138,7 +138,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Mode::OnContact => "each window opens at the phone's next request",
         Mode::Now => "their windows are open",
     };
-    let asks = provoke(context.config.site.resync_minutes, rows.len());
+    let told = targets.iter().any(|target| can_be_told(&releases, &target.device));
+    let command = told.then(|| args.resync());
+    let asks = provoke(command.as_deref(), context.config.site.resync_minutes, rows.len());
     output::print(&format!("{} armed; {when}\n{asks}", phones(rows.len())));
     Ok(())
 }
@@ -178,6 +180,18 @@ impl Args {
         self.reason.is_none_or(|wanted| wanted == reason)
             && (kinds.is_empty() || kinds.contains(&grant.id.kind))
             && (!release.replaces() || reason == Reason::Revoked)
+    }
+
+    /// The command that tells the same phones to come.
+    fn resync(&self) -> String {
+        let filter = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| format!(" --{name} {value}")).unwrap_or_default()
+        };
+        format!(
+            "offhook device resync --all{}{}",
+            filter("vendor", &self.vendor),
+            filter("model", &self.model)
+        )
     }
 
     fn nobody(&self) -> Failure {

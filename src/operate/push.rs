@@ -1,6 +1,7 @@
 //! Telling running phones to fetch again, or to start anew: which of them can be told and how, what became of each, and
 //! who came. What it learns it writes down as it learns it, so that a run that is cut off leaves no doubt.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,13 +204,13 @@ impl Round {
         wait: Duration,
         say: &mut impl FnMut(&Row),
     ) -> Result<(), StoreError> {
-        let awaited: Vec<Mac> = self.awaited(clock, wait).map(|row| row.mac).collect();
-        let (Some(first), Some(last)) = (awaited.iter().min(), awaited.iter().max()) else { return Ok(()) };
+        let awaited: BTreeSet<Mac> = self.awaited(clock, wait).map(|row| row.mac).collect();
+        let (Some(first), Some(last)) = (awaited.first(), awaited.last()) else { return Ok(()) };
         let seen = store.sightings_between(*first, *last).await?;
         let mut moments = Vec::new();
-        for seen in seen.iter().filter(|seen| is_coming(seen.channel)) {
+        for seen in seen.iter().filter(|seen| is_coming(seen.channel) && awaited.contains(&seen.mac)) {
             let row = self.rows.iter_mut().find(|row| row.mac == seen.mac);
-            let Some(row) = row.filter(|row| awaited.contains(&row.mac) && row.result != Fate::Came) else {
+            let Some(row) = row.filter(|row| row.result != Fate::Came) else {
                 continue;
             };
             if row.came(seen) {

@@ -169,8 +169,8 @@ impl Reach {
 
     /// How a phone of this model and family is told something, if it can be.
     pub(super) fn means(&self, told: Told, model: Option<&str>, family: Option<&str>) -> Option<&Means> {
-        let rules = self.push.iter().filter(|row| row.is_of(model, family));
-        match rules.filter_map(|row| row.rule(told)).next() {
+        let mut rules = self.push.iter().filter(|row| row.is_of(model, family));
+        match rules.find_map(|row| row.rule(told)) {
             Some(Rule(means)) => means.as_ref(),
             None => match told {
                 Told::Resync => self.resync.as_ref(),
@@ -182,8 +182,8 @@ impl Reach {
 
     /// What has to be set so that a phone of this model and family takes a NOTIFY.
     pub(super) fn permit(&self, model: Option<&str>, family: Option<&str>) -> Option<&str> {
-        let rules = self.push.iter().filter(|row| row.is_of(model, family));
-        rules.filter_map(|row| row.permit.as_deref()).next().or(self.permit.as_deref())
+        let mut rules = self.push.iter().filter(|row| row.is_of(model, family));
+        rules.find_map(|row| row.permit.as_deref()).or(self.permit.as_deref())
     }
 }
 

@@ -169,8 +169,8 @@ mod tests {
     #[test]
     fn another_parser_understands_every_notify() {
         let check = |to: &Uri, means: &Means, url: Option<(&str, &str)>, body: &str| {
-            let bytes = with(to, means, url, |notify| notify.bytes());
-            let read = Request::try_from(bytes.clone()).unwrap();
+            let text = with(to, means, url, |notify| String::from_utf8(notify.bytes()).unwrap());
+            let read = Request::try_from(text.clone().into_bytes()).unwrap();
             assert_eq!((read.method, read.uri.to_string()), (Method::Notify, to.to_string()));
             let via = read.via_header().unwrap().typed().unwrap();
             assert_eq!(via.uri.to_string(), OURS);
@@ -179,7 +179,6 @@ mod tests {
             assert!(read.from_header().unwrap().typed().unwrap().tag().is_some());
             assert_eq!(read.cseq_header().unwrap().method().unwrap(), Method::Notify);
             assert_eq!(read.body, body.as_bytes());
-            let text = String::from_utf8(bytes).unwrap();
             for line in [
                 format!("Event: {}", means.event),
                 "Subscription-State: terminated".to_owned(),

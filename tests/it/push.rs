@@ -148,10 +148,10 @@ fn every_refusal_is_told_with_its_remedy() {
     lab::run("push::every_refusal_is_told_with_its_remedy", |lab| {
         let server = lab.host("agent", "192.168.1.35/24");
         let mac = |last: u8| format!("00:15:65:00:00:{last:02x}");
-        let mut phones: String = (1..=7)
-            .map(|last| format!("{},yealink,T46U,{},geheim\n", mac(last), 200 + u32::from(last)))
-            .collect();
-        phones.push_str("7c1eb3000001,2n,,301,geheim\n");
+        let mut phones = "7c1eb3000001,2n,,301,geheim\n".to_owned();
+        for last in 1..=7 {
+            writeln!(phones, "{},yealink,T46U,{},geheim", mac(last), 200 + u32::from(last)).unwrap();
+        }
         let agent = Agent::start(lab, &server, &setup(&phones, "192.168.1.20"));
         let plugged: Vec<Host> = (1..=5)
             .map(|last| {
@@ -221,9 +221,10 @@ fn a_hundred_phones_are_told_one_after_the_other() {
         const PHONES: usize = 100;
         let server = lab.host("agent", "192.168.1.35/24");
         let exchange = lab.host("pbx", "192.168.1.20/24");
-        let phones: String = (0..PHONES)
-            .map(|last| format!("0015650001{last:02x},yealink,T46U,{},geheim\n", 1_000 + last))
-            .collect();
+        let mut phones = String::new();
+        for last in 0..PHONES {
+            writeln!(phones, "0015650001{last:02x},yealink,T46U,{},geheim", 1_000 + last).unwrap();
+        }
         let agent = Agent::start(lab, &server, &setup(&phones, "192.168.1.20"));
         let socket = exchange.udp("192.168.1.20:5060");
         lab.await_cables();

@@ -123,7 +123,10 @@ fn case_8_a_phone_is_armed_for_its_next_contact() {
         "{text}"
     );
     assert!(
-        text.contains("restart the phone; otherwise it asks at the next boot or check (every 24 h"),
+        text.contains(
+            "Provoke it: offhook device resync 00:15:65:00:00:01, or restart the phone; otherwise it asks at the next boot \
+             or check (every 24 h"
+        ),
         "{text}"
     );
     let audit = office.json(0, &["audit", YEALINK, "--event", "armed"]);

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use super::super::{Context, Failure, Outcome, open, output};
-use crate::device::Mac;
+use crate::device::{Device, Mac};
 use crate::operate::arm::{
     ArmedShown, Chosen, How, Rearmed, Target, Which, arming, confirming, locking, reason,
 };
-use crate::operate::release::span;
+use crate::operate::release::{Releases, span};
+use crate::profile::Told;
 use crate::release::{Mode, Window};
 use crate::store::Store;
 
@@ -76,7 +77,10 @@ pub(super) async fn rearm(context: &Context, store: &Store, args: Rearm) -> Outc
     if context.json {
         output::value(&rows);
     } else {
-        output::print(&provoke(context.config.site.resync_minutes, targets.len()));
+        let told = targets.iter().filter(|target| can_be_told(&releases, &target.device));
+        let told: Vec<String> = told.map(|target| target.device.mac.to_string()).collect();
+        let command = (!told.is_empty()).then(|| format!("offhook device resync {}", told.join(" ")));
+        output::print(&provoke(command.as_deref(), context.config.site.resync_minutes, targets.len()));
     }
     Ok(())
 }
@@ -167,8 +171,15 @@ fn told(target: &Target, how: &How, shown: &ArmedShown) -> String {
     }
 }
 
-/// How a phone comes to ask: there is no command yet that makes it.
-pub(in crate::cli) fn provoke(resync_minutes: u32, phones: usize) -> String {
+/// Whether a running phone can be told to fetch again.
+pub(in crate::cli) fn can_be_told(releases: &Releases<'_>, device: &Device) -> bool {
+    let profile = releases.profile(device.vendor.as_ref());
+    profile.is_some_and(|profile| profile.means(Told::Resync, device.model.as_deref()).is_some())
+}
+
+/// How phones come to ask; `command` tells those to that can be told.
+pub(in crate::cli) fn provoke(command: Option<&str>, resync_minutes: u32, phones: usize) -> String {
+    let command = command.map(|command| format!("{command}, or ")).unwrap_or_default();
     let (phone, asks) = if phones == 1 { ("the phone", "it asks") } else { ("the phones", "they ask") };
     let check = match resync_minutes {
         0 => String::new(),
@@ -177,5 +188,6 @@ pub(in crate::cli) fn provoke(resync_minutes: u32, phones: usize) -> String {
             format!(" or check (every {every}: site.resync_minutes)")
         }
     };
-    format!("Provoke it: restart {phone}; otherwise {asks} at the next boot{check}\n")
+    let it = if phones == 1 { "it" } else { "them" };
+    format!("Provoke {it}: {command}restart {phone}; otherwise {asks} at the next boot{check}\n")
 }
