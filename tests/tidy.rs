@@ -94,7 +94,7 @@ const SERVER_IMPORTS: &[&str] =
     &["menu", "store", "net", "tls", "clock", "provision", "profile", "alarm", "device", "secret", "config"];
 /// A room's other files: parsing and deciding. Of `net` they may use what does not wait (prefixes, limits).
 const ROOM_IMPORTS: &[&str] =
-    &["net", "provision", "profile", "release", "device", "secret", "clock", "config", "rule"];
+    &["net", "provision", "profile", "release", "device", "secret", "clock", "config", "rule", "hex"];
 const ROOMS: &[&str] = &["pnp", "dhcp", "tftp", "http", "scan", "push"];
 const ANYTHING: &[&str] = &["*"];
 

@@ -189,7 +189,8 @@ pub(super) fn notified(datagram: &[u8]) -> Option<(String, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pnp::message::Message;
+    use crate::clock::Clock;
+    use crate::pnp::message::{Message, Subscribe};
 
     const RIVAL: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 9);
     const EVENT: &str =
@@ -199,11 +200,11 @@ mod tests {
         Rivals::new(vec![EVENT.to_owned(), "ua-profile".to_owned()], name.to_owned(), true, yields, now)
     }
 
-    fn asked(rivals: &Rivals) -> Vec<Box<crate::pnp::message::Subscribe>> {
+    fn asked(rivals: &Rivals) -> Vec<Subscribe> {
         let ours = "192.168.1.2:5065".parse().unwrap();
         let questions = rivals.questions(ours, "224.0.1.75:5060".parse().unwrap());
         let read = |bytes: &Vec<u8>| match Message::parse(bytes) {
-            Ok(Message::Subscribe(subscribe)) => subscribe,
+            Ok(Message::Subscribe(subscribe)) => *subscribe,
             other => panic!("{other:?}"),
         };
         questions.iter().map(read).collect()
@@ -211,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_question_is_a_phones_and_says_what_it_is() {
-        let now = Instant::now();
+        let now = Clock::System.instant();
         let mut one = rivals("aa", true, now);
         assert!(!one.is_answer("-0"), "no search, no answer");
         assert_eq!(one.handle_timeout(now), Some(vec![]));
@@ -235,7 +236,7 @@ mod tests {
 
     #[test]
     fn strangers_wait_for_the_first_search_and_for_a_rival_to_go() {
-        let now = Instant::now();
+        let now = Clock::System.instant();
         let mut rivals = rivals("aa", true, now);
         rivals.handle_timeout(now).unwrap();
         assert!(rivals.withholds(now).unwrap().contains("not known yet"));
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     fn who_sends_nothing_or_shares_withholds_nothing() {
-        let now = Instant::now();
+        let now = Clock::System.instant();
         let mut quiet = Rivals::new(vec![], "aa".to_owned(), false, true, now);
         assert_eq!(
             (quiet.poll_timeout(), quiet.handle_timeout(now), quiet.withholds(now)),

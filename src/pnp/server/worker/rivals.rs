@@ -1,4 +1,4 @@
-//! Other servers for phones: asked for now and then, and told of when one is heard.
+//! Other servers for phones: looked for regularly, and told of when one is heard.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
