@@ -69,6 +69,11 @@ impl Scanner {
                     return;
                 }
             }
+            // A host that slept, or had the wrong time, wakes when it should be quiet.
+            let now = self.parts.clock.now();
+            if schedule::until_quiet(self.config.quiet_hours, &self.zone, now) == Some(Duration::ZERO) {
+                continue;
+            }
             self.scan(&cancel).await;
             if cancel.is_cancelled() {
                 return;

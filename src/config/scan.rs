@@ -123,9 +123,10 @@ impl QuietHours {
         length.saturating_sub(since)
     }
 
-    /// In how many minutes they begin, at this minute of the day; `None` where there are none.
+    /// In how many minutes they begin, at this minute of the day; 0 while they last, `None` where there are none.
     pub fn begin_in(self, minute: u16) -> Option<u16> {
-        self.0.map(|(from, _)| (from + DAY - minute) % DAY)
+        let begins = |(from, _)| if self.left_at(minute) > 0 { 0 } else { (from + DAY - minute) % DAY };
+        self.0.map(begins)
     }
 }
 
@@ -186,10 +187,10 @@ mod tests {
         check("", 600, 0, None);
         check("08:00-18:00", 479, 0, Some(1));
         check("08:00-18:00", 480, 600, Some(0));
-        check("08:00-18:00", 1_079, 1, Some(841));
+        check("08:00-18:00", 1_079, 1, Some(0));
         check("08:00-18:00", 1_080, 0, Some(840));
         check("22:30-06:00", 1_350, 450, Some(0));
-        check("22:30-06:00", 30, 330, Some(1_320));
+        check("22:30-06:00", 30, 330, Some(0));
         check("22:30-06:00", 360, 0, Some(990));
         for text in ["8-18", "08:00", "24:00-01:00", "08:00-08:00", "a:b-c:d"] {
             assert!(text.parse::<QuietHours>().unwrap_err().contains(text), "{text}");

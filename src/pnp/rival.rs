@@ -18,8 +18,10 @@ use crate::net::sip::{self, Start, Wire};
 const EVERY: Duration = Duration::from_mins(5);
 /// How long strangers wait at the start for what the first search finds; servers on one link answer within milliseconds.
 const FIRST: Duration = Duration::from_secs(1);
-/// After so many searches that it did not answer, a rival is gone: fifteen minutes.
-const SILENT_SEARCHES_MAX: u64 = 3;
+/// A rival that was not heard for so long is gone: three searches, and a moment for the answer.
+const SILENT: Duration = Duration::from_secs(15 * 60 + 10);
+/// A rival that stays is told of again after so long.
+const TOLD_AGAIN: Duration = Duration::from_hours(1);
 /// Rivals that are remembered; a LAN with more has other worries.
 const RIVALS_MAX: usize = 32;
 /// How a question's User-Agent begins.
@@ -40,8 +42,8 @@ pub(super) struct Rivals {
     first_until: Option<Instant>,
     /// Whether strangers are left to a rival.
     yields: bool,
-    /// Who was heard, and in which search last.
-    heard: BTreeMap<Ipv4Addr, u64>,
+    /// Who was heard, when last, and when it was told of.
+    heard: BTreeMap<Ipv4Addr, (Instant, Instant)>,
 }
 
 /// By what a rival was found.
@@ -70,10 +72,9 @@ impl Rivals {
         self.due.filter(|due| *due <= now)?;
         self.due = Some(now + EVERY);
         self.search += 1;
-        let search = self.search;
         let mut gone = Vec::new();
-        self.heard.retain(|rival, last| {
-            let stays = search - *last <= SILENT_SEARCHES_MAX;
+        self.heard.retain(|rival, (last, _)| {
+            let stays = !is_over(*last, now, SILENT);
             if !stays {
                 gone.push(*rival);
             }
@@ -133,13 +134,23 @@ impl Rivals {
         Some(!said.contains(&format!("({})", self.ours)))
     }
 
-    /// Remembers who was heard; whether that is news.
-    pub(super) fn hear(&mut self, rival: Ipv4Addr) -> bool {
-        let is_news = !self.heard.contains_key(&rival);
-        if !is_news || self.heard.len() < RIVALS_MAX {
-            self.heard.insert(rival, self.search);
+    /// Remembers who was heard; whether that is to be told.
+    pub(super) fn hear(&mut self, rival: Ipv4Addr, now: Instant) -> bool {
+        self.heard.retain(|_, (last, _)| !is_over(*last, now, SILENT));
+        let room = self.heard.len() < RIVALS_MAX;
+        match self.heard.get_mut(&rival) {
+            Some((last, told)) => {
+                *last = now;
+                let again = is_over(*told, now, TOLD_AGAIN);
+                if again {
+                    *told = now;
+                }
+                again
+            }
+            None if room => self.heard.insert(rival, (now, now)).is_none(),
+            // Whoever invents so many is no server.
+            None => false,
         }
-        is_news
     }
 
     /// Why strangers are left alone now, if they are.
@@ -147,12 +158,16 @@ impl Rivals {
         if !self.yields {
             return None;
         }
-        if !self.heard.is_empty() {
+        if self.heard.values().any(|(last, _)| !is_over(*last, now, SILENT)) {
             return Some("another server answers phones here");
         }
         let is_first = self.first_until.is_some_and(|until| now < until);
         is_first.then_some("it is not known yet whether another server answers phones here")
     }
+}
+
+fn is_over(since: Instant, now: Instant, time: Duration) -> bool {
+    now.saturating_duration_since(since) > time
 }
 
 /// What a person is told of a rival.
@@ -162,7 +177,7 @@ pub(super) fn told(rival: Ipv4Addr, sign: Sign, yields: bool) -> String {
         Sign::Question => format!("{rival} is another offhook, with a database of its own"),
     };
     let so = if yields {
-        "phones that nobody has approved get no answer from here meanwhile"
+        "phones that nobody has approved get no answer by PnP from here meanwhile"
     } else {
         "both answer (pnp.rivals)"
     };
@@ -241,7 +256,7 @@ mod tests {
         rivals.handle_timeout(now).unwrap();
         assert!(rivals.withholds(now).unwrap().contains("not known yet"));
         assert_eq!(rivals.withholds(now + FIRST), None);
-        assert!(rivals.hear(RIVAL) && !rivals.hear(RIVAL));
+        assert!(rivals.hear(RIVAL, now) && !rivals.hear(RIVAL, now));
         assert_eq!(rivals.withholds(now + FIRST), Some("another server answers phones here"));
         for round in 1..=3 {
             assert_eq!(rivals.handle_timeout(now + EVERY * round), Some(vec![]), "{round}");
@@ -258,10 +273,16 @@ mod tests {
             (quiet.poll_timeout(), quiet.handle_timeout(now), quiet.withholds(now)),
             (None, None, None)
         );
-        quiet.hear(RIVAL);
+        quiet.hear(RIVAL, now);
         assert!(quiet.withholds(now).is_some(), "it was heard all the same");
+        assert_eq!(quiet.withholds(now + EVERY * 4), None, "and is forgotten all the same");
+        assert!(quiet.hear(RIVAL, now + EVERY * 4), "a new one");
+        for last in 0..=u8::MAX {
+            quiet.hear(Ipv4Addr::new(10, 0, 0, last), now + EVERY * 4);
+        }
+        assert!(!quiet.hear(Ipv4Addr::new(10, 0, 1, 0), now + EVERY * 4), "no LAN has so many");
         let mut shares = rivals("aa", false, now);
-        shares.hear(RIVAL);
+        shares.hear(RIVAL, now);
         assert_eq!(shares.withholds(now), None);
     }
 

@@ -1,6 +1,6 @@
 //! What was found at an address, and what has changed since the last time. Decides from what was heard; asks nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::Serialize;
@@ -141,9 +141,11 @@ impl Finding {
         }
     }
 
-    /// Who it is, as a sighting tells it: the MAC that ARP proved, not the one that a phone writes.
-    pub fn identity(&self, found: &Identified) -> Identity {
-        Identity { mac: self.mac, ..found.identity.clone() }
+    /// Who it is, as a sighting tells it: of the MAC that ARP proved, not of one that a phone writes. `None` where the
+    /// phone writes another one: somebody answers for it.
+    pub fn identity(proved: Mac, found: &Identified) -> Option<Identity> {
+        let is_itself = found.clues.iter().filter_map(|clue| clue.mac).all(|said| said == proved);
+        is_itself.then(|| Identity { mac: Some(proved), ..found.identity.clone() })
     }
 
     /// Vendor, model and firmware for a person.
@@ -212,7 +214,9 @@ impl Difference {
                 difference.changed.push(Changed { before, now: (*one).clone() });
             }
         }
-        let gone = earlier.iter().filter(|(key, _)| !later.contains_key(key));
+        // Who answered, but had no time to say what it is, is not gone.
+        let present: BTreeSet<Key> = now.iter().map(Key::of).collect();
+        let gone = earlier.iter().filter(|(key, _)| !present.contains(key));
         difference.gone = gone.filter_map(|(_, all)| all.first()).map(|one| (*one).clone()).collect();
         difference
     }
@@ -283,6 +287,27 @@ mod tests {
         );
         check(&[(Source::HttpServer, "nginx"), (Source::HttpTitle, "HP LaserJet 400")], Kind::Other);
         check(&[], Kind::Other);
+    }
+
+    #[test]
+    fn a_sighting_is_of_the_mac_that_arp_told() {
+        let proved: Mac = "00:15:65:00:00:01".parse().unwrap();
+        let check = |agent: &str, expected: bool| {
+            let found = identified(&[(Source::Oui, "00:15:65:00:00:01"), (Source::HttpUserAgent, agent)]);
+            let identity = Finding::identity(proved, &found);
+            assert_eq!(identity.map(|identity| identity.mac), expected.then_some(Some(proved)), "{agent}");
+        };
+        check("Yealink SIP-T46U 108.86.0.20 00:15:65:00:00:01", true);
+        check("Yealink SIP-T46U 108.86.0.20", true);
+        check("Yealink SIP-T46U 108.86.0.20 00:15:65:00:00:02", false);
+    }
+
+    #[test]
+    fn who_answers_without_a_word_is_not_gone() {
+        let before = [phone(1, 1, "108.86.0.20"), phone(2, 2, "108.86.0.20")];
+        let silent = Finding { kind: Kind::Hint, ..phone(1, 1, "108.86.0.20") };
+        let difference = Difference::between(&before, &[silent]);
+        assert_eq!(difference.gone.iter().map(|gone| gone.mac).collect::<Vec<_>>(), [before[1].mac]);
     }
 
     #[test]

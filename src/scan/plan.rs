@@ -75,6 +75,9 @@ pub enum PlanError {
         /// At which rate.
         rate: u32,
     },
+    /// Addresses of the Internet, without a confirmation.
+    #[error("{0} is no network of a LAN: it would be asked over the Internet")]
+    Public(Span),
     /// More than is ever asked for.
     #[error("{0} addresses are more than the {ADDRESSES_MAX} that one scan asks for")]
     TooMany(u64),
@@ -86,7 +89,7 @@ impl PlanError {
         match self {
             Self::NoNetwork => "no_interface",
             Self::NoHosts(_) => "no_hosts",
-            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::Unconfirmed { .. } | Self::Public(_) => "unconfirmed",
             Self::TooMany(_) => "too_many",
         }
     }
@@ -99,6 +102,7 @@ impl PlanError {
             Self::Unconfirmed { .. } => {
                 "add --yes to ask all of them, --rate N to ask faster, or name a smaller network"
             }
+            Self::Public(_) => "is it mistyped? add --yes if these hosts are yours",
             Self::TooMany(_) => "name smaller networks",
         }
     }
@@ -126,6 +130,9 @@ pub fn plan(wanted: &[Prefix], table: &Table, rate: u32, confirmed: bool) -> Res
     }
     if addresses > ADDRESSES_MAX {
         return Err(PlanError::TooMany(addresses));
+    }
+    if let Some(span) = plan.spans.iter().find(|span| span.is_public()).filter(|_| !confirmed) {
+        return Err(PlanError::Public(span.clone()));
     }
     if addresses > UNCONFIRMED_MAX && !confirmed {
         let sized = |span: &Span| format!("{span}: {}", span.size());
@@ -165,6 +172,18 @@ impl Span {
             Reach::Link(link) => Some(link),
             Reach::Router => None,
         }
+    }
+
+    /// Whether a router would lead to hosts of the Internet (not those of RFC 1918, 3927, 5737 and 6598).
+    fn is_public(&self) -> bool {
+        let is_own = |address: Ipv4Addr| {
+            let [first, second, ..] = address.octets();
+            address.is_private()
+                || address.is_link_local()
+                || address.is_documentation()
+                || (first == 100 && second & 0xc0 == 64)
+        };
+        self.reach == Reach::Router && !(is_own(self.first) && is_own(self.last))
     }
 
     /// How many questions it takes at most.
@@ -249,14 +268,16 @@ fn joined(mut rows: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
 fn cut(first: u32, last: u32, links: &[(Link, Prefix)], spans: &mut Vec<Span>) {
     let mut next = first;
     loop {
-        let inside = links.iter().find(|(_, prefix)| prefix.contains(next.into()));
+        // Of subnets within each other the smaller one, as the kernel's routes go; of equal ones the first.
+        let around = links.iter().rev().filter(|(_, prefix)| prefix.contains(next.into()));
+        let inside = around.max_by_key(|(_, prefix)| prefix.bits());
+        let begins = links.iter().map(|(_, prefix)| u32::from(prefix.first()));
+        let end = begins.filter(|begin| *begin > next).min().map_or(last, |begin| last.min(begin - 1));
         let end = if let Some((link, prefix)) = inside {
-            let end = last.min(u32::from(prefix.last()));
+            let end = end.min(u32::from(prefix.last()));
             push_hosts(next, end, *prefix, link, spans);
             end
         } else {
-            let begins = links.iter().map(|(_, prefix)| u32::from(prefix.first()));
-            let end = begins.filter(|begin| *begin > next).min().map_or(last, |begin| last.min(begin - 1));
             spans.push(Span { first: next.into(), last: end.into(), reach: Reach::Router });
             end
         };
@@ -312,6 +333,31 @@ mod tests {
     fn planned(wanted: &[&str]) -> Result<Plan, PlanError> {
         let wanted: Vec<Prefix> = wanted.iter().map(|text| text.parse().unwrap()).collect();
         plan(&wanted, &table(), SCAN_RATE, false)
+    }
+
+    #[test]
+    fn of_subnets_within_each_other_each_is_asked_on_its_own_link() {
+        let table =
+            Table::of(vec![interface(2, "br0", &["10.0.0.1/16"]), interface(3, "eth0", &["10.0.5.1/24"])]);
+        let plan = plan(&["10.0.4.0/22".parse().unwrap()], &table, SCAN_RATE, false).unwrap();
+        assert_eq!(
+            plan.name(),
+            "10.0.4.1-10.0.4.255 on br0, 10.0.5.1-10.0.5.254 on eth0, 10.0.6.0-10.0.7.254 on br0"
+        );
+    }
+
+    #[test]
+    fn nobody_is_asked_over_the_internet_by_a_slip() {
+        let error = planned(&["129.168.1.0/24"]).unwrap_err();
+        assert_eq!(error.code(), "unconfirmed");
+        assert!(
+            error.to_string().starts_with("129.168.1.1-129.168.1.254 behind a router is no network"),
+            "{error}"
+        );
+        assert!(plan(&["129.168.1.0/24".parse().unwrap()], &table(), SCAN_RATE, true).is_ok());
+        for own in ["172.20.1.0/24", "100.64.3.0/24", "192.168.9.0/24", "169.254.1.0/24"] {
+            assert!(planned(&[own]).is_ok(), "{own}");
+        }
     }
 
     #[test]

@@ -18,9 +18,11 @@ pub fn next(config: &ScanConfig, zone: &TimeZone, now: Timestamp, drawn: Duratio
     Some(if quiet.is_zero() { due } else { later(due, quiet + drawn.min(config.jitter.0)) })
 }
 
-/// How long a scan may run that begins now; `None`: as long as it takes.
+/// How long a scan may run that begins now, nothing in quiet hours; `None`: as long as it takes.
 pub fn until_quiet(quiet: QuietHours, zone: &TimeZone, now: Timestamp) -> Option<Duration> {
-    quiet.begin_in(minute(now, zone)?).map(minutes)
+    let into_the_minute = Duration::from_millis(u64::try_from(now.0.rem_euclid(60_000)).unwrap_or_default());
+    let left = minutes(quiet.begin_in(minute(now, zone)?)?);
+    Some(left.saturating_sub(into_the_minute))
 }
 
 /// A zone of the built-in database; UTC where there is none of that name.
@@ -102,7 +104,10 @@ mod tests {
         };
         check("08:00-18:00", "2026-11-23T06:45:00Z", Some(15));
         check("08:00-18:00", "2026-11-23T18:00:00Z", Some(13 * 60));
+        check("08:00-18:00", "2026-11-23T08:00:00Z", Some(0));
         check("", "2026-11-23T18:00:00Z", None);
+        let late = until_quiet("08:00-18:00".parse().unwrap(), &berlin, at("2026-11-23T06:45:30Z"));
+        assert_eq!(late, Some(Duration::from_secs(14 * 60 + 30)));
         assert_eq!(zone("Nowhere/At-All"), TimeZone::UTC);
     }
 }

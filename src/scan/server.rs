@@ -265,7 +265,7 @@ impl Walk {
             tokio::select! {
                 Some((interface, claims)) = heard.recv() => self.hear(interface, &claims),
                 Some(visited) = self.visits.join_next(), if !self.visits.is_empty() => match visited {
-                    Ok(visited) => self.take_in(visited, tell).await?,
+                    Ok(visited) => self.take_in(visited, tell).await,
                     // A host that breaks one of our promises must not end the scan of everybody else.
                     Err(error) => tracing::error!("A host made the scan fail, and is left out: {error}"),
                 },
@@ -377,7 +377,7 @@ impl Walk {
         }
     }
 
-    async fn take_in(&mut self, visited: Visited, tell: &mut impl FnMut(&News)) -> Result<(), ScanError> {
+    async fn take_in(&mut self, visited: Visited, tell: &mut impl FnMut(&News)) {
         let Visited { host, found } = visited;
         if let Some(count) = self.under_way.get_mut(&host.position) {
             *count -= 1;
@@ -385,15 +385,14 @@ impl Walk {
                 self.under_way.remove(&host.position);
             }
         }
-        let Some(found) = found else { return Ok(()) };
+        let Some(found) = found else { return };
         let mut finding = Finding::new(host.address, host.mac, &found, self.parts.clock.now());
-        self.ledger.add(&mut finding, &found).await?;
+        self.ledger.add(&mut finding, &found, host.mac).await;
         let news = News::Found(Box::new(finding));
         tell(&news);
         if let News::Found(finding) = news {
             self.found.push(*finding);
         }
-        Ok(())
     }
 
     /// Whoever goes on finds those again who were not visited yet.

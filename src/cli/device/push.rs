@@ -57,8 +57,10 @@ pub(super) async fn run(context: &Context, store: &Store, args: Args, told: Told
         return Ok(());
     }
     let wait = Duration::from_secs(args.wait.into());
-    let stopped = tell(context, store, &mut round, &args, wait).await?;
+    let told = tell(context, store, &mut round, &args, wait).await;
+    // What has left has left, whatever came between.
     output::listing(context.json, &round.rows, &HEADS, Row::cells);
+    let stopped = told?;
     if stopped {
         let message = format!("stopped: {}", tally(&round.rows));
         let remedy = "the same command begins anew; offhook device show MAC tells what was sent";
@@ -86,7 +88,7 @@ async fn tell(
     if total == 0 {
         return Ok(false);
     }
-    let parts = parts(context)?;
+    let parts = parts(context, args.via)?;
     let pace = Pace { rate: args.rate, patience: TIMER_F };
     let stopped = tokio::select! {
         told = run::until_told_to_stop() => told.map(|()| true)?,
@@ -97,7 +99,7 @@ async fn tell(
 }
 
 /// The network, as a command beside the agent sees it: it pins nothing.
-fn parts(context: &Context) -> Result<Parts, Failure> {
+fn parts(context: &Context, way: Way) -> Result<Parts, Failure> {
     let unread = |error: std::io::Error| {
         Failure::failed(
             "network",
@@ -115,6 +117,10 @@ fn parts(context: &Context) -> Result<Parts, Failure> {
         inherited_kept: INHERITED_PINS_KEPT,
     };
     let neighbours = Neighbours::kernel(options).map_err(unread)?;
+    if way == Way::Phone && !neighbours.abilities().is_some_and(|able| able.raw_arp) {
+        let message = "cannot ask by ARP whether the phones are where they were seen";
+        return Err(open::link_failure(message.to_owned(), &std::io::ErrorKind::PermissionDenied.into()));
+    }
     Ok(Parts { interfaces, neighbours, clock: Clock::System, entropy: Entropy::System })
 }
 

@@ -64,8 +64,13 @@ pub(crate) async fn brought(
         tokio::task::spawn_blocking(move || copy_all(&sources, &folder, &mut release).map(|()| release));
     let release = copied.await.map_err(|error| Failure::failed("copy", error.to_string(), "try again"))??;
     if let Err(error) = store.add_release(&release).await {
-        // Somebody else was faster, or the database does not answer; the catalog says nothing of these files.
-        let _ = discard(fleet.files, &release);
+        // The database does not answer, or somebody else was faster, whose files these may be now.
+        let _ = store.refresh().await;
+        let stock = store.inventory().stock();
+        let path = |file: &ReleaseFile| format!("{}/{}", release.folder(), file.name);
+        let is_nobodys = |file: &&ReleaseFile| stock.file(vendor.as_str(), &path(file)).is_none();
+        let files = release.files.iter().filter(is_nobodys).cloned().collect();
+        let _ = discard(fleet.files, &Release { files, ..release.clone() });
         return Err(error.into());
     }
     Ok((ReleaseShown::new(&release), notes))

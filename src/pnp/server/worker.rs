@@ -169,7 +169,7 @@ impl Worker {
             Ok(Message::Response(response)) if self.rivals.is_answer(&response.call_id) => {
                 // A PBX that knows nothing of phones' configurations says so.
                 if (200..300).contains(&response.status) {
-                    self.heard_a_rival(*arrival.from.ip(), Sign::Answer);
+                    self.heard_a_rival(arrival, Sign::Answer);
                 }
             }
             Ok(Message::Response(response)) if arrival.origin == Origin::Voice => {

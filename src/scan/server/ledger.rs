@@ -71,15 +71,18 @@ impl Ledger {
     }
 
     /// Completes a finding by what is known of the phone, and keeps both to be written.
-    pub(super) async fn add(&mut self, finding: &mut Finding, found: &Identified) -> Result<(), StoreError> {
-        self.complete(finding).await?;
+    /// `proved`: the MAC that ARP told; behind a router there is none, and what a host writes there is its own word.
+    pub(super) async fn add(&mut self, finding: &mut Finding, found: &Identified, proved: Option<Mac>) {
+        if let Err(error) = self.complete(finding).await {
+            tracing::warn!("Cannot look up what is known of {}: {error}", finding.address);
+        }
         if finding.kind == Kind::Phone
-            && let Some(mac) = finding.mac
+            && let Some(mac) = proved
+            && let Some(identity) = Finding::identity(mac, found)
         {
-            self.sight(finding, found, mac);
+            self.sight(finding, identity, mac);
         }
         self.rows.push(row(finding));
-        Ok(())
     }
 
     /// Writes what was kept.
@@ -117,8 +120,7 @@ impl Ledger {
     }
 
     /// A phone that was found is listed like one that asked.
-    fn sight(&mut self, finding: &mut Finding, found: &Identified, mac: Mac) {
-        let identity = finding.identity(found);
+    fn sight(&mut self, finding: &mut Finding, identity: Identity, mac: Mac) {
         let device = self.store.inventory().device(mac);
         let known = provision::is_known(&identity, &self.catalog);
         // Found is not asked: nobody takes an account out of the pool before the phone itself wants one.

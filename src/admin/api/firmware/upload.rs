@@ -27,6 +27,8 @@ use crate::operate::firmware::{self, NewRelease};
 const COMING: &str = ".coming";
 /// No phone's firmware is longer.
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// How long it may take to come; a little less than its request.
+const FILE_MAX: Duration = Duration::from_mins(29);
 /// Of a body nothing has come for so long: whoever sends it has gone.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
@@ -75,6 +77,10 @@ pub(in crate::admin) async fn add(
     Filter(described): Filter<Described>,
     sent: Sent,
 ) -> Result<Answer, Problem> {
+    if sent.conditions.key.is_some() && described.sha256.is_none() {
+        let message = "with an Idempotency-Key the file's sha256 is needed: the same key means the same file";
+        return Err(Failure::usage("sha256", message, "add sha256=… behind the ?").into());
+    }
     let deed = match Deed::begin(&shared, &caller, sent.conditions, None).await? {
         Begun::Answered(answer) => return Ok(answer),
         Begun::Deed(deed) => deed,
@@ -92,7 +98,11 @@ pub(in crate::admin) async fn add(
         return Err(Problem::new(StatusCode::CONFLICT, Failure::no("busy", message, remedy)));
     };
     let folder = shared.0.parts.files.join(COMING);
-    let taken = take(&shared, &deed, described, sent.body, &folder).await;
+    let taking = take(&shared, &deed, described, sent.body, &folder);
+    let taken = tokio::time::timeout(FILE_MAX, taking).await.unwrap_or_else(|_| {
+        let message = format!("the file did not come within {} minutes", FILE_MAX.as_secs() / 60);
+        Err(Problem::asked(StatusCode::REQUEST_TIMEOUT, "body", message, "send it by a faster line"))
+    });
     // What came is in its place, or was not taken.
     let _ = tokio::fs::remove_dir_all(&folder).await;
     deed.answered(taken?).await

@@ -1,6 +1,6 @@
 //! Other servers for phones: looked for regularly, and told of when one is heard.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 use bytes::Bytes;
 use tracing::{info, trace, warn};
@@ -52,9 +52,8 @@ impl Worker {
 
     /// Somebody looks for rivals; `other`: with another database than ours.
     pub(super) fn heard_a_probe(&mut self, arrival: &Arrival, other: bool) {
-        let address = *arrival.from.ip();
-        if other && !self.table.is_ours(address) {
-            self.heard_a_rival(address, Sign::Question);
+        if other && !self.table.is_ours(*arrival.from.ip()) {
+            self.heard_a_rival(arrival, Sign::Question);
         }
     }
 
@@ -68,15 +67,18 @@ impl Worker {
         let ours = SocketAddrV4::new(ours, self.reply_port);
         let peer = Peer { phone: arrival.from, ours, interface: arrival.interface };
         self.outbox.push((peer, Bytes::from(answer)));
-        self.heard_a_rival(*arrival.from.ip(), Sign::Answer);
+        self.heard_a_rival(arrival, Sign::Answer);
     }
 
-    pub(super) fn heard_a_rival(&mut self, address: Ipv4Addr, sign: Sign) {
-        let is_news = self.rivals.hear(address);
-        let text = rival::told(address, sign, self.parts.config.rivals == PnpRivals::Yield);
-        if is_news {
-            warn!("{text}");
+    /// Only who is on the link has heard our question, or asks the phones there.
+    pub(super) fn heard_a_rival(&mut self, arrival: &Arrival, sign: Sign) {
+        let address = *arrival.from.ip();
+        let is_on_link = self.table.on_link(address, Some(arrival.interface)).is_some();
+        if !is_on_link || !self.rivals.hear(address, self.parts.clock.instant()) {
+            return;
         }
+        let text = rival::told(address, sign, self.parts.config.rivals == PnpRivals::Yield);
+        warn!("{text}");
         self.parts.alarms.raise(Alarm {
             kind: AlarmKind::Rival,
             mac: None,
