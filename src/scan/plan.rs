@@ -114,7 +114,8 @@ pub fn plan(wanted: &[Prefix], table: &Table, rate: u32, confirmed: bool) -> Res
     let rows = if wanted.is_empty() {
         links.iter().map(|(_, prefix)| hosts(*prefix)).collect()
     } else {
-        wanted.iter().map(|prefix| of_lan(*prefix).map(hosts)).collect::<Result<Vec<_>, _>>()?
+        let row = |prefix: &Prefix| of_lan(*prefix).map(|prefix| wanted_row(prefix, &links));
+        wanted.iter().map(row).collect::<Result<Vec<_>, _>>()?
     };
     let mut spans = Vec::new();
     for (first, last) in joined(rows) {
@@ -240,6 +241,13 @@ fn hosts(prefix: Prefix) -> (u32, u32) {
     if prefix.bits() < 31 { (first + 1, last - 1) } else { (first, last) }
 }
 
+/// A network that is named: of a part of a link's subnet every address may be a host's.
+fn wanted_row(prefix: Prefix, links: &[(Link, Prefix)]) -> (u32, u32) {
+    let (first, last) = (prefix.first(), prefix.last());
+    let is_part = links.iter().any(|(_, subnet)| subnet.contains(first) && subnet.contains(last));
+    if is_part { (first.into(), last.into()) } else { hosts(prefix) }
+}
+
 fn of_lan(prefix: Prefix) -> Result<Prefix, PlanError> {
     let is_none = |address: Ipv4Addr| {
         address.is_loopback()
@@ -342,7 +350,7 @@ mod tests {
         let plan = plan(&["10.0.4.0/22".parse().unwrap()], &table, SCAN_RATE, false).unwrap();
         assert_eq!(
             plan.name(),
-            "10.0.4.1-10.0.4.255 on br0, 10.0.5.1-10.0.5.254 on eth0, 10.0.6.0-10.0.7.254 on br0"
+            "10.0.4.0-10.0.4.255 on br0, 10.0.5.1-10.0.5.254 on eth0, 10.0.6.0-10.0.7.255 on br0"
         );
     }
 
@@ -373,7 +381,8 @@ mod tests {
         };
         check(&["192.168.1.0/24"], "192.168.1.1-192.168.1.254 on eth0");
         check(&["192.168.1.77/24"], "192.168.1.1-192.168.1.254 on eth0");
-        check(&["192.168.1.64/26"], "192.168.1.65-192.168.1.126 on eth0");
+        check(&["192.168.1.64/26"], "192.168.1.64-192.168.1.127 on eth0");
+        check(&["192.168.1.128/25"], "192.168.1.128-192.168.1.254 on eth0");
         check(&["192.168.1.20"], "192.168.1.20-192.168.1.20 on eth0");
         check(&["192.168.1.0/24", "192.168.1.128/25"], "192.168.1.1-192.168.1.254 on eth0");
         check(
