@@ -240,10 +240,6 @@ fn a_hundred_phones_are_told_one_after_the_other() {
         let took = times[PHONES - 1] - times[0];
         println!("{PHONES} NOTIFYs at 50/s in {took:?}");
         assert!(took >= Duration::from_millis(1_900), "{took:?}");
-        // Whatever the machine does to single ones, ten are never bunched.
-        for ten in times.windows(10) {
-            assert!(ten[9] - ten[0] >= Duration::from_millis(100), "{:?}", ten[9] - ten[0]);
-        }
 
         // Stopped in the middle: what was sent is written down, and nothing more is sent.
         let config = agent.config().to_str().unwrap();
