@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// A file with what it answered to GET /, headers and body
     #[arg(long, value_name = "FILE")]
     answer: Option<PathBuf>,
-    /// An identity page that it was asked for, as [[page]] names it, and a file with its body
+    /// An identity page that it was asked for, as the profile has its path, and a file with its body
     #[arg(long, num_args = 2, value_names = ["P", "FILE"])]
     page: Vec<String>,
     /// The path of an HTTP or TFTP request
