@@ -176,10 +176,11 @@ fn read(frame: &[u8]) -> Option<Claim> {
 
 /// The classic BPF program: ARP answers to this address of ours. It runs on the whole frame, because the socket is raw.
 fn filter(ours: Ipv4Addr) -> [SockFilter; 10] {
-    use step::{ETHER_TYPE, JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD, OTHER_HOST, PACKET_KIND, RETURN};
+    use step::{ETHER_TYPE, JUMP_IF_EQUAL, LOAD_HALF, LOAD_WORD};
     const OPERATION: u32 = 14 + 6;
     const TARGET: u32 = 14 + 24;
     let step = SockFilter::new;
+    let [kind, another, take, refuse] = frame::ending();
     [
         step(LOAD_WORD, 0, 0, ETHER_TYPE),
         step(JUMP_IF_EQUAL, 0, 7, u32::from(EtherTypes::Arp.0)),
@@ -187,10 +188,10 @@ fn filter(ours: Ipv4Addr) -> [SockFilter; 10] {
         step(JUMP_IF_EQUAL, 0, 5, u32::from(ArpOperations::Reply.0)),
         step(LOAD_WORD, 0, 0, TARGET),
         step(JUMP_IF_EQUAL, 0, 3, u32::from(ours)),
-        step(LOAD_WORD, 0, 0, PACKET_KIND),
-        step(JUMP_IF_EQUAL, 1, 0, OTHER_HOST),
-        step(RETURN, 0, 0, u32::MAX),
-        step(RETURN, 0, 0, 0),
+        kind,
+        another,
+        take,
+        refuse,
     ]
 }
 

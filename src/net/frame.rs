@@ -37,6 +37,18 @@ pub(super) mod step {
     pub(in crate::net) const OTHER_HOST: u32 = 3;
 }
 
+/// How every filter ends: what got so far is taken, unless it is for another host; the last step refuses, for whoever jumps
+/// there.
+pub(super) fn ending() -> [SockFilter; 4] {
+    let step = SockFilter::new;
+    [
+        step(step::LOAD_WORD, 0, 0, step::PACKET_KIND),
+        step(step::JUMP_IF_EQUAL, 1, 0, step::OTHER_HOST),
+        step(step::RETURN, 0, 0, u32::MAX),
+        step(step::RETURN, 0, 0, 0),
+    ]
+}
+
 /// A packet socket, with the receive buffer of a storm; whether the kernel granted less of it. A datagram one sees what is
 /// behind the Ethernet header, a raw one whole frames. With protocol 0 it hears nothing until it is bound.
 pub(super) fn open(kind: Type, protocol: i32, filter: &[SockFilter]) -> io::Result<(Socket, bool)> {

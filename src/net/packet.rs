@@ -86,9 +86,10 @@ pub fn buffer(datagram_bytes: usize) -> Vec<u8> {
 fn filter(group: SocketAddrV4) -> [SockFilter; 13] {
     use step::{
         JUMP_IF_ANY_BIT, JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_HALF_BEHIND_HEADER, LOAD_HEADER_LENGTH,
-        LOAD_WORD, OTHER_HOST, PACKET_KIND, RETURN,
+        LOAD_WORD,
     };
     let step = SockFilter::new;
+    let [kind, another, take, refuse] = frame::ending();
     [
         step(LOAD_BYTE, 0, 0, 9),
         step(JUMP_IF_EQUAL, 0, 10, 17),
@@ -100,10 +101,10 @@ fn filter(group: SocketAddrV4) -> [SockFilter; 13] {
         step(LOAD_HEADER_LENGTH, 0, 0, 0),
         step(LOAD_HALF_BEHIND_HEADER, 0, 0, 2),
         step(JUMP_IF_EQUAL, 0, 3, u32::from(group.port())),
-        step(LOAD_WORD, 0, 0, PACKET_KIND),
-        step(JUMP_IF_EQUAL, 1, 0, OTHER_HOST),
-        step(RETURN, 0, 0, u32::MAX),
-        step(RETURN, 0, 0, 0),
+        kind,
+        another,
+        take,
+        refuse,
     ]
 }
 

@@ -142,11 +142,12 @@ pub(super) fn wrap(from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Opti
 fn filter([question, answer]: [u16; 2]) -> [SockFilter; 16] {
     use step::{
         ETHER_TYPE, JUMP_IF_ANY_BIT, JUMP_IF_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_HALF_BEHIND_HEADER,
-        LOAD_HEADER_LENGTH, LOAD_WORD, OTHER_HOST, PACKET_KIND, RETURN, VLAN_TAG,
+        LOAD_HEADER_LENGTH, LOAD_WORD, VLAN_TAG,
     };
     /// The VLAN's number in its tag; none with a priority alone.
     const VLAN_NUMBER: u32 = 0x0fff;
     let step = SockFilter::new;
+    let [kind, another, take, refuse] = frame::ending();
     [
         step(LOAD_WORD, 0, 0, ETHER_TYPE),
         step(JUMP_IF_EQUAL, 0, 13, u32::from(EtherTypes::Ipv4.0)),
@@ -161,10 +162,10 @@ fn filter([question, answer]: [u16; 2]) -> [SockFilter; 16] {
         step(LOAD_HALF_BEHIND_HEADER, 0, 0, 2),
         step(JUMP_IF_EQUAL, 1, 0, u32::from(question)),
         step(JUMP_IF_EQUAL, 0, 3, u32::from(answer)),
-        step(LOAD_WORD, 0, 0, PACKET_KIND),
-        step(JUMP_IF_EQUAL, 1, 0, OTHER_HOST),
-        step(RETURN, 0, 0, u32::MAX),
-        step(RETURN, 0, 0, 0),
+        kind,
+        another,
+        take,
+        refuse,
     ]
 }
 
