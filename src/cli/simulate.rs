@@ -82,7 +82,7 @@ pub(crate) struct Args {
     /// What a phone that stays up does on a NOTIFY: as its vendor sells it, whatever it is told, ask for an account's
     /// password, hear nobody but its registrar, say 403, or say nothing
     #[arg(long, value_name = "HOW", value_enum, default_value = "as-sold")]
-    notify: Notify,
+    notify: Notified,
     /// Show the phone's web interface while it stays up: its vendor's, or the one of this name
     #[arg(long, value_name = "INTERFACE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     web: Option<String>,
@@ -103,17 +103,6 @@ pub(crate) struct Args {
     patience: u64,
 }
 
-/// As [`Notified`], in words of the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Notify {
-    AsSold,
-    Accept,
-    Challenge,
-    Registrar,
-    Refuse,
-    Silent,
-}
-
 impl Args {
     /// How the phone stays up, if it does.
     fn stays(&self) -> Result<Option<Stay>, Failure> {
@@ -129,19 +118,11 @@ impl Args {
             password: self.web_password.as_deref().map(Secret::new),
             remote_control: self.remote_control,
         });
-        let notify = match self.notify {
-            Notify::AsSold => Notified::AsSold,
-            Notify::Accept => Notified::Accept,
-            Notify::Challenge => Notified::Challenge,
-            Notify::Registrar => Notified::Registrar,
-            Notify::Refuse => Notified::Refuse,
-            Notify::Silent => Notified::Silent,
-        };
         if web.is_some() && !self.stay && !self.wait {
             let remedy = "add --stay, or --wait for one that asks nobody";
             return Err(Failure::usage("web", "a phone shows its web page while it stays up", remedy));
         }
-        Ok((self.stay || self.wait).then_some(Stay { sip_port: self.sip_port, notify, web }))
+        Ok((self.stay || self.wait).then_some(Stay { sip_port: self.sip_port, notify: self.notify, web }))
     }
 }
 

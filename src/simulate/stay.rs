@@ -39,7 +39,7 @@ impl Default for Stay {
 }
 
 /// What a phone does on a NOTIFY of an Event that it knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Notified {
     /// As its vendor sells it.
     #[default]
