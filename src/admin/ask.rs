@@ -18,6 +18,8 @@ use crate::store::Versions;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How long a body may take to come.
 const BODY_MAX: Duration = Duration::from_secs(10);
+/// How long a body that is a file may take to come and be taken.
+pub(super) const FILE_MAX: Duration = Duration::from_mins(29);
 /// Octets of an Idempotency-Key.
 const KEY_BYTES_MAX: usize = 255;
 /// Rows of a page, and the most of them.
@@ -152,9 +154,17 @@ async fn whole(body: Body, patience: Duration) -> Result<Bytes, Problem> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default();
+    let kind = kind(headers).split(';').next().unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Whether the body is said to be a file.
+pub(super) fn is_file(headers: &HeaderMap) -> bool {
+    kind(headers).trim().eq_ignore_ascii_case("application/octet-stream")
+}
+
+fn kind(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default()
 }
 
 fn misread(error: &serde_json::Error) -> Problem {

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +15,7 @@ use axum::routing::{MethodRouter, get, post};
 use super::access::{self, Ends};
 use super::answer::{Problem, nothing_here, other_method};
 use super::api::{alarms, audit, devices, firmware, health, keys, site};
+use super::ask::{FILE_MAX, is_file};
 use super::origin::{Own, is_of_another_site};
 use super::{AdminParts, Shared, openapi};
 use crate::operate::Failure;
@@ -24,8 +23,6 @@ use crate::store::Scope;
 
 /// How long a request may take, from its head to the head of its answer.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
-/// How long a file may take to come and be taken.
-const FILE_MAX: Duration = Duration::from_mins(30);
 /// Said with every answer. Pages bring everything with them, stand in nobody's frame, and are kept by no cache.
 const HEADERS: [(HeaderName, HeaderValue); 7] = [
     (
@@ -107,8 +104,8 @@ pub(super) fn router(shared: &Shared) -> Router {
 
 /// Every request comes in and goes out here.
 async fn door(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let is_file = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
-    let patience = if is_file { FILE_MAX } else { REQUEST_MAX };
+    // Whoever takes a file says itself when it takes too long.
+    let patience = if is_file(request.headers()) { FILE_MAX + REQUEST_MAX } else { REQUEST_MAX };
     let mut response = match admitted(&shared, &request) {
         Err(problem) => problem.into_response(),
         // On a task of its own: who hangs up leaves nothing half done.

@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
     let fleet = Fleet { store: &store, catalog: &catalog, site: &site, files: &files };
     match args {
         Args::Add { files, vendor, models, version, hardware, minimum } => {
-            let new = NewRelease { files, vendor, models, version, hardware, minimum };
+            let new = NewRelease { files, vendor, models, version, hardware, minimum, sha256: None };
             let (release, notes) = firmware::brought(&fleet, &store, &new).await?;
             open::poke(context);
             told(context, &release, &notes, "is in the catalog; phones are told of it at their next fetch");

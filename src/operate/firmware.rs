@@ -15,7 +15,7 @@ use crate::firmware::{Plan, Release, ReleaseFile, Version};
 use crate::profile::Supplied;
 use crate::provision::{Course, course, taught, told};
 
-pub(crate) use bring::{Digested, NewRelease, brought, digest_of, file_name, refused_by_disk, remove};
+pub(crate) use bring::{NewRelease, brought, digest_of, file_name, refused_by_disk, remove};
 
 /// The folder of all firmware below that of the static files.
 pub(super) const FOLDER: &str = "firmware";

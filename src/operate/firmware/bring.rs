@@ -33,6 +33,8 @@ pub(crate) struct NewRelease {
     pub(crate) version: String,
     pub(crate) hardware: Option<String>,
     pub(crate) minimum: Option<String>,
+    /// What the first one's digest is said to be, in hexadecimal digits.
+    pub(crate) sha256: Option<String>,
 }
 
 /// Takes the release into the catalog; says what a person should know of it.
@@ -63,6 +65,12 @@ pub(crate) async fn brought(
     let copied =
         tokio::task::spawn_blocking(move || copy_all(&sources, &folder, &mut release).map(|()| release));
     let release = copied.await.map_err(|error| Failure::failed("copy", error.to_string(), "try again"))??;
+    let main = release.main().map(|file| file.sha256.as_str()).unwrap_or_default();
+    if new.sha256.as_ref().is_some_and(|said| !said.eq_ignore_ascii_case(main)) {
+        let message = format!("the file that came has SHA-256 {main}");
+        let _ = discard(fleet.files, &release);
+        return Err(Failure::usage("sha256", message, "send it again"));
+    }
     if let Err(error) = store.add_release(&release).await {
         // The database does not answer, or somebody else was faster, whose files these may be now.
         let _ = store.refresh().await;
@@ -91,21 +99,6 @@ pub(crate) async fn remove(
 pub(crate) async fn digest_of(path: PathBuf) -> io::Result<String> {
     let read = move || copy(&path, &mut io::sink()).map(|(_, digest)| digest);
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
-}
-
-/// SHA-256 of what goes by.
-#[derive(Debug, Default)]
-pub(crate) struct Digested(Sha256);
-
-impl Digested {
-    pub(crate) fn update(&mut self, octets: &[u8]) {
-        self.0.update(octets);
-    }
-
-    /// In hexadecimal digits.
-    pub(crate) fn finished(self) -> String {
-        hex(&self.0.finalize())
-    }
 }
 
 fn refuse(message: impl Into<String>) -> Failure {
@@ -238,7 +231,7 @@ fn put(source: &Path, folder: &Path, file: &mut ReleaseFile) -> Result<(), Failu
 /// Copies a file, however long, and says how long it is, and its digest.
 fn copy(source: &Path, into: &mut impl io::Write) -> io::Result<(u64, String)> {
     let mut from = File::open(source)?;
-    let (mut digest, mut size, mut block) = (Digested::default(), 0, vec![0; BLOCK_BYTES]);
+    let (mut digest, mut size, mut block) = (Sha256::new(), 0, vec![0; BLOCK_BYTES]);
     loop {
         let octets = from.read(&mut block)?;
         let Some(read) = block.get(..octets).filter(|read| !read.is_empty()) else { break };
@@ -246,7 +239,7 @@ fn copy(source: &Path, into: &mut impl io::Write) -> io::Result<(u64, String)> {
         into.write_all(read)?;
         size += octets as u64;
     }
-    Ok((size, digest.finished()))
+    Ok((size, hex(&digest.finalize())))
 }
 
 /// Makes the folder and those above it, each belonging to whom the data belongs.
@@ -315,6 +308,7 @@ mod tests {
             version: "108.86.0.90".to_owned(),
             hardware: None,
             minimum: None,
+            sha256: None,
         }
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
@@ -18,7 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::admin::Shared;
 use crate::admin::access::Caller;
 use crate::admin::answer::{Answer, Problem};
-use crate::admin::ask::{Conditions, Filter};
+use crate::admin::ask::{Conditions, FILE_MAX, Filter, is_file};
 use crate::admin::once::{Begun, Deed};
 use crate::operate::Failure;
 use crate::operate::firmware::{self, NewRelease};
@@ -27,8 +26,6 @@ use crate::operate::firmware::{self, NewRelease};
 const COMING: &str = ".coming";
 /// No phone's firmware is longer.
 const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// How long it may take to come; a little less than its request.
-const FILE_MAX: Duration = Duration::from_mins(29);
 /// Of a body nothing has come for so long: whoever sends it has gone.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
@@ -58,8 +55,7 @@ impl<S: Send + Sync> FromRequest<S> for Sent {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.trim().eq_ignore_ascii_case("application/octet-stream") {
+        if !is_file(&parts.headers) {
             let (message, remedy) =
                 ("the body is not said to be a file", "send Content-Type: application/octet-stream");
             return Err(Problem::asked(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body", message, remedy));
@@ -117,8 +113,8 @@ async fn take(
 ) -> Result<Answer, Problem> {
     let file = written(body, folder, &described).await?;
     let models = described.models.split(',').map(|model| model.trim().to_owned()).collect();
-    let Described { vendor, version, hardware, minimum, .. } = described;
-    let new = NewRelease { files: vec![file], vendor, models, version, hardware, minimum };
+    let Described { vendor, version, hardware, minimum, sha256, .. } = described;
+    let new = NewRelease { files: vec![file], vendor, models, version, hardware, minimum, sha256 };
     let (release, notes) = firmware::brought(&shared.fleet(), &deed.store, &new).await?;
     shared.poke();
     Ok(Answer::json(&json!({ "release": release, "notes": notes }))?)
@@ -140,25 +136,18 @@ async fn written(mut body: Body, folder: &Path, described: &Described) -> Result
     tokio::fs::create_dir_all(folder).await.map_err(refused)?;
     let path = folder.join(name);
     let mut file = tokio::fs::File::create_new(&path).await.map_err(refused)?;
-    let (mut came, mut digest) = (0, firmware::Digested::default());
+    let mut came = 0;
     while let Some(octets) = next(&mut body).await? {
         came += octets.len() as u64;
         if came > FILE_BYTES_MAX {
             let message = format!("the file has more than {FILE_BYTES_MAX} octets");
             return Err(Problem::asked(StatusCode::PAYLOAD_TOO_LARGE, "body", message, "send less"));
         }
-        digest.update(&octets);
         file.write_all(&octets).await.map_err(refused)?;
     }
     file.flush().await.map_err(refused)?;
     if came == 0 {
         return Err(Failure::usage("body", "the file is empty", "send the file as the body").into());
-    }
-    let said = described.sha256.as_deref().map(str::to_ascii_lowercase);
-    let came = digest.finished();
-    if said.is_some_and(|said| said != came) {
-        let message = format!("the file that came has SHA-256 {came}");
-        return Err(Failure::usage("sha256", message, "send it again").into());
     }
     Ok(path)
 }
