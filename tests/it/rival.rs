@@ -61,7 +61,7 @@ fn strangers_are_left_to_a_server_that_was_there_first() {
         other.inside(|| socket.join_multicast_v4(&group, &its)).unwrap();
         let (stop, notified) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            scope.spawn(|| rival(&socket, &stop, &notified));
+            let answering = scope.spawn(|| rival(&socket, &stop, &notified));
             let agent = Agent::start(lab, &host, &setup(""));
             let alarm = agent.alarmed("rival");
             assert_eq!(alarm["peer"], "192.168.1.9");
@@ -76,7 +76,9 @@ fn strangers_are_left_to_a_server_that_was_there_first() {
             let heard = stranger.host.capture();
             stranger.subscribe();
             lab::poll("it to be pending", || (agent.device(STRANGER)?["state"] == "pending").then_some(()));
+            // The next phone may not come before it has fallen silent.
             stop.store(true, Ordering::Relaxed);
+            answering.join().unwrap();
             // It was heard a moment ago: strangers stay its own, a phone of ours is served.
             let ours = Phone::plug(lab, "ours", Vendor::Yealink, OURS, "lan", "192.168.1.100/24");
             assert_eq!(ours.provisioned().from.to_string(), "192.168.1.35:5065");
