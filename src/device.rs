@@ -257,12 +257,14 @@ pub enum Channel {
     Push,
     /// A scan, which found it.
     Scan,
+    /// SIP, by which it registers.
+    Sip,
 }
 
 impl Channel {
     /// Every channel.
-    const ALL: [Self; 7] =
-        [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Push, Self::Scan];
+    const ALL: [Self; 8] =
+        [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Push, Self::Scan, Self::Sip];
 
     /// The channel's name in tables and listings.
     pub fn as_str(self) -> &'static str {
@@ -274,6 +276,7 @@ impl Channel {
             Self::Dhcp => "dhcp",
             Self::Push => "push",
             Self::Scan => "scan",
+            Self::Sip => "sip",
         }
     }
 }

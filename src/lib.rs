@@ -26,6 +26,7 @@
 //! | [`scan`] | finds the phones that did not ask: ARP on a link, SIP and HTTP behind a router |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
+//! | [`register`] | overhears whether phones register, where the PBX is on this host |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients and web pages of their own and no code of the servers |
@@ -155,6 +156,7 @@ pub mod secret;
 pub mod timeline;
 pub mod tls;
 
+pub mod register;
 pub mod release;
 
 pub mod menu;

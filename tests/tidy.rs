@@ -96,7 +96,7 @@ const SERVER_IMPORTS: &[&str] =
 /// A room's other files: parsing and deciding. Of `net` they may use what does not wait (prefixes, limits).
 const ROOM_IMPORTS: &[&str] =
     &["net", "provision", "profile", "release", "device", "secret", "clock", "config", "rule", "hex"];
-const ROOMS: &[&str] = &["pnp", "dhcp", "tftp", "http", "scan", "push"];
+const ROOMS: &[&str] = &["pnp", "dhcp", "tftp", "http", "scan", "push", "register"];
 const ANYTHING: &[&str] = &["*"];
 
 /// Files and folders that may wait and do I/O. Everything else decides.
@@ -169,6 +169,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "src/tftp/server",
             "src/dhcp/server",
             "src/scan/server",
+            "src/register/server.rs",
         ],
         "await an event; only shells wait for time",
     ),

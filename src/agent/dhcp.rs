@@ -152,7 +152,7 @@ impl Opened {
                 }
                 Service::on("DHCP", port, note(options, answers.is_some()))
             }
-            Err(error) => Service::off("DHCP", port, service::unheard(error)),
+            Err(error) => Service::off("DHCP", port, service::unheard(error, "dhcp.mode")),
         });
         let prober = (config.probe && !options.observe).then(|| Prober {
             interfaces: parts.interfaces.clone(),
