@@ -105,7 +105,7 @@ impl Opened {
                 self.register = Some(watch);
             }
             Err(error) => {
-                self.services.push(Service::off("SIP", port, service::unheard(&error, "sip.watch")))
+                self.services.push(Service::off("SIP", port, service::unheard(&error, "sip.watch")));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What became of a REGISTER (RFC 3261, section 10): registered, given up, refused, or not answered. Never waits, never
 //! reads a clock.
 //!
-//! 1. A question and its answer have one Call-ID and one CSeq.
+//! 1. A question and its answer have one Call-ID and one `CSeq`.
 //! 2. A 401 or 407 to a question without a credential, or with a stale nonce, is only a challenge (section 22; RFC 7616,
 //!    3.3): the phone asks again, and nothing is told. To any other it is a refusal.
 //! 3. A 2xx to `Expires: 0` or to a Contact with `expires=0` is the end of a registration.

@@ -62,16 +62,19 @@ impl RegisterWatch {
             let frame = tokio::select! {
                 frame = wire.recv(&mut buffer) => frame,
                 _ = tick.tick() => {
-                    let silent = watch.handle_timeout(parts.clock.instant());
-                    silent.into_iter().for_each(|news| parts.record(news));
+                    for news in watch.handle_timeout(parts.clock.instant()) {
+                        parts.record(news);
+                    }
                     continue;
                 }
             };
             match frame {
                 Ok(frame) if is_about_registration(&buffer) => {
                     let phone = parts.phone_behind(&frame);
-                    let news = watch.hear(&buffer, phone, frame.from, frame.to, parts.clock.instant());
-                    news.into_iter().for_each(|news| parts.record(news));
+                    let now = parts.clock.instant();
+                    if let Some(news) = watch.hear(&buffer, phone, frame.from, frame.to, now) {
+                        parts.record(news);
+                    }
                 }
                 Ok(_) => {}
                 Err(error) => {
