@@ -56,8 +56,10 @@ enum What {
     Interface(Vec<String>),
     /// Of a connection: a phone's packet is `new`.
     Tracked(Vec<String>),
-    /// `host`, `multicast`
+    /// How a frame came: `host`, `multicast`
     Cast(Vec<String>),
+    /// What kind of address it is for: `local`, `multicast`
+    Kind(Vec<String>),
     /// Not understood.
     Other,
 }
@@ -114,6 +116,15 @@ pub(super) struct Ruleset {
 /// Reads what `nft -j list ruleset` prints; `None` where it is not that.
 pub(super) fn read_nft(text: &str) -> Option<Vec<Table>> {
     nft::read(text)
+}
+
+/// The tables without those that the iptables of today keeps in nftables, some of whose rules only it can print.
+pub(super) fn without_iptables(tables: Vec<Table>) -> Vec<Table> {
+    const KEPT_BY_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+    let is_one = |table: &Table| {
+        table.name.strip_prefix("nft table ip ").is_some_and(|name| KEPT_BY_IPTABLES.contains(&name))
+    };
+    tables.into_iter().filter(|table| !is_one(table)).collect()
 }
 
 /// Reads what `iptables-save` prints.
@@ -320,9 +331,8 @@ impl Test {
                 let untracked = states.iter().any(|state| state == "new" || state == "untracked");
                 Answer::of(untracked)
             }
-            What::Cast(kinds) => {
-                Answer::of(kinds.iter().any(|kind| (kind == "multicast") == is_group && kind != "broadcast"))
-            }
+            What::Cast(kinds) => has(kinds, if is_group { "multicast" } else { "host" }),
+            What::Kind(kinds) => has(kinds, if is_group { "multicast" } else { "local" }),
             What::Other => Answer::Maybe,
         };
         match (answer, self.negated) {

@@ -73,6 +73,7 @@ fn rule_of(words: &[String], line: &str) -> Rule {
             "-i" => Some(What::Interface(list())),
             "--state" | "--ctstate" => Some(What::Tracked(lower())),
             "--pkt-type" => Some(What::Cast(lower())),
+            "--dst-type" => Some(What::Kind(lower())),
             other if other.starts_with('-') => None,
             _ => continue,
         };

@@ -131,8 +131,20 @@ fn test(left: &Value, right: &Value, negated: bool, table: &str, sets: &Sets) ->
             _ => None,
         });
     }
-    if let Some("state") = left.get("ct").map(|ct| word(ct, "key")).as_deref() {
-        return what(words().map(What::Tracked));
+    if let Some(tracked) = left.get("ct") {
+        return what(match word(tracked, "key").as_str() {
+            "state" => words().map(What::Tracked),
+            // Nobody has changed the addresses of what a phone sends first.
+            "status" => words()
+                .filter(|words| words.iter().all(|one| one == "dnat" || one == "snat"))
+                .map(What::Tracked),
+            _ => None,
+        });
+    }
+    if left.get("fib").is_some_and(|fib| word(fib, "result") == "type") {
+        return what(
+            words().map(|words| What::Kind(words.iter().map(|one| one.to_ascii_lowercase()).collect())),
+        );
     }
     let Some(payload) = left.get("payload") else { return what(None) };
     match (word(payload, "protocol").as_str(), word(payload, "field").as_str()) {

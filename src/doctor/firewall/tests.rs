@@ -101,6 +101,52 @@ fn iptables_that_refuse_are_told_with_the_rule_that_lets_it_in() {
     assert_eq!(judge(&unread).state, State::Unknown);
 }
 
+/// As firewalld and ufw write them: what is not known of a packet in general is known of a phone's first one.
+#[test]
+fn the_rules_of_firewalld_and_ufw_are_followed() {
+    let rule = |chain: &str, handle: u32, parts: &str| {
+        format!(
+            r#"{{"rule": {{"family": "inet", "table": "firewalld", "chain": "{chain}", "handle": {handle}, "expr": [{parts}]}}}}"#
+        )
+    };
+    let item = |name: &str, more: &str| {
+        format!(
+            r#"{{"chain": {{"family": "inet", "table": "firewalld", "name": "{name}", "handle": 1{more}}}}}"#
+        )
+    };
+    let equal =
+        |left: &str, right: &str| format!(r#"{{"match": {{"op": "==", "left": {left}, "right": {right}}}}}"#);
+    let status = equal(r#"{"ct": {"key": "status"}}"#, r#""dnat""#);
+    let zone = equal(r#"{"meta": {"key": "iifname"}}"#, r#""eth*""#);
+    let http = equal(r#"{"payload": {"protocol": "tcp", "field": "dport"}}"#, "8480");
+    let local = equal(r#"{"fib": {"result": "type", "flags": "daddr"}}"#, r#""local""#);
+    let rules = |zone_rule: &str| {
+        let all = [
+            item("in", r#", "type": "filter", "hook": "input", "prio": 10, "policy": "accept""#),
+            item("public", ""),
+            rule("in", 2, &format!(r#"{status}, {{"accept": null}}"#)),
+            rule("in", 3, &format!(r#"{zone}, {{"goto": {{"target": "public"}}}}"#)),
+            rule("public", 4, zone_rule),
+            rule("public", 5, r#"{"reject": {"type": "icmpx", "expr": "admin-prohibited"}}"#),
+        ];
+        format!(r#"{{"nftables": [{}]}}"#, all.join(","))
+    };
+    let found = judge(&of(read_nft(&rules(&format!(r#"{http}, {{"accept": null}}"#))).unwrap()));
+    let lost =
+        "PnP (5060/udp on eth0), NOTIFY (5065/udp on eth0), TFTP (69/udp on eth0), HTTPS (8481/tcp on eth0)";
+    assert_eq!(found.text, format!("the packet filter drops what phones send: {lost}"));
+    let found = judge(&of(read_nft(&rules(&format!(r#"{local}, {{"accept": null}}"#))).unwrap()));
+    assert_eq!(found.text, "the packet filter drops what phones send: PnP (5060/udp on eth0)");
+    let ufw = "*filter\n:INPUT DROP [0:0]\n:ufw-not-local - [0:0]\n-A INPUT -j ufw-not-local\n-A INPUT -p udp -j ACCEPT\n\
+               -A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN\n-A ufw-not-local -j DROP\nCOMMIT\n";
+    let found = judge(&Ruleset { manager: Some("ufw"), ..of(read_iptables(ufw)) });
+    assert!(found.text.contains("PnP (5060/udp on eth0), HTTP (8480/tcp on eth0)"), "{found:?}");
+    assert_eq!(found.fix, "ufw allow 8480/tcp && ufw allow 8481/tcp && ufw allow 5060/udp");
+    let kept = "nft table ip filter";
+    let tables = [kept, "nft table inet filter"].map(|name| Table { name: name.to_owned(), chains: vec![] });
+    assert!(without_iptables(tables.into()).iter().all(|table| table.name != kept));
+}
+
 #[test]
 fn rules_that_call_each_other_for_ever_come_to_an_end() {
     let round = "*filter\n:INPUT DROP [0:0]\n:a - [0:0]\n-A INPUT -j a\n-A a -j a\nCOMMIT\n";

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::super::firewall::{self, Ruleset};
 use super::kernel::run;
 
-/// What nft prints, which has the rules of the iptables of today as well; the tables of the older one are asked for where
-/// its tool is there.
+/// What nft prints, which has the rules of the iptables of today as well, though not all of them in words; the tables of the
+/// older one are asked for where its tool is there.
 pub(super) async fn read() -> Ruleset {
     let manager = manager();
     let unread = |why: String| Ruleset { unread: Some(why), manager, ..Ruleset::default() };
@@ -14,6 +14,13 @@ pub(super) async fn read() -> Ruleset {
         tokio::join!(run("nft", &["-j", "list", "ruleset"]), run("iptables-legacy-save", &[]));
     let mut tables = match nft {
         Ok(text) => match firewall::read_nft(&text) {
+            Some(tables) if text.contains("\"xt\"") => match run("iptables-save", &[]).await {
+                Ok(text) => firewall::without_iptables(tables)
+                    .into_iter()
+                    .chain(firewall::read_iptables(&text))
+                    .collect(),
+                Err(_) => tables,
+            },
             Some(tables) => tables,
             None => return unread("what nft prints is not understood".to_owned()),
         },
