@@ -48,6 +48,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "src/operate",
         &[
+            "alarm",
             "push",
             "firmware",
             "hex",
