@@ -31,7 +31,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Places};
+use crate::doctor::Patient;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::operate::fleet::Fleet;
@@ -59,6 +60,8 @@ pub struct AdminParts {
     pub clock: Clock,
     /// The agent's own socket: it looks at once when something was written.
     pub poke: PathBuf,
+    /// Where the installation's files lie.
+    pub places: Places,
 }
 
 /// What all requests share.
@@ -102,6 +105,13 @@ impl Shared {
     fn fleet(&self) -> Fleet<'_> {
         let AdminParts { site, catalog, store, files, .. } = &self.0.parts;
         Fleet { store, catalog, site, files }
+    }
+
+    /// This agent and its host, for who looks whether they are well.
+    fn patient(&self) -> Patient<'_> {
+        let AdminParts { config, places, store, clock, .. } = &self.0.parts;
+        let (clock, config_file) = (clock.clone(), None);
+        Patient { config, config_file, places, store: Ok(store), is_agent: true, clock }
     }
 
     /// Lets the agent look at once: a transfer of passwords that are locked now is to be aborted.

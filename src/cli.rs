@@ -13,6 +13,7 @@ mod demo;
 mod device;
 mod dhcp;
 mod directory;
+mod doctor;
 mod export;
 mod firmware;
 mod fkey;
@@ -116,6 +117,8 @@ enum Command {
     /// The certificates of this host, and our own authority for phones to trust
     #[command(subcommand)]
     Tls(tls::Args),
+    /// This host and this LAN, checked: ports, links, rights, clock, data, certificates; each with its fix
+    Doctor(doctor::Args),
     /// Vendor profiles: list, check, test, render, identify
     #[command(subcommand)]
     Profile(profile::Args),
@@ -191,8 +194,14 @@ fn run_command(line: CommandLine) -> Outcome {
             "check the limits of this user",
         )
     })?;
-    let context = context(line.config.as_deref(), line.json)?;
+    let context = context(line.config.as_deref(), line.json);
     log_to_stderr(matches!(line.command, Command::Run(_)), line.json);
+    let context = match (context, &line.command) {
+        (Err(failure), Command::Doctor(_)) => {
+            return runtime.block_on(doctor::run_without_configuration(failure, line.json));
+        }
+        (context, _) => context?,
+    };
     runtime.block_on(async {
         match line.command {
             Command::Run(args) => run::run(args, context).await,
@@ -219,6 +228,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Restore(args) => restore::run(args, &context).await,
             Command::Key(args) => key::run(args, &context).await,
             Command::Tls(args) => tls::run(&args, &context),
+            Command::Doctor(args) => doctor::run(&args, &context).await,
             Command::Profile(args) => profile::run(args, &context).await,
             Command::Completions(args) => {
                 completions::run(&args);

@@ -31,6 +31,7 @@
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients and web pages of their own and no code of the servers |
 //! | [`operate`] | what people do with phones and are shown of them, in the words that command line and REST share |
+//! | `doctor` | this host and this LAN, looked at for what keeps phones from coming up: one file of judgements per subject, one that gathers |
 //! | [`admin`] | the people's listener: REST with tokens, a table of routes, its description |
 //! | [`agent`] | binds every socket, starts and stops every service, says what is off and why |
 //! | [`cli`] | one file per command |
@@ -120,7 +121,7 @@
 //! 1. Imports point downwards; no room imports another. What two rooms share stands in `provision`, `profile`, `device`
 //!    or `net`.
 //! 2. Only `*/server.rs` and what lies under it, `provision/{desk,handout,menu,shelf}.rs`, `store`, `agent`, `admin`,
-//!    `operate`, `net`, `tls/{files,keeper}.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that
+//!    `operate`, `doctor/{gather,ask}.rs`, `net`, `tls/{files,keeper}.rs`, `simulate` and `cli` wait or do I/O. The desk's walk is the one thing that
 //!    two rooms' servers share, so it waits
 //!    in `provision`.
 //! 3. Decisions never call the store: load, decide, commit, send.
@@ -175,6 +176,7 @@ pub mod store;
 
 pub mod simulate;
 
+mod doctor;
 pub mod operate;
 
 pub mod admin;

@@ -17,9 +17,12 @@ mod leaf;
 mod listing;
 mod names;
 mod subject;
+mod visitor;
 mod witness;
 
 pub use keeper::{Tls, TlsError, TlsOptions};
 pub use listing::{Listed, Role, listing};
 pub use names::Names;
+pub use tokio_rustls::rustls::ClientConfig;
+pub use visitor::visitor;
 pub use witness::{PhoneCertificate, Witness};

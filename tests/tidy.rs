@@ -40,9 +40,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "timeline",
             "tls",
             "operate",
+            "doctor",
             "alarm",
         ],
     ),
+    ("src/doctor", &["store", "tls", "profile", "alarm", "config", "net", "device", "clock"]),
     (
         "src/operate",
         &[
@@ -106,6 +108,8 @@ const SHELLS: &[&str] = &[
     "src/agent",
     "src/admin",
     "src/operate",
+    "src/doctor/gather",
+    "src/doctor/ask.rs",
     "src/store",
     "src/accounts",
     "src/net",

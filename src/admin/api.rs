@@ -4,6 +4,7 @@
 pub(super) mod alarms;
 pub(super) mod audit;
 pub(super) mod devices;
+pub(super) mod doctor;
 pub(super) mod firmware;
 pub(super) mod health;
 pub(super) mod keys;

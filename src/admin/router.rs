@@ -14,7 +14,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::access::{self, Ends};
 use super::answer::{Problem, nothing_here, other_method};
-use super::api::{alarms, audit, devices, firmware, health, keys, site};
+use super::api::{alarms, audit, devices, doctor, firmware, health, keys, site};
 use super::ask::{FILE_MAX, is_file};
 use super::origin::{Own, is_of_another_site};
 use super::{AdminParts, Shared, openapi};
@@ -80,6 +80,7 @@ pub(super) fn routes() -> Vec<Route> {
         write("/api/v1/firmware/retry", Scope::FirmwareWrite, post(firmware::retry)),
         read("/api/v1/audit", Scope::AuditRead, get(audit::list)),
         read("/api/v1/alarms", Scope::DevicesRead, get(alarms::list)),
+        read("/api/v1/doctor", Scope::DevicesRead, get(doctor::look)),
         write("/api/v1/alarms/{id}/done", Scope::DevicesWrite, post(alarms::done)),
     ]
 }

@@ -69,6 +69,7 @@ impl Site {
             files: bench.folder.path().join("files"),
             clock: bench.clock.clone(),
             poke: bench.folder.path().join("agent.sock"),
+            places: Places::usual(true, |_| None).with_data(Some(bench.folder.path())),
         };
         let server = AdminServer::bind(address, parts).unwrap();
         let (address, cancel) = (server.local_addr().unwrap(), CancellationToken::new());

@@ -31,6 +31,7 @@ impl Opened {
             files: options.places.files(),
             clock: options.clock.clone(),
             poke: options.places.socket(),
+            places: options.places.clone(),
         };
         let bound = AdminServer::bind(listen, admin);
         match bound.and_then(|server| Ok((server.local_addr()?, server))) {

@@ -168,7 +168,7 @@ fn silence(stdin: &std::io::Stdin) -> Option<termios::Termios> {
 }
 
 /// Fails, before anything is made, when the inventory is another user's.
-fn own(context: &Context, file: &Path) -> Result<(), Failure> {
+pub(crate) fn own(context: &Context, file: &Path) -> Result<(), Failure> {
     match std::fs::metadata(file) {
         Ok(_) => return owned(file),
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {

@@ -43,22 +43,13 @@ impl Table {
     /// Reads the kernel's table. `only` names the interfaces to use; when it is empty, every interface that is up,
     /// can multicast and is not loopback is used.
     pub fn read(only: &[String]) -> io::Result<Self> {
-        let mut found: BTreeMap<String, Interface> = BTreeMap::new();
-        for entry in getifaddrs()? {
-            let interface = found.entry(entry.interface_name.clone()).or_insert_with(|| named(&entry));
-            if let Some(link) = entry.address.as_ref().and_then(|address| address.as_link_addr()) {
-                interface.index = u32::try_from(link.ifindex()).unwrap_or(0);
-                interface.mac = link.addr().and_then(Mac::new);
-            }
-            interface.addresses.extend(ipv4(&entry));
-        }
         let wanted = |interface: &Interface| match only {
             [] => interface.multicast && !interface.loopback,
             names => names.contains(&interface.name),
         };
         let usable =
             |interface: &Interface| interface.up && !interface.addresses.is_empty() && wanted(interface);
-        Ok(Self { interfaces: found.into_values().filter(usable).collect() })
+        Ok(Self { interfaces: every()?.into_iter().filter(usable).collect() })
     }
 
     /// The table of these interfaces: for tests of decisions.
@@ -85,6 +76,20 @@ impl Table {
     pub fn is_ours(&self, address: Ipv4Addr) -> bool {
         self.interfaces.iter().flat_map(|interface| &interface.addresses).any(|(ours, _)| *ours == address)
     }
+}
+
+/// Every interface, by name, whether anything can be done with it or not.
+pub fn every() -> io::Result<Vec<Interface>> {
+    let mut found: BTreeMap<String, Interface> = BTreeMap::new();
+    for entry in getifaddrs()? {
+        let interface = found.entry(entry.interface_name.clone()).or_insert_with(|| named(&entry));
+        if let Some(link) = entry.address.as_ref().and_then(|address| address.as_link_addr()) {
+            interface.index = u32::try_from(link.ifindex()).unwrap_or(0);
+            interface.mac = link.addr().and_then(Mac::new);
+        }
+        interface.addresses.extend(ipv4(&entry));
+    }
+    Ok(found.into_values().collect())
 }
 
 fn named(entry: &InterfaceAddress) -> Interface {

@@ -10,6 +10,7 @@
 //! host has in the phone's subnet.
 
 mod ear;
+mod look;
 mod worker;
 
 use std::io;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::ear::Ear;
+pub use self::look::look;
 use self::worker::Worker;
 use super::message::DATAGRAM_BYTES_MAX;
 use crate::alarm::Alarms;

@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use tokio_rustls::rustls::pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::public_key::PublicKey;
 
 use super::authority::{ends, fingerprint, parsed};
 use super::files;
@@ -35,6 +38,8 @@ pub struct Listed {
     pub subject: Option<String>,
     /// The names and addresses in it.
     pub names: Option<String>,
+    /// `RSA 2048`, `P-256`, …
+    pub key: Option<String>,
     /// Its last moment.
     pub until: Option<Timestamp>,
     /// SHA-256, as people compare it.
@@ -76,14 +81,37 @@ fn of(role: Role, file: &Path, certificate: &CertificateDer<'_>) -> Listed {
         role,
         file: file.to_owned(),
         subject: Some(parsed.subject().to_string()),
-        names: Some(Names::in_certificate(&parsed).to_string()).filter(|names| !names.is_empty()),
+        names: Some(names_of(&parsed)).filter(|names| !names.is_empty()),
+        key: Some(key_of(&parsed)),
         until: Some(ends(&parsed)),
         sha256: Some(fingerprint(certificate)),
         trouble: None,
     }
 }
 
+/// Names that stand for many (`*.example.org`) are nobody's own, and come last.
+fn names_of(certificate: &X509Certificate<'_>) -> String {
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let names = alternative.iter().flat_map(|extension| &extension.value.general_names);
+    let many = names.filter_map(|name| match name {
+        GeneralName::DNSName(name) if name.starts_with("*.") => Some((*name).to_owned()),
+        _ => None,
+    });
+    let own = Names::in_certificate(certificate).to_string();
+    let all: Vec<String> = std::iter::once(own).filter(|own| !own.is_empty()).chain(many).collect();
+    all.join(", ")
+}
+
+fn key_of(certificate: &X509Certificate<'_>) -> String {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => format!("RSA {}", key.key_size()),
+        Ok(PublicKey::EC(point)) => format!("P-{}", point.key_size()),
+        Ok(_) | Err(_) => "another kind".to_owned(),
+    }
+}
+
 fn useless(role: Role, file: &Path, trouble: String) -> Listed {
     let file = file.to_owned();
-    Listed { role, file, subject: None, names: None, until: None, sha256: None, trouble: Some(trouble) }
+    let trouble = Some(trouble);
+    Listed { role, file, subject: None, names: None, key: None, until: None, sha256: None, trouble }
 }

@@ -255,7 +255,8 @@ impl<'a> Agent<'a> {
         })
     }
 
-    fn command<'b>(&'b self, arguments: &[&'b str]) -> Vec<&'b str> {
+    /// A command of the program with this agent's configuration.
+    pub(crate) fn command<'b>(&'b self, arguments: &[&'b str]) -> Vec<&'b str> {
         let config = self.config.to_str().expect("the lab's own path");
         [&[OFFHOOK, "--config", config], arguments].concat()
     }

@@ -28,6 +28,7 @@ mod dhcp_server;
 mod dhcp_snippet;
 mod dhcp_verify;
 mod dhcp_voice;
+mod doctor;
 mod every_vendor;
 mod files;
 mod firmware;

@@ -4,6 +4,8 @@
 mod rivals;
 mod sender;
 
+pub(super) use self::rivals::events;
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -12,12 +12,22 @@ use crate::config::PnpRivals;
 use crate::device::Source;
 use crate::pnp::names::Peer;
 use crate::pnp::rival::{self, Rivals, Sign};
+use crate::profile::Catalog;
 
 /// Who is asked for as the profiles' phones ask, unless nothing may be sent.
 pub(super) fn of(parts: &PnpParts) -> Rivals {
     let config = &parts.config;
-    let mut events: Vec<String> = parts
-        .catalog
+    // A demonstration on loopback has nobody to ask.
+    let table = parts.interfaces.current();
+    let has_lan = table.interfaces().is_empty() || table.interfaces().iter().any(|link| !link.loopback);
+    let searches = config.probe && !parts.observe && has_lan;
+    let yields = config.rivals == PnpRivals::Yield;
+    Rivals::new(events(&parts.catalog), parts.store.name(), searches, yields, parts.clock.instant())
+}
+
+/// The Event headers of the questions: one of each vendor whose phones ask by multicast.
+pub(in crate::pnp::server) fn events(catalog: &Catalog) -> Vec<String> {
+    let mut events: Vec<String> = catalog
         .profiles()
         .filter(|profile| profile.reach().pnp)
         .filter_map(|profile| profile.example_of(Source::SipEvent))
@@ -25,12 +35,7 @@ pub(super) fn of(parts: &PnpParts) -> Rivals {
         .collect();
     events.sort();
     events.dedup();
-    // A demonstration on loopback has nobody to ask.
-    let table = parts.interfaces.current();
-    let has_lan = table.interfaces().is_empty() || table.interfaces().iter().any(|link| !link.loopback);
-    let searches = config.probe && !parts.observe && has_lan;
-    let yields = config.rivals == PnpRivals::Yield;
-    Rivals::new(events, parts.store.name(), searches, yields, parts.clock.instant())
+    events
 }
 
 impl Worker {
