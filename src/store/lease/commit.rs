@@ -90,7 +90,8 @@ impl Store {
     }
 
     /// Puts what an agent that has died left in its journal into the database; `give`: and makes a new one, for an agent
-    /// that gives leases. Where none can be made leases wait for the database.
+    /// that gives leases. Where none can be made leases wait for the database. They count also where the database was
+    /// restored meanwhile: those addresses are in use.
     pub async fn begin_leases(&self, file: &Path, give: bool) -> Result<(), StoreError> {
         let unread = |error| StoreError::file("read the leases in", file, error);
         let left = journal::read(file).map_err(unread)?;
@@ -262,5 +263,71 @@ impl Store {
 async fn restart(journal: &mut Held<'_>) {
     if let Some(taken) = journal.take() {
         **journal = spawn_blocking(|| taken.restart()).await.ok().flatten();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{Bench, on_both};
+    use super::super::tests::lease;
+    use super::*;
+
+    fn rows(of: std::ops::Range<u16>) -> Vec<LeaseRow> {
+        of.map(|number| {
+            let [high, low] = number.to_be_bytes();
+            LeaseRow { address: Ipv4Addr::new(10, 66, high, low), ..lease(1, 9_000) }
+        })
+        .collect()
+    }
+
+    on_both! {
+        async fn what_a_dead_agent_left_in_its_journal_is_in_the_database_of_the_next(bench) {
+            let (store, file) = (bench.store().await.in_agent("one"), bench.folder.path().join("leases.journal"));
+            store.begin_leases(&file, true).await.unwrap();
+            let older = store.commit_leases(rows(0..2_500));
+            let newer = LeaseRow { duration: Duration::from_mins(7), ..rows(7..8).remove(0) };
+            older.await.unwrap();
+            store.commit_leases(vec![newer.clone()]).await.unwrap();
+            let mut all = rows(0..2_500);
+            all[7] = newer;
+            assert_eq!(store.leases().await.unwrap(), all, "who gave them knows them at once");
+            let other = bench.store().await;
+            assert!(other.leases().await.unwrap().is_empty(), "nothing follows here");
+            // It is gone, and another one starts that gives no leases any more.
+            other.in_agent("two").begin_leases(&file, false).await.unwrap();
+            assert_eq!(other.in_agent("one").leases().await.unwrap(), all);
+            assert!(!file.exists());
+        }
+
+        async fn the_database_follows_and_the_journal_begins_anew(bench) {
+            let (store, file) = (bench.store().await.in_agent("one"), bench.folder.path().join("leases.journal"));
+            store.begin_leases(&file, true).await.unwrap();
+            let last = CancellationToken::new();
+            let following = tokio::spawn(store.clone().follow_leases(last.clone()));
+            store.commit_leases(rows(0..20)).await.unwrap();
+            let other = bench.store().await;
+            while other.leases().await.unwrap().len() < 20 || !journal::read(&file).unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            last.cancel();
+            following.await.unwrap();
+            store.commit_leases(rows(20..30)).await.unwrap();
+            assert_eq!(journal::read(&file).unwrap(), [("one".to_owned(), rows(20..30))]);
+            store.clone().follow_leases(last).await;
+            assert_eq!(other.leases().await.unwrap(), rows(0..30), "what is left is written at the end");
+        }
+
+        async fn what_the_journal_does_not_take_is_in_the_database_before_anybody_is_told(bench) {
+            let (store, file) = (bench.store().await.in_agent("one"), bench.folder.path().join("leases.journal"));
+            store.begin_leases(&file, true).await.unwrap();
+            store.commit_leases(rows(0..10)).await.unwrap();
+            *store.inner.leases.journal.lock().await = Some(Journal::unwritable(&file));
+            let other = bench.store().await;
+            for end in [20, 30] {
+                store.commit_leases(rows(end - 10..end)).await.unwrap();
+                assert_eq!(other.leases().await.unwrap(), rows(0..end));
+            }
+            assert!(!file.exists(), "it would be read once more");
+        }
     }
 }

@@ -19,7 +19,7 @@ use super::{LeaseRow, LeaseState, millis};
 use crate::clock::{BootId, BootInstant, Timestamp};
 use crate::device::Mac;
 
-/// Room for some 30,000 leases: three fleets of 10,000 within the second that the database is behind.
+/// Room for some 25,000 leases: two fleets of 10,000 within the second that the database is behind.
 const BYTES: usize = 4 << 20;
 /// Octets of most leases.
 const LEASE_USUAL: usize = 192;
@@ -39,6 +39,9 @@ pub(super) struct Journal {
     at: usize,
 }
 
+/// Leases of one agent that were given together.
+type Batch = (String, Vec<LeaseRow>);
+type ReadLine = Line<String, Option<Vec<u8>>>;
 /// A row, in the order of its fields.
 type Line<T, O> = (T, Ipv4Addr, Option<Mac>, O, Option<T>, Option<T>, T, i64, T, i64, i64);
 
@@ -75,6 +78,12 @@ impl Journal {
         Ok(true)
     }
 
+    /// One whose disk has failed.
+    #[cfg(test)]
+    pub(super) fn unwritable(path: &Path) -> Self {
+        Self { file: File::open(path).unwrap(), path: path.to_owned(), round: 1, number: 0, at: 0 }
+    }
+
     /// Whether there is anything in it.
     pub(super) fn is_empty(&self) -> bool {
         self.at == 0
@@ -105,7 +114,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// What a journal holds, by agent, the oldest first; nothing where there is none.
-pub(super) fn read(path: &Path) -> io::Result<Vec<(String, Vec<LeaseRow>)>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<Batch>> {
     let octets = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         octets => octets?,
@@ -120,14 +129,14 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<(String, Vec<LeaseRow>)>> {
 }
 
 /// The batch of this number, and what is behind it.
-fn next(octets: &[u8], round: u64, number: usize) -> Option<((String, Vec<LeaseRow>), &[u8])> {
+fn next(octets: &[u8], round: u64, number: usize) -> Option<(Batch, &[u8])> {
     let (head, behind) = octets.split_at_checked(HEAD)?;
     let len = u32::from_be_bytes(*head.get(12..)?.first_chunk()?);
     let (text, behind) = behind.split_at_checked(len as usize)?;
     if head != make_head(round, u32::try_from(number).ok()?, text) {
         return None;
     }
-    let (agent, lines): (String, Vec<Line<String, Option<Vec<u8>>>>) = serde_json::from_slice(text).ok()?;
+    let (agent, lines): (String, Vec<ReadLine>) = serde_json::from_slice(text).ok()?;
     let rows = lines.into_iter().map(row).collect::<Option<_>>()?;
     Some(((agent, rows), behind))
 }
@@ -159,7 +168,7 @@ fn line(row: &LeaseRow) -> Line<&str, Option<&[u8]>> {
     )
 }
 
-fn row(line: Line<String, Option<Vec<u8>>>) -> Option<LeaseRow> {
+fn row(line: ReadLine) -> Option<LeaseRow> {
     let (interface, address, mac, client_id, host_name, class, state, granted, boot, ms, duration) = line;
     Some(LeaseRow {
         interface,
