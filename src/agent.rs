@@ -159,6 +159,8 @@ impl Agent {
         let (deeds, done) = mpsc::channel(DEEDS_MAX);
         let (servers, met) = mpsc::channel(SERVERS_MAX);
         dhcp::note_modes(&options).await?;
+        let gives_leases = dhcp::gives_leases(&options);
+        options.store.begin_leases(&options.places.lease_journal(), gives_leases).await?;
         let (news, changes) = watch::channel(0);
         let parts =
             Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms, changes };
@@ -177,6 +179,7 @@ impl Agent {
         chores.spawn(chores::follow(store.clone(), desk.clone(), claim, news, stop_chores.clone()));
         chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
         chores.spawn(dhcp::record_servers(store.clone(), met, stop_chores.clone()));
+        chores.spawn(store.clone().follow_leases(stop_chores.clone()));
         chores.spawn(release::watch(
             desk.clone(),
             parts.catalog.clone(),

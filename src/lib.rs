@@ -60,7 +60,8 @@
 //! **A phone wants a lease, or asks by INFORM.** [`dhcp::server`] hears it by a packet socket and hands it to
 //! [`dhcp::server::answer`], which knows who it is from memory. [`dhcp::decide`] and [`dhcp::lease`] say what shall happen:
 //! an address is probed by ARP ([`net::neighbours::Neighbours::probe`]), the lease is written
-//! ([`store::Store::commit_leases`], together with everybody's of that moment), and only then the ACK leaves. Whatever is
+//! ([`store::Store::commit_leases`]: into a journal, together with everybody's of that moment; the database follows), and
+//! only then the ACK leaves. Whatever is
 //! not answered has a [`dhcp::silence::Why`].
 //!
 //! **A phone asks for its file.** [`http::server`] or [`tftp::server`] makes a [`provision::FileRequest`] of it.

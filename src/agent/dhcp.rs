@@ -212,6 +212,12 @@ fn note(options: &AgentOptions, answers: bool) -> String {
     }
 }
 
+/// Whether this agent is somebody's DHCP server.
+pub(super) fn gives_leases(options: &AgentOptions) -> bool {
+    let config = &options.config.dhcp;
+    config.mode == DhcpMode::Server && !config.pool.is_empty() && !config.dry_run && !options.observe
+}
+
 /// Writes down, once, that an interface leaves or enters the mode in which nothing is sent.
 pub(super) async fn note_modes(options: &AgentOptions) -> Result<(), StoreError> {
     let config = &options.config.dhcp;
