@@ -110,6 +110,8 @@ pub struct Profile {
     recognisers: Vec<Recogniser>,
     /// One for each path.
     pages: Vec<Page>,
+    /// User-Agents of its phones that drop an answer without a date.
+    dated: Vec<Regex>,
     files: Vec<ProfileFile>,
     models: Models,
     templates: Templates,

@@ -54,12 +54,12 @@ fn with_salt(password: &[u8], salt: &str) -> String {
 
 /// The octets in the algorithm's own order.
 fn digits(hash: [u8; 16]) -> String {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = hash;
+    let octet = |at: usize| u32::from(hash.get(at).copied().unwrap_or_default());
     let mut text = String::with_capacity(22);
-    for [high, middle, low] in [[a, g, m], [b, h, n], [c, i, o], [d, j, p], [e, k, f]] {
-        push(&mut text, u32::from_be_bytes([0, high, middle, low]), 4);
+    for (high, low) in [(0, 12), (1, 13), (2, 14), (3, 15), (4, 5)] {
+        push(&mut text, octet(high) << 16 | octet(high + 6) << 8 | octet(low), 4);
     }
-    push(&mut text, l.into(), 2);
+    push(&mut text, octet(11), 2);
     text
 }
 

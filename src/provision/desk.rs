@@ -215,6 +215,11 @@ impl Desk {
         }
     }
 
+    /// [`Catalog::wants_dated`]
+    pub fn wants_dated(&self, user_agent: &str) -> bool {
+        self.0.parts.catalog.wants_dated(user_agent)
+    }
+
     /// The peer has acknowledged the last byte.
     pub fn delivered(&self, request: &FileRequest, mut receipt: Receipt) {
         if let Some(loading) = receipt.loading.take() {
