@@ -56,3 +56,4 @@ mod services;
 mod sipp;
 mod tftp;
 mod transfers;
+mod why;
