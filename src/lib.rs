@@ -75,6 +75,7 @@
 //! [`provision::Desk::menu`]. Who it is says the neighbour table or a certificate, and where the profile wants it the menu
 //! credential, too; whoever is nobody's neighbour is asked for it, whichever phone the path names. [`menu::page`] says what
 //! stands on the page, and the profile's template draws it with as many entries as the phone reads.
+//! Whoever asks there for the phone's settings is heard by a chore of the agent, which tells the phone as `device resync` does.
 //!
 //! **It comes by TLS.** The connection's own task shakes hands ([`http::server`], [`tls::Tls::acceptor`]); a [`tls::Witness`]
 //! of that connection says whose certificate the phone has proved to hold, if it is one that proves anything. At the desk that

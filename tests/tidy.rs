@@ -77,7 +77,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("src/menu", &["device"]),
-    ("src/firmware", &["device"]),
+    ("src/firmware", &["device", "clock"]),
     ("src/profile", &["firmware", "menu", "release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
     ("src/hex", &[]),

@@ -71,6 +71,11 @@ impl Catalog {
         (Self::of(profiles), errors)
     }
 
+    /// Whether a phone that calls itself so by HTTP drops an answer without `Last-Modified` and `Connection: close`.
+    pub fn wants_dated(&self, user_agent: &str) -> bool {
+        self.profiles().any(|profile| profile.dated.iter().any(|pattern| pattern.is_match(user_agent)))
+    }
+
     /// The profiles of one origin alone, which may extend built-in ones.
     pub(super) fn of_origin(origin: &Origin) -> (Self, Vec<ProfileError>) {
         let (builtin, _) = match origin {
