@@ -30,12 +30,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::operate::fleet::Fleet;
 use crate::operate::release::Releases;
+use crate::operate::round::Rounds;
+use crate::operate::scan::Scanner;
 use crate::profile::{Catalog, Site};
 use crate::store::{self, ApiToken, Store};
 use access::FAILURES;
@@ -59,6 +61,10 @@ pub struct AdminParts {
     pub clock: Clock,
     /// The agent's own socket: it looks at once when something was written.
     pub poke: PathBuf,
+    /// Who scans for programs.
+    pub(crate) scanner: Scanner,
+    /// Who tells phones something for programs.
+    pub(crate) rounds: Rounds,
 }
 
 /// What all requests share.
@@ -102,6 +108,18 @@ impl Shared {
     fn fleet(&self) -> Fleet<'_> {
         let AdminParts { site, catalog, store, files, .. } = &self.0.parts;
         Fleet { store, catalog, site, files }
+    }
+
+    fn scanner(&self) -> &Scanner {
+        &self.0.parts.scanner
+    }
+
+    fn rounds(&self) -> &Rounds {
+        &self.0.parts.rounds
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.parts.clock.now()
     }
 
     /// Lets the agent look at once: a transfer of passwords that are locked now is to be aborted.

@@ -12,6 +12,8 @@ pub(crate) mod keys;
 pub(crate) mod plan;
 pub(crate) mod push;
 pub(crate) mod release;
+pub(crate) mod round;
+pub(crate) mod scan;
 pub(crate) mod setting;
 pub(crate) mod view;
 

@@ -47,6 +47,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "src/operate",
         &[
             "push",
+            "scan",
+            "net",
+            "alarm",
             "firmware",
             "hex",
             "store",

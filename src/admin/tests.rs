@@ -14,11 +14,18 @@ use super::openapi;
 use super::router::routes;
 use super::server::AdminServer;
 use super::*;
+use crate::clock::Entropy;
 use crate::net::interfaces::Table;
+use crate::net::neighbours::Neighbours;
+use crate::operate::round::RoundsParts;
+use crate::operate::scan::ScannerParts;
+use crate::push;
+use crate::scan::server::ScanParts;
 use crate::store::testing::{self, Bench, on_both, sheet};
 use crate::store::{AuditRow, ImportOptions, Scope};
 
 mod refused;
+mod scan;
 mod upload;
 
 const OFFICE: &str = "mac,vendor,model,username,password,web_password\n\
@@ -60,12 +67,15 @@ impl Site {
         let store = bench.store().await;
         store.import(&sheet(OFFICE), ImportOptions::default()).await.unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (catalog, interfaces) = (Arc::new(Catalog::builtin().unwrap()), Interfaces::fixed(Table::default()));
         let parts = AdminParts {
+            scanner: scanner(bench, &store.in_agent("host"), &catalog, &interfaces),
+            rounds: rounds(bench, &catalog, &interfaces),
             config: Config::default(),
             store: store.in_agent("host"),
-            catalog: Arc::new(Catalog::builtin().unwrap()),
+            catalog,
             site: crate::profile::Site::default(),
-            interfaces: Interfaces::fixed(Table::default()),
+            interfaces,
             files: bench.folder.path().join("files"),
             clock: bench.clock.clone(),
             poke: bench.folder.path().join("agent.sock"),
@@ -134,6 +144,34 @@ impl Site {
     }
 }
 
+fn scanner(bench: &Bench, store: &Store, catalog: &Arc<Catalog>, interfaces: &Interfaces) -> Scanner {
+    let parts = ScanParts {
+        catalog: Arc::clone(catalog),
+        store: store.clone(),
+        adopt: crate::config::AdoptConfig::default(),
+        clock: bench.clock.clone(),
+        entropy: Entropy::seeded(7),
+        lock: bench.folder.path().join("scan.lock"),
+    };
+    Scanner::new(ScannerParts {
+        config: crate::config::ScanConfig::default(),
+        interfaces: interfaces.clone(),
+        alarms: crate::alarm::Alarms::default(),
+        observe: false,
+        parts,
+    })
+}
+
+fn rounds(bench: &Bench, catalog: &Arc<Catalog>, interfaces: &Interfaces) -> Rounds {
+    let network = push::server::Parts {
+        interfaces: interfaces.clone(),
+        neighbours: Neighbours::declared(HashMap::new()),
+        clock: bench.clock.clone(),
+        entropy: Entropy::seeded(7),
+    };
+    Rounds::new(RoundsParts { network, catalog: Arc::clone(catalog), registrar: None, observe: false })
+}
+
 /// A path that the route serves.
 fn path_of(route: &str) -> String {
     route.replace("{mac}", YEALINK).replace("{id}", "1")
@@ -183,7 +221,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 23, "routes with a scope");
+    assert_eq!(checked, 35, "routes with a scope");
     site.stop().await;
 }
 

@@ -19,21 +19,20 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use ledger::{Ledger, LedgerParts};
+pub use ledger::{difference, found};
 use turn::Turn;
 use visit::{Host, Visited};
 
 use super::finding::{Difference, Finding};
-use super::plan::{Link, Plan, Span};
+use super::plan::{Link, Plan, Span, VISITS_MAX};
 use super::sweep::{Answer, Command, Sweep};
 use crate::clock::{Clock, Entropy, Timestamp};
 use crate::config::AdoptConfig;
 use crate::device::Mac;
 use crate::net::arp::{ArpWire, Claim};
 use crate::profile::Catalog;
-use crate::store::{ScanState, Store, StoreError};
+use crate::store::{ScanRow, ScanState, Store, StoreError};
 
-/// Hosts that are asked what they are at a time: each is a socket or two, and some hundred packets a second in all.
-const VISITS_MAX: usize = 256;
 /// Hosts that wait for that; until there are fewer, nobody else is asked for.
 const WAITING_MAX: usize = 1_024;
 /// Lots of answers between who hears them and who counts them.
@@ -99,7 +98,7 @@ pub enum News {
 }
 
 /// Two hosts with one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Duplicate {
     /// The address.
     pub address: Ipv4Addr,
@@ -157,49 +156,117 @@ pub enum ScanError {
     Store(#[from] StoreError),
 }
 
+impl ScanError {
+    /// The store's own error, if it is one.
+    pub fn into_store(self) -> Result<StoreError, Self> {
+        match self {
+            Self::Store(error) => Ok(error),
+            other => Err(other),
+        }
+    }
+}
+
 /// Scans, and tells of it; when it is cancelled, it stops and keeps what it found.
 pub async fn scan(
     parts: ScanParts,
     order: Order,
-    mut tell: impl FnMut(&News),
+    tell: impl FnMut(&News),
     cancel: CancellationToken,
 ) -> Result<Report, ScanError> {
-    let locked = |error| ScanError::Lock { path: parts.lock.clone(), error };
-    let turn = Turn::take(&parts.lock).map_err(locked)?.ok_or(ScanError::Busy)?;
-    let wires = wires(&order.plan)?;
-    let ledger_parts = LedgerParts {
-        store: parts.store.clone(),
-        catalog: Arc::clone(&parts.catalog),
-        adopt: parts.adopt.clone(),
-        clock: parts.clock.clone(),
-    };
-    let (ledger, found) = Ledger::open(ledger_parts, &order.plan.name(), order.fresh).await?;
-    let scan = ledger.scan();
-    if scan.position > 0 {
-        tell(&News::Resumed { since: scan.started, found: found.len() });
+    let begun = Scan::begin(parts, order).await?;
+    begun.run(tell, cancel).await
+}
+
+/// A scan that has its turn, is written down, and has asked nobody yet.
+pub struct Scan {
+    walk: Walk,
+    resumed: bool,
+    _turn: Turn,
+}
+
+impl Scan {
+    /// Takes the turn, and opens what it asks by; the row is written under the conditions of `parts.store`.
+    pub async fn begin(parts: ScanParts, order: Order) -> Result<Self, ScanError> {
+        let locked = |error| ScanError::Lock { path: parts.lock.clone(), error };
+        let turn = Turn::take(&parts.lock).map_err(locked)?.ok_or(ScanError::Busy)?;
+        let wires = wires(&order.plan)?;
+        let ledger_parts = LedgerParts {
+            store: parts.store.clone(),
+            catalog: Arc::clone(&parts.catalog),
+            adopt: parts.adopt.clone(),
+            clock: parts.clock.clone(),
+        };
+        let Order { plan, rate, fresh } = order;
+        let total = plan.questions();
+        let (ledger, found) = Ledger::open(ledger_parts, &plan.name(), total, fresh).await?;
+        let position = ledger.scan().position;
+        // What a host behind a router, or one that another one speaks for, says of itself, is no answer by ARP.
+        let by_arp = |one: &Finding| one.mac.filter(|_| plan.link_of(one.address).is_some());
+        let known: Vec<(Ipv4Addr, Option<Mac>)> = found.iter().map(|one| (one.address, by_arp(one))).collect();
+        let now = parts.clock.instant();
+        let Remarks { duplicates, proxies } = ledger.remarks();
+        let walk = Walk {
+            sweep: Sweep::new(plan.clone(), rate, position, &known, now),
+            plan,
+            parts,
+            ledger,
+            wires,
+            outbox: HashMap::new(),
+            waiting: VecDeque::new(),
+            visits: JoinSet::new(),
+            under_way: BTreeMap::new(),
+            found,
+            duplicates,
+            proxies,
+            written: now,
+            told: None,
+        };
+        Ok(Self { walk, resumed: position > 0, _turn: turn })
     }
-    let known: Vec<(Ipv4Addr, Option<Mac>)> = found.iter().map(|one| (one.address, one.mac)).collect();
-    let now = parts.clock.instant();
-    let plan = order.plan.clone();
-    let walk = Walk {
-        sweep: Sweep::new(order.plan, order.rate, scan.position, &known, now),
-        plan,
-        parts,
-        ledger,
-        wires,
-        outbox: HashMap::new(),
-        waiting: VecDeque::new(),
-        visits: JoinSet::new(),
-        under_way: BTreeMap::new(),
-        found,
-        duplicates: Vec::new(),
-        proxies: Vec::new(),
-        written: now,
-        told: None,
-    };
-    let report = walk.run(&mut tell, cancel).await;
-    drop(turn);
-    report
+
+    /// Its row, as it was when it began.
+    pub fn row(&self) -> &ScanRow {
+        self.walk.ledger.scan()
+    }
+
+    /// Whether it goes on with one that did not come to its end.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Asks everybody, and tells of it; when it is cancelled, it stops and keeps what it found.
+    pub async fn run(
+        self,
+        mut tell: impl FnMut(&News),
+        cancel: CancellationToken,
+    ) -> Result<Report, ScanError> {
+        if self.resumed {
+            tell(&News::Resumed { since: self.row().started, found: self.walk.found.len() });
+        }
+        self.walk.run(&mut tell, cancel).await
+    }
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan").field("row", self.row()).finish_non_exhaustive()
+    }
+}
+
+/// What a scan is told of beside whom it found; a JSON text in its row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Remarks {
+    /// Addresses that two hosts claim.
+    pub duplicates: Vec<Duplicate>,
+    /// Hosts that answer for others.
+    pub proxies: Vec<Mac>,
+}
+
+impl Remarks {
+    /// Those of a row.
+    pub fn of(row: &ScanRow) -> Self {
+        serde_json::from_str(&row.remarks).unwrap_or_default()
+    }
 }
 
 /// One of our addresses on the link of an interface.
@@ -259,6 +326,7 @@ impl Walk {
                 self.written = now;
             }
             if self.sweep.poll_timeout().is_none() && self.waiting.is_empty() && self.visits.is_empty() {
+                self.leave_out_the_gone();
                 break;
             }
             let pause = self.pause(now);
@@ -345,30 +413,41 @@ impl Walk {
                     self.outbox.entry(at).or_default().push(address);
                 }
             }
-            Command::Knock { address } => self.expect(address, None),
-            Command::Found { address, mac, .. } => self.expect(address, Some(mac)),
+            Command::Knock { address } => self.expect(address, None, false),
+            Command::Found { address, mac, .. } => self.expect(address, Some(mac), true),
             Command::Duplicate { address, first, other } => {
                 let duplicate = Duplicate { address, first, other };
                 tell(&News::Duplicate(duplicate));
                 self.duplicates.push(duplicate);
             }
-            Command::Proxy { mac } => {
-                tell(&News::Proxy(mac));
-                self.proxies.push(mac);
-            }
+            Command::Proxy { mac } => self.know_proxy(mac, tell),
         }
     }
 
-    /// The link that this address is on.
-    fn link_of(&self, address: Ipv4Addr) -> Option<&Link> {
-        self.plan.spans.iter().find(|span| span.contains(address))?.link()
+    /// Whom it has answered for so far is asked once more, as somebody whose hardware address nobody knows.
+    fn know_proxy(&mut self, mac: Mac, tell: &mut impl FnMut(&News)) {
+        if !self.proxies.contains(&mac) {
+            tell(&News::Proxy(mac));
+            self.proxies.push(mac);
+        }
+        let (behind, rest) = self.found.drain(..).partition(|one| one.mac == Some(mac));
+        self.found = rest;
+        let behind: Vec<Finding> = behind;
+        for one in behind {
+            self.expect(one.address, None, true);
+        }
     }
 
-    fn expect(&mut self, address: Ipv4Addr, mac: Option<Mac>) {
+    fn link_of(&self, address: Ipv4Addr) -> Option<&Link> {
+        self.plan.link_of(address)
+    }
+
+    fn expect(&mut self, address: Ipv4Addr, mac: Option<Mac>, is_there: bool) {
+        let mac = mac.filter(|mac| !self.proxies.contains(mac));
         let ours = self.link_of(address).map_or(Ipv4Addr::UNSPECIFIED, |link| link.ourselves.address);
         let position = self.sweep.position_of(address);
         *self.under_way.entry(position).or_default() += 1;
-        self.waiting.push_back(Host { address, mac, ours, position });
+        self.waiting.push_back(Host { address, mac, is_there, ours, position });
     }
 
     fn hear(&mut self, interface: u32, claims: &[Claim]) {
@@ -386,20 +465,33 @@ impl Walk {
             }
         }
         let Some(found) = found else { return };
+        if host.mac.is_some_and(|mac| self.proxies.contains(&mac)) {
+            // It was being visited when that was noticed.
+            return self.expect(host.address, None, true);
+        }
         let mut finding = Finding::new(host.address, host.mac, &found, self.parts.clock.now());
         self.ledger.add(&mut finding, &found, host.mac).await;
         let news = News::Found(Box::new(finding));
         tell(&news);
         if let News::Found(finding) = news {
+            self.found.retain(|known| known.address != finding.address);
             self.found.push(*finding);
         }
+    }
+
+    /// Whom an earlier run found, and who did not answer this one.
+    fn leave_out_the_gone(&mut self) {
+        let gone: Vec<Ipv4Addr> = self.sweep.gone().collect();
+        self.found.retain(|one| !gone.contains(&one.address));
+        self.ledger.remove(gone);
     }
 
     /// Whoever goes on finds those again who were not visited yet.
     async fn write(&mut self, state: ScanState) -> Result<(), ScanError> {
         let unvisited = self.under_way.first_key_value().map(|(position, _)| *position);
         let position = unvisited.unwrap_or(u64::MAX).min(self.sweep.position());
-        Ok(self.ledger.write(state, position).await?)
+        let remarks = Remarks { duplicates: self.duplicates.clone(), proxies: self.proxies.clone() };
+        Ok(self.ledger.write(state, position, self.answered(), &remarks).await?)
     }
 
     fn pause(&self, now: Instant) -> Duration {
@@ -419,10 +511,14 @@ impl Walk {
         tell(&News::Progress { asked, total });
     }
 
+    /// How many hosts answered in whatever way.
+    fn answered(&self) -> usize {
+        let otherwise = self.found.iter().filter(|one| !self.sweep.has_heard(one.address)).count();
+        self.sweep.answered() + otherwise
+    }
+
     async fn report(mut self, state: ScanState) -> Result<Report, ScanError> {
         self.found.sort_by_key(|finding| finding.address);
-        let behind_router =
-            self.found.iter().filter(|finding| self.link_of(finding.address).is_none()).count();
         let difference = match state {
             ScanState::Complete => self.ledger.difference(&self.found).await?,
             ScanState::Running | ScanState::Stopped => None,
@@ -431,7 +527,7 @@ impl Walk {
             state,
             started: self.ledger.scan().started,
             ended: self.parts.clock.now(),
-            answered: self.sweep.answered() + behind_router,
+            answered: self.answered(),
             difference,
             found: self.found,
             duplicates: self.duplicates,

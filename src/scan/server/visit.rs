@@ -14,8 +14,10 @@ use crate::scan::message::SipAnswer;
 pub(super) struct Host {
     /// Where.
     pub(super) address: Ipv4Addr,
-    /// Who, where ARP has told.
+    /// Who, where ARP has told, and nobody else speaks for it.
     pub(super) mac: Option<Mac>,
+    /// Somebody has answered for it by ARP.
+    pub(super) is_there: bool,
     /// Our address on its link; unspecified behind a router.
     pub(super) ours: Ipv4Addr,
     /// How far the sweep had come when it was found: whoever goes on from there finds it again.
@@ -26,7 +28,7 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub(super) struct Visited {
     pub(super) host: Host,
-    /// `None`: behind a router, and nobody is there.
+    /// `None`: nobody is there.
     pub(super) found: Option<Identified>,
 }
 
@@ -44,7 +46,7 @@ pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy) -
         let page = if sip.is_some() || is_makers { first_page.await } else { web::Page::Nothing };
         (sip, page)
     };
-    if host.mac.is_none() && sip.is_none() && page == web::Page::Nothing {
+    if !host.is_there && sip.is_none() && page == web::Page::Nothing {
         return Visited { host, found: None };
     }
     clues.extend(sip.iter().flat_map(SipAnswer::clues));
