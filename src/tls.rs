@@ -19,6 +19,7 @@ mod names;
 mod subject;
 mod witness;
 
+pub use subject::common_name;
 pub use keeper::{Tls, TlsError, TlsOptions};
 pub use listing::{Listed, Role, listing};
 pub use names::Names;

@@ -1,7 +1,9 @@
 //! Scans: sends the sweep's questions, visits who answers, writes down what was found, and tells of it while it goes on.
 
+mod announce;
 mod knock;
 mod ledger;
+mod secure;
 mod turn;
 mod visit;
 mod web;
@@ -18,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use announce::Announced;
 use ledger::{Ledger, LedgerParts};
 pub use ledger::{difference, found};
 use turn::Turn;
@@ -211,6 +214,7 @@ impl Scan {
             parts,
             ledger,
             wires,
+            announced: Announced::default(),
             outbox: HashMap::new(),
             waiting: VecDeque::new(),
             visits: JoinSet::new(),
@@ -295,6 +299,7 @@ struct Walk {
     sweep: Sweep,
     ledger: Ledger,
     wires: HashMap<Place, Arc<ArpWire>>,
+    announced: Announced,
     /// Questions that an interface has not taken yet.
     outbox: HashMap<Place, Vec<Ipv4Addr>>,
     waiting: VecDeque<Host>,
@@ -355,6 +360,9 @@ impl Walk {
     fn listen(&self) -> (mpsc::Receiver<(u32, Vec<Claim>)>, JoinSet<()>) {
         let (hear, heard) = mpsc::channel(HEARD_MAX);
         let mut ears = JoinSet::new();
+        let mut links: Vec<Link> = self.plan.spans.iter().filter_map(Span::link).cloned().collect();
+        links.dedup_by_key(|link| link.interface);
+        ears.spawn(self.announced.clone().listen(links));
         for ((interface, _), wire) in &self.wires {
             let (interface, wire, hear) = (*interface, Arc::clone(wire), hear.clone());
             ears.spawn(async move {
@@ -397,7 +405,7 @@ impl Walk {
             && let Some(host) = self.waiting.pop_front()
         {
             let (catalog, entropy) = (Arc::clone(&self.parts.catalog), self.parts.entropy.clone());
-            self.visits.spawn(visit::visit(host, catalog, entropy));
+            self.visits.spawn(visit::visit(host, catalog, entropy, self.announced.clone()));
         }
         if self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
             self.told = Some(now);
