@@ -29,6 +29,7 @@ mod site;
 mod tls;
 mod token;
 mod url;
+mod why;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,8 @@ enum Command {
     Rearm(rearm::Args),
     /// The exact path to type into a phone, and where
     Url(url::Args),
+    /// Why a phone does not come up: the first step that broke, and what to do about it
+    Why(why::Args),
     /// Who did what and when; and whether that record is whole
     Audit(audit::Args),
     /// What an administrator should look at
@@ -208,6 +211,7 @@ fn run_command(line: CommandLine) -> Outcome {
             Command::Scan(args) => scan::run(args, &context).await,
             Command::Rearm(args) => rearm::run(args, &context).await,
             Command::Url(args) => url::run(args, &context).await,
+            Command::Why(args) => why::run(args, &context).await,
             Command::Audit(args) => audit::run(args, &context).await,
             Command::Alarm(args) => alarm::run(args, &context).await,
             Command::Token(args) => token::run(args, &context).await,

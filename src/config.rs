@@ -25,6 +25,7 @@ pub use alarm::{AlarmCommand, WebhookUrl};
 pub use dhcp::{AddressRange, DhcpConfig, DhcpMode, PoolConfig, Router};
 pub use firmware::FirmwareConfig;
 pub use https::{ExpiredCertificates, HttpsConfig};
+pub(crate) use load::distance;
 pub use load::{ConfigError, Loaded, load};
 pub use menu::MenuConfig;
 pub use places::Places;

@@ -107,6 +107,9 @@
 //! the store does it under the request's conditions, inside the transaction ([`store::Condition`]): once per key, and only
 //! while the phone is as it was seen.
 //!
+//! **A phone does not come up.** `operate::why` reads what is written of it (timeline, device, grants, alarms), judges each
+//! step of its life, and names the first that broke.
+//!
 //! **Something is wrong.** Whoever notices it raises an [`alarm::Alarm`] and goes on. Every second the agent's chore makes
 //! rows of what was raised (the same within an hour is counted), says what is new in the log, and hands it to the webhook
 //! and the command.

@@ -1,6 +1,6 @@
 //! What people do with phones, and what they are shown of them, in the words that the command line and REST share:
-//! listings, how passwords stand, arming and locking, settings and function keys in layers, and why something was not done. Never prints, never parses a
-//! request, and shows no password.
+//! listings, how passwords stand, arming and locking, settings and function keys in layers, why a phone does not come up,
+//! and why something was not done. Never prints, never parses a request, and shows no password.
 
 pub(crate) mod alarm;
 pub(crate) mod arm;
@@ -16,5 +16,6 @@ pub(crate) mod round;
 pub(crate) mod scan;
 pub(crate) mod setting;
 pub(crate) mod view;
+pub(crate) mod why;
 
 pub(crate) use failure::{Exit, Failure};

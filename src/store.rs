@@ -293,6 +293,11 @@ impl Store {
     }
 }
 
+/// Whether an agent listens at this socket.
+pub fn is_served(socket: &Path) -> bool {
+    UnixDatagram::unbound().and_then(|probe| probe.connect(socket)).is_ok()
+}
+
 /// Tells the agent whose socket this is that something was written. No agent, no matter: it will read it at start.
 pub fn poke(socket: &Path) {
     if let Ok(sender) = UnixDatagram::unbound() {

@@ -19,8 +19,8 @@ mod names;
 mod subject;
 mod witness;
 
-pub use subject::common_name;
 pub use keeper::{Tls, TlsError, TlsOptions};
 pub use listing::{Listed, Role, listing};
 pub use names::Names;
+pub use subject::common_name;
 pub use witness::{PhoneCertificate, Witness};

@@ -46,6 +46,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "src/operate",
         &[
+            "alarm",
             "push",
             "scan",
             "net",

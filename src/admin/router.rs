@@ -67,6 +67,7 @@ pub(super) fn routes() -> Vec<Route> {
         write("/api/v1/devices/{mac}/settings", Scope::DevicesWrite, post(site::set_device)),
         read("/api/v1/devices/{mac}/keys", Scope::DevicesRead, get(keys::of_device)),
         write("/api/v1/devices/{mac}/keys", Scope::DevicesWrite, post(keys::change_device)),
+        read("/api/v1/devices/{mac}/why", Scope::DevicesRead, get(devices::why)),
         read("/api/v1/devices/{mac}/plan", Scope::DevicesRead, get(devices::plan)),
         read("/api/v1/site", Scope::DevicesRead, get(site::show)),
         write("/api/v1/site", Scope::DevicesWrite, post(site::set)),

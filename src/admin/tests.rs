@@ -67,7 +67,8 @@ impl Site {
         let store = bench.store().await;
         store.import(&sheet(OFFICE), ImportOptions::default()).await.unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let (catalog, interfaces) = (Arc::new(Catalog::builtin().unwrap()), Interfaces::fixed(Table::default()));
+        let (catalog, interfaces) =
+            (Arc::new(Catalog::builtin().unwrap()), Interfaces::fixed(Table::default()));
         let parts = AdminParts {
             scanner: scanner(bench, &store.in_agent("host"), &catalog, &interfaces),
             rounds: rounds(bench, &catalog, &interfaces),
@@ -221,7 +222,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 35, "routes with a scope");
+    assert_eq!(checked, 36, "routes with a scope");
     site.stop().await;
 }
 
@@ -421,6 +422,8 @@ on_both! {
         let plan = site.get(&token, &format!("/api/v1/{phone}/plan")).await;
         assert_eq!((plan.status, &plan.body["changes"]), (200, &true.into()), "{plan:?}");
         assert_eq!(plan.body["files"][0]["change"], "never_fetched");
+        let why = site.get(&token, &format!("/api/v1/{phone}/why")).await;
+        assert_eq!((why.status, &why.body["step"], &why.body["code"]), (200, &"heard".into(), &"never_heard".into()), "{why:?}");
         let told = post("site", json!({ "unset": ["language"] })).await;
         let language = &told.body["settings"][0];
         assert_eq!((&language["name"], &language["layer"]), (&"language".into(), &"default".into()));

@@ -3,7 +3,6 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tracing::{debug, warn};
 use super::AgentError;
 use crate::device::{Identity, Sighting};
 use crate::provision::{Desk, Heard};
-use crate::store::{Store, StoreError};
+use crate::store::{self, Store, StoreError};
 
 /// How soon a phone's sighting is in the database.
 const BATCH_WAIT: Duration = Duration::from_millis(500);
@@ -71,8 +70,7 @@ pub(super) struct Claim {
 /// socket, keeps both. Whoever has the lock is alone, so that nobody binds between its steps.
 pub(super) fn claim(path: &Path) -> Result<Claim, AgentError> {
     let lock = lock(&path.with_extension("lock"))?;
-    let alive = StdDatagram::unbound().and_then(|probe| probe.connect(path)).is_ok();
-    if alive {
+    if store::is_served(path) {
         return Err(AgentError::Running(path.display().to_string()));
     }
     let free = match std::fs::remove_file(path) {
@@ -94,8 +92,7 @@ pub(super) fn claim(path: &Path) -> Result<Claim, AgentError> {
 /// Takes the lock of an agent without being one: as long as the file given back is held, none starts on this data.
 pub fn claim_without_serving(path: &Path) -> Result<File, AgentError> {
     let lock = path.with_extension("lock");
-    let alive = StdDatagram::unbound().and_then(|probe| probe.connect(path)).is_ok();
-    if alive {
+    if store::is_served(path) {
         return Err(AgentError::Running(path.display().to_string()));
     }
     open_lock(&lock).map_err(|error| match error {
@@ -307,7 +304,7 @@ mod tests {
         crate::store::poke(&path);
         first.poked().await;
         drop(first);
-        drop(StdDatagram::bind(&path).unwrap());
+        drop(std::os::unix::net::UnixDatagram::bind(&path).unwrap());
         assert!(path.exists(), "a socket whose process is gone");
         assert!(claim(&path).unwrap().socket.is_some());
     }

@@ -12,10 +12,10 @@ use nix::unistd::{Uid, User};
 use zeroize::Zeroizing;
 
 use super::{Context, Failure};
-pub(crate) use crate::operate::failure::link as link_failure;
 use crate::agent::release_terms;
 use crate::clock::{Clock, Entropy};
 use crate::net::interfaces::Table;
+pub(crate) use crate::operate::failure::link as link_failure;
 use crate::operate::release::Releases;
 use crate::profile::{Catalog, Site};
 use crate::secret::Secret;

@@ -271,6 +271,11 @@ impl Release {
         }
     }
 
+    /// Whether the phone has proved that it uses what it was sent.
+    pub(crate) fn is_applied(&self) -> bool {
+        self.grants.grants.iter().any(|grant| grant.applied.is_some())
+    }
+
     /// All of it in a word; `None` where there is no password that could leave.
     pub(crate) fn short(&self) -> Option<Short> {
         if self.approval != Approval::Approved || self.used().next().is_none() {

@@ -40,7 +40,11 @@ pub(crate) struct Selection {
 
 impl Selection {
     /// They, each once.
-    pub(crate) async fn devices(&self, store: &Store, catalog: &Catalog) -> Result<Vec<Arc<Device>>, Failure> {
+    pub(crate) async fn devices(
+        &self,
+        store: &Store,
+        catalog: &Catalog,
+    ) -> Result<Vec<Arc<Device>>, Failure> {
         if !self.all {
             let macs: BTreeSet<Mac> = self.macs.iter().copied().collect();
             let mut devices = Vec::new();
@@ -92,9 +96,10 @@ pub(crate) fn telling(
 ) -> Result<Telling, Failure> {
     let rate = match rate {
         None => Rate::default(),
-        Some(rate) => rate.to_string().parse().map_err(|error: String| {
-            Failure::usage("rate", error, "leave it out for 5 phones a second")
-        })?,
+        Some(rate) => rate
+            .to_string()
+            .parse()
+            .map_err(|error: String| Failure::usage("rate", error, "leave it out for 5 phones a second"))?,
     };
     let told = if is_reboot { Told::Reboot } else { Told::Resync };
     let way = if by_pbx { Way::Pbx } else { Way::Phone };
@@ -160,7 +165,16 @@ impl JobShown {
     pub(crate) fn planned(round: &Round, telling: Telling, now: Timestamp) -> Self {
         let plan = round.rows.clone();
         let (phones, results) = (plan.len(), results(&plan));
-        Self { id: None, told: telling.told, state: "planned", started: now, ended: None, phones, results, plan }
+        Self {
+            id: None,
+            told: telling.told,
+            state: "planned",
+            started: now,
+            ended: None,
+            phones,
+            results,
+            plan,
+        }
     }
 
     /// Its name in URLs.
@@ -261,7 +275,12 @@ impl Rounds {
     }
 
     /// Begins a round that goes on by itself; that it begins is written by `store`, under the conditions that it has.
-    pub(crate) async fn begin(&self, store: &Store, round: Round, telling: Telling) -> Result<Arc<Job>, StoreError> {
+    pub(crate) async fn begin(
+        &self,
+        store: &Store,
+        round: Round,
+        telling: Telling,
+    ) -> Result<Arc<Job>, StoreError> {
         let Parts { clock, entropy, .. } = &self.0.own.network;
         store.round_begun(telling.told.as_str(), round.due()).await?;
         let store = store.unconditionally();
@@ -291,7 +310,11 @@ impl Rounds {
         let found = self.0.jobs().iter().find(|job| job.id == id).cloned();
         found.ok_or_else(|| {
             let message = "there is no such round: an agent keeps its latest ones, until it ends";
-            Failure::no("not_found", message, "a phone's timeline tells what it was told, and what came of it")
+            Failure::no(
+                "not_found",
+                message,
+                "a phone's timeline tells what it was told, and what came of it",
+            )
         })
     }
 
@@ -318,7 +341,8 @@ impl Inner {
 
     async fn carry_out(&self, store: &Store, mut round: Round, telling: Telling, job: &Job) {
         let pace = Pace { rate: telling.rate, patience: TIMER_F };
-        let carried = round.carry_out(store, self.own.network.clone(), pace, telling.wait, |row| job.take(row));
+        let carried =
+            round.carry_out(store, self.own.network.clone(), pace, telling.wait, |row| job.take(row));
         let outcome = job.cancel.run_until_cancelled(carried).await;
         if let Some(Err(error)) = &outcome {
             tracing::warn!("A round ended before everybody was told: {error}");

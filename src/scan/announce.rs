@@ -130,7 +130,8 @@ mod tests {
             assert!(announced(&whole[..cut]).iter().all(|clue| said.contains(clue)));
         }
         // One answer whose name is a pointer to itself.
-        let looped = [0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 12];
+        let looped =
+            [0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0xc0, 12, 0, 12, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 12];
         assert_eq!(announced(&looped), []);
     }
 

@@ -107,7 +107,11 @@ impl Whole {
             match octet {
                 b'\n' if self.line_is_empty => {
                     self.head_has_come = true;
-                    self.needed = answer.get(..=at).and_then(WebAnswer::read).and_then(|head| body(&head)).map(|body| at + 1 + body);
+                    self.needed = answer
+                        .get(..=at)
+                        .and_then(WebAnswer::read)
+                        .and_then(|head| body(&head))
+                        .map(|body| at + 1 + body);
                     return;
                 }
                 b'\n' => self.line_is_empty = true,
@@ -124,7 +128,12 @@ fn body(head: &WebAnswer<'_>) -> Option<usize> {
     if matches!(head.status(), 204 | 304) {
         return Some(0);
     }
-    head.header("content-length").next()?.trim().parse().ok().map(|length: usize| length.min(ANSWER_BYTES_MAX))
+    head.header("content-length")
+        .next()?
+        .trim()
+        .parse()
+        .ok()
+        .map(|length: usize| length.min(ANSWER_BYTES_MAX))
 }
 
 #[cfg(test)]

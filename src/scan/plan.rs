@@ -442,7 +442,10 @@ mod tests {
         let check = |wanted: &str| plan(&[wanted.parse().unwrap()], &table, SCAN_RATE, true);
         let error = check("172.16.8.0/22").unwrap_err();
         assert_eq!(error.code(), "left_out");
-        assert!(error.to_string().ends_with("behind a router is on eth2, which agent.interfaces leaves out"), "{error}");
+        assert!(
+            error.to_string().ends_with("behind a router is on eth2, which agent.interfaces leaves out"),
+            "{error}"
+        );
         assert!(check("172.16.4.0/22").is_ok() && check("192.168.1.0/24").is_ok());
     }
 

@@ -205,7 +205,8 @@ impl Scan {
         let position = ledger.scan().position;
         // What a host behind a router, or one that another one speaks for, says of itself, is no answer by ARP.
         let by_arp = |one: &Finding| one.mac.filter(|_| plan.link_of(one.address).is_some());
-        let known: Vec<(Ipv4Addr, Option<Mac>)> = found.iter().map(|one| (one.address, by_arp(one))).collect();
+        let known: Vec<(Ipv4Addr, Option<Mac>)> =
+            found.iter().map(|one| (one.address, by_arp(one))).collect();
         let now = parts.clock.instant();
         let Remarks { duplicates, proxies } = ledger.remarks();
         let walk = Walk {

@@ -500,7 +500,8 @@ mod tests {
         }
         let said: Vec<Command> = std::iter::from_fn(|| sweep.next_command()).collect();
         let found = said.iter().filter(|command| matches!(command, Command::Found { .. })).count();
-        let at: Vec<usize> = (0..said.len()).filter(|at| said[*at] == Command::Proxy { mac: mac(1) }).collect();
+        let at: Vec<usize> =
+            (0..said.len()).filter(|at| said[*at] == Command::Proxy { mac: mac(1) }).collect();
         assert_eq!((found, at, sweep.answered()), (256, vec![8], 1_000));
     }
 
@@ -546,7 +547,8 @@ mod tests {
         // 77 has another address now, and 3 has the address that 9 had.
         let hosts = [(3, 3), (78, 77), (9, 10)];
         for position in [0, 100, 254, 508] {
-            let run = Run::resumed(plan(vec![span(1, 254, true)]), 50, position, &known).until(usize::MAX, &hosts);
+            let run =
+                Run::resumed(plan(vec![span(1, 254, true)]), 50, position, &known).until(usize::MAX, &hosts);
             let moved = if position < 508 { &[9, 78][..] } else { &[9] };
             assert_eq!(run.found(), moved, "from {position}");
             assert_eq!(run.sweep.gone().collect::<Vec<_>>(), [address(77)], "from {position}");

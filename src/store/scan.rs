@@ -142,7 +142,8 @@ impl Store {
     /// The latest scan of these networks by this agent, if it did not come to its end, and not too long ago.
     pub async fn unfinished_scan(&self, networks: &str) -> Result<Option<ScanRow>, StoreError> {
         let rest = "WHERE agent = $1 AND networks = $2 ORDER BY id DESC LIMIT 1";
-        let latest = self.select(rest, |query| query.bind(self.agent_name().to_owned()).bind(networks.to_owned()));
+        let latest =
+            self.select(rest, |query| query.bind(self.agent_name().to_owned()).bind(networks.to_owned()));
         let since = self.inner.clock.now().0.saturating_sub(RESUMED_WITHIN_MS);
         let latest = latest.await?.into_iter().next();
         Ok(latest.filter(|scan| scan.state != ScanState::Complete && scan.last.0 >= since))
@@ -162,7 +163,8 @@ impl Store {
 
     /// Whom the last scan of the same networks found that came to its end before this one.
     pub async fn complete_scan_before(&self, scan: &ScanRow) -> Result<Option<Vec<FoundRow>>, StoreError> {
-        let rest = "WHERE agent = $1 AND networks = $2 AND id < $3 AND state = 'complete' ORDER BY id DESC LIMIT 1";
+        let rest =
+            "WHERE agent = $1 AND networks = $2 AND id < $3 AND state = 'complete' ORDER BY id DESC LIMIT 1";
         let (agent, networks, id) = (scan.agent.clone(), scan.networks.clone(), scan.id);
         let found = self.select(rest, |query| query.bind(agent).bind(networks).bind(id)).await?;
         match found.first() {
@@ -223,7 +225,8 @@ impl Store {
 
     /// How many of each kind these scans have found: scan, kind, count.
     pub async fn found_counts(&self, first: i64, last: i64) -> Result<Vec<(i64, String, u64)>, StoreError> {
-        let sql = "SELECT scan, kind, COUNT(*) FROM scan_found WHERE scan >= $1 AND scan <= $2 GROUP BY scan, kind";
+        let sql =
+            "SELECT scan, kind, COUNT(*) FROM scan_found WHERE scan >= $1 AND scan <= $2 GROUP BY scan, kind";
         let rows: Vec<(i64, String, i64)> = sqlx::query_as(sql)
             .bind(first)
             .bind(last)

@@ -57,3 +57,4 @@ mod services;
 mod sipp;
 mod tftp;
 mod transfers;
+mod why;

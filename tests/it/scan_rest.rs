@@ -71,7 +71,10 @@ fn a_program_scans_reads_whom_it_found_and_tells_them_to_fetch() {
             let (_, scan) = get(&host, &token, &path);
             (scan["state"] == "complete").then_some(scan)
         });
-        assert_eq!((&ended["answered"], &ended["hints"], &ended["asked"]), (&1.into(), &1.into(), &ended["questions"]));
+        assert_eq!(
+            (&ended["answered"], &ended["hints"], &ended["asked"]),
+            (&1.into(), &1.into(), &ended["questions"])
+        );
         let (_, found) = get(&host, &token, &format!("{path}/found?all=true"));
         assert_eq!((&found[0]["mac"], &found[0]["kind"]), (&PHONE.into(), &"hint".into()));
         let evidence = found[0]["evidence"].to_string();
@@ -96,16 +99,27 @@ fn who_observes_neither_scans_nor_tells_nor_probes() {
         );
         let config = lab.file("observe.toml", text);
         let config = config.to_str().unwrap();
-        let made = host.run(&[OFFHOOK, "--config", config, "--json", "token", "create", "it", "--scope", "devices:read,devices:write", "--expires", "1d"]);
+        let made = host.run(&[
+            OFFHOOK,
+            "--config",
+            config,
+            "--json",
+            "token",
+            "create",
+            "it",
+            "--scope",
+            "devices:read,devices:write",
+            "--expires",
+            "1d",
+        ]);
         let token = serde_json::from_str::<Value>(&made).unwrap()["token"].as_str().unwrap().to_owned();
         let seen = host.capture();
         let mut observer = host.spawn(&[OFFHOOK, "--config", config, "run", "--observe"]);
         observer.line("REST");
         host.await_tcp(8482);
-        for (path, body) in [
-            ("/api/v1/scans", json!({})),
-            ("/api/v1/rounds", json!({ "told": "resync", "macs": [PHONE] })),
-        ] {
+        for (path, body) in
+            [("/api/v1/scans", json!({})), ("/api/v1/rounds", json!({ "told": "resync", "macs": [PHONE] }))]
+        {
             let (status, refused) = post(&host, &token, path, &body, path);
             assert_eq!((status, &refused["code"]), (409, &"observing".into()), "{path}: {refused}");
         }

@@ -6,16 +6,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use crate::admin::Shared;
 use crate::admin::access::Caller;
 use crate::admin::answer::{Answer, Problem};
 use crate::admin::ask::{Asked, Filter, Phone, no_cursor, page};
 use crate::admin::once::{Begun, Deed};
+use crate::admin::{AdminParts, Shared};
 use crate::device::{Approval, Device, Mac, Vendor};
 use crate::operate::Failure;
 use crate::operate::arm::{self, ArmedShown, Chosen, How, Rearmed, Target, Which};
 use crate::operate::plan::Planner;
 use crate::operate::view::{self, Shown, Summary};
+use crate::operate::why::Examiner;
 use crate::release::{Mode, Window};
 use crate::secret::SecretKind;
 use crate::store::Give;
@@ -284,4 +285,16 @@ pub(in crate::admin) async fn plan(
     // For a phone that has fetched nothing yet no text is compared, and any host will do (RFC 5737).
     let plan = Planner::new(&fleet, "192.0.2.1", "http://192.0.2.1:8480/").plan(&device).await?;
     Ok(Answer::json(&plan)?.of_version(shared.store().version_of(mac)))
+}
+
+/// Why it does not come up, or that it has; of a phone that is not in the inventory, too.
+pub(in crate::admin) async fn why(
+    State(shared): State<Shared>,
+    Phone(mac): Phone,
+) -> Result<Answer, Problem> {
+    let AdminParts { config, catalog, clock, .. } = &shared.0.parts;
+    let (store, releases, now) = (shared.store(), shared.releases(), clock.now());
+    let examiner =
+        Examiner { store, catalog, releases: &releases, adopt: &config.adopt, agent_runs: true, now };
+    Ok(Answer::json(&examiner.why(mac).await?)?)
 }

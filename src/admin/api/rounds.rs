@@ -12,9 +12,9 @@ use crate::admin::answer::{Answer, Problem};
 use crate::admin::ask::{Asked, Filter, no_cursor, page};
 use crate::admin::once::{Begun, Deed};
 use crate::device::Mac;
+use crate::operate::Failure;
 use crate::operate::push::Row;
 use crate::operate::round::{JobShown, Selection, Telling, telling};
-use crate::operate::Failure;
 
 /// Phones of one request that names them; `all` has no such limit.
 const PHONES_MAX: usize = 1_000;

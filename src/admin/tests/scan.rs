@@ -1,8 +1,8 @@
 //! Scans and rounds by REST, as far as nothing needs to be sent for it: `tests/it/scan_rest.rs` has the rest.
 
 use super::*;
-use crate::store::{FoundRow, ScanRow, ScanState};
 use crate::clock::Timestamp;
+use crate::store::{FoundRow, ScanRow, ScanState};
 
 const LAN: &str = "192.0.2.1-192.0.2.254 on eth0";
 
@@ -92,7 +92,11 @@ async fn what_cannot_be_scanned_or_told_says_why() {
     assert_eq!(get("/api/v1/scans/77/found?cursor=x").await, (422, "cursor".to_owned()));
     assert_eq!(get("/api/v1/scans/plan?networks=here").await, (422, "networks".to_owned()));
     let plan = site.get(&token, "/api/v1/scans/plan?networks=10.9.0.0/24,10.9.1.7&rate=100").await;
-    assert_eq!((plan.status, &plan.body["addresses"], &plan.body["seconds"]), (200, &255.into(), &6.into()), "{plan:?}");
+    assert_eq!(
+        (plan.status, &plan.body["addresses"], &plan.body["seconds"]),
+        (200, &255.into(), &6.into()),
+        "{plan:?}"
+    );
     let tell = async |body: Value| site.post(&token, "/api/v1/rounds", &[], &body).await;
     for (body, code) in [
         (json!({ "told": "resync" }), "phones"),
@@ -134,7 +138,10 @@ async fn a_round_is_planned_begun_once_and_read() {
         }
         tokio::task::yield_now().await;
     };
-    assert_eq!((&ended.body["state"], &ended.body["results"]), (&"complete".into(), &json!({ "not_sent": 2 })));
+    assert_eq!(
+        (&ended.body["state"], &ended.body["results"]),
+        (&"complete".into(), &json!({ "not_sent": 2 }))
+    );
     let page = site.get(&token, &format!("/api/v1/rounds/{id}/phones?limit=1")).await;
     assert_eq!(page.body[0]["mac"], SNOM);
     assert!(page.head("link").unwrap().contains("cursor=000413000002"), "{page:?}");

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::device::Mac;
-use crate::scan::finding::{Difference, Finding, Kind};
 use crate::operate::scan::{Planned, how};
+use crate::scan::finding::{Difference, Finding, Kind};
 use crate::scan::plan::in_words;
 use crate::scan::server::{Duplicate, Order, Report};
 use crate::store::ScanState;
@@ -34,7 +34,10 @@ pub(super) fn dry_run(order: &Order, is_json: bool) {
         let _ = writeln!(text, "not asked, because they are this host's own: {}", own.join(", "));
     }
     let time = in_words(plan.time(*rate));
-    let _ = writeln!(text, "about {time} at {rate} a second, and a few more for who answers last; nothing was sent");
+    let _ = writeln!(
+        text,
+        "about {time} at {rate} a second, and a few more for who answers last; nothing was sent"
+    );
     super::output::print(&text);
 }
 
@@ -96,7 +99,9 @@ pub(super) fn foot(report: &Report, all: bool) -> String {
         let _ = writeln!(text, "{hosts} a hardware address of a maker of phones, and said nothing (--all)");
     }
     if report.state != ScanState::Complete {
-        text.push_str("Stopped before its end; the next scan of these networks goes on from here, within a day\n");
+        text.push_str(
+            "Stopped before its end; the next scan of these networks goes on from here, within a day\n",
+        );
     }
     if let Some(difference) = &report.difference {
         text.push_str(&changes(difference));

@@ -34,7 +34,12 @@ pub(super) struct Visited {
 }
 
 /// Visits a host.
-pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy, announced: Announced) -> Visited {
+pub(super) async fn visit(
+    host: Host,
+    catalog: Arc<Catalog>,
+    entropy: Entropy,
+    announced: Announced,
+) -> Visited {
     let mut clues: Vec<Clue> =
         host.mac.map(|mac| Clue::new(Source::Oui, mac.to_string())).into_iter().collect();
     let first_page = web::page(host.address, "/");
@@ -43,7 +48,8 @@ pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy, a
     } else {
         let sip = knock::knock(host.address, host.ours, &entropy).await;
         // Nobody else's pages are any business of ours.
-        let page = if sip.is_some() || is_makers(host, &catalog) { first_page.await } else { web::Page::Nothing };
+        let page =
+            if sip.is_some() || is_makers(host, &catalog) { first_page.await } else { web::Page::Nothing };
         (sip, page)
     };
     if !host.is_there && sip.is_none() && page == web::Page::Nothing {
@@ -81,7 +87,9 @@ impl Web {
     /// By TLS where the page in clear says nothing: there is none, or it is only to be had there.
     async fn of(host: Ipv4Addr, page: web::Page) -> Self {
         let in_clear = match &page {
-            web::Page::Answer(_) => page.answer().is_some_and(|answer| !(300..400).contains(&answer.status())),
+            web::Page::Answer(_) => {
+                page.answer().is_some_and(|answer| !(300..400).contains(&answer.status()))
+            }
             web::Page::Refused => false,
             // Whoever does not even say that nobody listens is not asked at every port.
             web::Page::Nothing => true,
@@ -97,12 +105,7 @@ impl Web {
 }
 
 /// What the pages say by which phones of that look tell who they are, as long as that is not known.
-async fn identity_pages(
-    address: Ipv4Addr,
-    is_secure: bool,
-    catalog: &Catalog,
-    clues: &[Clue],
-) -> Vec<Clue> {
+async fn identity_pages(address: Ipv4Addr, is_secure: bool, catalog: &Catalog, clues: &[Clue]) -> Vec<Clue> {
     let (mut known, mut asked) = (clues.to_vec(), vec!["/".to_owned()]);
     while asked.len() <= PAGES_MAX {
         let found = catalog.identify(&known);

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::profile::{ANSWER_BYTES_MAX, WebAnswer};
 use super::secure::connector;
+use crate::profile::{ANSWER_BYTES_MAX, WebAnswer};
 use crate::scan::message::{Whole, get};
 use crate::tls::common_name;
 
