@@ -166,8 +166,8 @@ def run(scan, scanner):
     if phones is not None:
         phones.terminate()
         phones.wait()
-    # fping ends with 1 when somebody is silent.
-    if done.returncode not in (0, 1):
+    # fping ends with 1 when somebody is silent, svmap with 30 when somebody answers.
+    if done.returncode not in (0, 1, 30):
         raise SystemExit(f"{scanner.name} failed\n{done.stderr[-3000:]}")
     found = scanner.found(done.stdout)
     own = after.children_user + after.children_system - before.children_user - before.children_system
