@@ -15,6 +15,8 @@ pub(crate) mod release;
 pub(crate) mod round;
 pub(crate) mod scan;
 pub(crate) mod setting;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod view;
 pub(crate) mod why;
 

@@ -14,13 +14,8 @@ use super::openapi;
 use super::router::routes;
 use super::server::AdminServer;
 use super::*;
-use crate::clock::Entropy;
 use crate::net::interfaces::Table;
-use crate::net::neighbours::Neighbours;
-use crate::operate::round::RoundsParts;
-use crate::operate::scan::ScannerParts;
-use crate::push;
-use crate::scan::server::ScanParts;
+use crate::operate::testing::{rounds, scanner};
 use crate::store::testing::{self, Bench, on_both, sheet};
 use crate::store::{AuditRow, ImportOptions, Scope};
 
@@ -70,8 +65,14 @@ impl Site {
         let (catalog, interfaces) =
             (Arc::new(Catalog::builtin().unwrap()), Interfaces::fixed(Table::default()));
         let parts = AdminParts {
-            scanner: scanner(bench, &store.in_agent("host"), &catalog, &interfaces),
-            rounds: rounds(bench, &catalog, &interfaces),
+            scanner: scanner(
+                bench.folder.path(),
+                store.in_agent("host"),
+                &catalog,
+                &interfaces,
+                &bench.clock,
+            ),
+            rounds: rounds(&catalog, &interfaces, &bench.clock),
             config: Config::default(),
             store: store.in_agent("host"),
             catalog,
@@ -143,34 +144,6 @@ impl Site {
         self.running.await.unwrap();
         self.store
     }
-}
-
-fn scanner(bench: &Bench, store: &Store, catalog: &Arc<Catalog>, interfaces: &Interfaces) -> Scanner {
-    let parts = ScanParts {
-        catalog: Arc::clone(catalog),
-        store: store.clone(),
-        adopt: crate::config::AdoptConfig::default(),
-        clock: bench.clock.clone(),
-        entropy: Entropy::seeded(7),
-        lock: bench.folder.path().join("scan.lock"),
-    };
-    Scanner::new(ScannerParts {
-        config: crate::config::ScanConfig::default(),
-        interfaces: interfaces.clone(),
-        alarms: crate::alarm::Alarms::default(),
-        observe: false,
-        parts,
-    })
-}
-
-fn rounds(bench: &Bench, catalog: &Arc<Catalog>, interfaces: &Interfaces) -> Rounds {
-    let network = push::server::Parts {
-        interfaces: interfaces.clone(),
-        neighbours: Neighbours::declared(HashMap::new()),
-        clock: bench.clock.clone(),
-        entropy: Entropy::seeded(7),
-    };
-    Rounds::new(RoundsParts { network, catalog: Arc::clone(catalog), registrar: None, observe: false })
 }
 
 /// A path that the route serves.

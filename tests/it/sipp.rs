@@ -58,7 +58,8 @@ fn sipp_is_found_by_a_scan() {
         let data = lab.folder().join("data");
         let config = lab.file("offhook.toml", format!("[agent]\ndata_dir = '{}'\n", data.display()));
         let config = config.to_str().unwrap();
-        let text = agent.run(&[OFFHOOK, "--config", config, "--json", "scan", "192.168.1.96/28", "--rate", "500"]);
+        let text =
+            agent.run(&[OFFHOOK, "--config", config, "--json", "scan", "192.168.1.96/28", "--rate", "500"]);
         let told: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&told["phones"], &told["found"][0]["model"]), (&1.into(), &"T46U".into()), "{told}");
         assert_eq!(told["found"][0]["address"], "192.168.1.100");
