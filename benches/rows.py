@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import lab
-from scanners import ARP_SCAN, FPING, NMAP, Scan
+from scanners import ARP_SCAN, FPING, NMAP, SVMAP, Scan
 from servers import ATFTPD, DHCPD, DNSMASQ, DNSMASQ_DHCP, FLOOR, KAMAILIO, KEA, NGINX, RELAY, TFTPD_HPA, Stack
 
 
@@ -125,4 +125,6 @@ ROWS = [
         [Goal("last_s", {"arp-scan": 2, "nmap": 2.5, "fping": 1})], zero=["lost", "refused"], scan=Scan("10.96.0.0/24", 1_000_000)),
     Row("N2", "who is in a /16: 40 hosts, ARP at 100 Mbit/s", [ARP_SCAN, NMAP], None,
         [Goal("last_s", {"arp-scan": 2, "nmap": 12})], zero=["lost", "refused"], scan=Scan("10.96.0.0/16", 100_000_000)),
+    Row("N3", "which phones are in a /24: 10 of 20 hosts answer OPTIONS, ARP at 1 Mbit/s (svmap at its own pace)", [SVMAP], None,
+        [Goal("last_s", {"svmap": 10})], zero=["lost", "refused"], scan=Scan("10.96.0.0/24", 1_000_000, sip=True)),
 ]

@@ -182,7 +182,8 @@ impl Agent {
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
-        opened.open_admin(&parts);
+        let (scanner, rounds) = (parts.scanner(), parts.rounds());
+        opened.open_admin(&parts, scanner.clone(), rounds.clone());
         chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
@@ -226,9 +227,14 @@ impl Agent {
             clock,
             stop_chores.clone(),
         ));
-        if let Some(scanner) = scan::Scanner::of(&parts) {
-            chores.spawn(scanner.run(stop_serving.clone()));
+        if let Some(schedule) = scan::Schedule::of(&parts, scanner.clone()) {
+            chores.spawn(schedule.run(stop_serving.clone()));
         }
+        let stop = stop_serving.clone();
+        chores.spawn(async move {
+            stop.cancelled().await;
+            tokio::join!(scanner.close(), rounds.close());
+        });
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,

@@ -211,6 +211,15 @@ pub enum Source {
     /// A page by which it tells who it is to whoever asks: the path, a blank, and the words found there.
     #[serde(rename = "http.page")]
     HttpPage,
+    /// The common name of the certificate that its web server shows.
+    #[serde(rename = "tls.subject")]
+    TlsSubject,
+    /// Its name by multicast DNS.
+    #[serde(rename = "mdns.host")]
+    MdnsHost,
+    /// A service that it offers by multicast DNS: its name, and the words that stand with it.
+    #[serde(rename = "mdns.service")]
+    MdnsService,
     /// DHCP option 60.
     #[serde(rename = "dhcp.vendor-class")]
     DhcpVendorClass,
@@ -233,6 +242,9 @@ impl Source {
             Self::HttpRealm => "http.realm",
             Self::HttpServer => "http.server",
             Self::HttpPage => "http.page",
+            Self::TlsSubject => "tls.subject",
+            Self::MdnsHost => "mdns.host",
+            Self::MdnsService => "mdns.service",
             Self::DhcpVendorClass => "dhcp.vendor-class",
             Self::Oui => "oui",
         }

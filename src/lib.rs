@@ -100,7 +100,7 @@
 //!
 //! **Somebody scans.** [`scan::plan`] says which addresses are asked, and how: by ARP on our links, else through a router.
 //! [`scan::sweep::Sweep`] gives the questions at their rate, whoever was silent once more, and tells who answered.
-//! [`scan::server`] sends them ([`net::arp::ArpWire`]), visits each who is there (SIP OPTIONS, pages), lets the profiles vote,
+//! [`scan::server`] sends them ([`net::arp::ArpWire`]), visits each who is there (SIP OPTIONS, pages, what it announces by multicast DNS), lets the profiles vote,
 //! and writes each second whom it found and how far it has come, from where the next one goes on.
 //!
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has

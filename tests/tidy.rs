@@ -50,6 +50,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "alarm",
             "push",
+            "scan",
+            "net",
+            "alarm",
             "firmware",
             "hex",
             "store",

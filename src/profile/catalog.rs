@@ -267,6 +267,9 @@ impl Catalog {
             | Source::HttpTitle
             | Source::HttpRealm
             | Source::HttpServer
+            | Source::TlsSubject
+            | Source::MdnsHost
+            | Source::MdnsService
             | Source::DhcpVendorClass => {}
         }
         // A phone that is known by its words may write its address where the pattern does not look.
@@ -652,6 +655,9 @@ mod tests {
             Source::HttpRealm,
             Source::HttpServer,
             Source::HttpPage,
+            Source::TlsSubject,
+            Source::MdnsHost,
+            Source::MdnsService,
             Source::DhcpVendorClass,
             Source::Oui,
         ];

@@ -212,7 +212,7 @@ pub(super) struct MatchToml {
 }
 
 /// The sources of texts that patterns read.
-const SOURCES: [Source; 10] = [
+const SOURCES: [Source; 13] = [
     Source::SipEvent,
     Source::SipUserAgent,
     Source::SipUri,
@@ -222,6 +222,9 @@ const SOURCES: [Source; 10] = [
     Source::HttpTitle,
     Source::HttpRealm,
     Source::HttpServer,
+    Source::TlsSubject,
+    Source::MdnsHost,
+    Source::MdnsService,
     Source::DhcpVendorClass,
 ];
 
