@@ -41,6 +41,7 @@ mod stranger;
 mod subject;
 mod template;
 mod trial;
+mod visit;
 mod web;
 mod zone;
 
@@ -75,6 +76,7 @@ pub use schema::{Format, Retention, Scope, WithoutScheme};
 pub use simulate::{AccountNames, KeyNames, Names, OnNotify, ReadFormat, Reading, Simulate};
 pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
+pub use visit::{Digesting, Mention, Payload, Phrase, Stage, Visit, VisitStep};
 pub use web::{ANSWER_BYTES_MAX, PAGE_BYTES_MAX, WebAnswer};
 pub use zone::{Zone, ZoneError, ZoneRule};
 
@@ -99,6 +101,7 @@ pub struct Profile {
     retention: Retention,
     release: Release,
     reach: Reach,
+    visits: Vec<Visit>,
     pnp: Option<PnpUrl>,
     pnp_content_type: String,
     dhcp: Option<Dhcp>,
@@ -246,6 +249,12 @@ impl Profile {
     pub fn permit(&self, model: Option<&str>) -> Option<&str> {
         let table = self.model_or_any(model);
         self.reach.permit(Some(&table.name), table.family.as_deref())
+    }
+
+    /// The web interfaces by which a phone of this model may be told where its configuration is, the likeliest first.
+    pub fn visits(&self, model: Option<&str>) -> impl Iterator<Item = &Visit> {
+        let table = self.model_or_any(model);
+        self.visits.iter().filter(|visit| visit.is_of(&table.name, table.family.as_deref()))
     }
 
     /// What the phones read from DHCP.

@@ -181,6 +181,7 @@ const EXPOSURES: &[(&str, &str)] = &[
     ("src/accounts", "writes what an export with passwords asks for"),
     ("src/simulate", "the phone's own copy: it registers with it"),
     ("src/profile", "fills the slots of a phone's file"),
+    ("src/push", "proves a password to a phone's web page, tells a phone its own URL"),
     ("src/provision", "compares a token, builds the phone's own URL"),
     ("src/cli", "shows one password to the person who asked for it"),
 ];

@@ -74,6 +74,18 @@ impl<'b> WebAnswer<'b> {
         &self.body
     }
 
+    /// Its headers as they came, `name: value`, the names in lower case.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.headers.iter().map(|(name, value)| format!("{name}: {value}"))
+    }
+
+    /// Whether it has come as far as it says that it goes; without a length, only its end says so.
+    pub fn is_whole(&self) -> bool {
+        let length = self.header("content-length").next().and_then(|length| length.trim().parse().ok());
+        let is_empty = matches!(self.status, 204 | 304);
+        is_empty || length.is_some_and(|length: usize| self.body.len() >= length)
+    }
+
     /// What it says of who answers: title, realms, server.
     pub fn clues(&self) -> Vec<Clue> {
         let title = title(&self.body).map(|title| Clue::new(Source::HttpTitle, title));
@@ -316,6 +328,17 @@ mod tests {
             "HTTP/1.1 200 OK\r\n\r\n<title>&#65;&#x43;me &#0; &#xD800; &unknown; &",
             &[(title, "ACme &#xD800; &unknown; &")],
         );
+    }
+
+    #[test]
+    fn an_answer_is_whole_when_its_length_has_come() {
+        let check = |text: &str, whole: bool| {
+            assert_eq!(WebAnswer::read(text.as_bytes()).unwrap().is_whole(), whole, "{text}");
+        };
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", false);
+        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", true);
+        check("HTTP/1.0 200 OK\r\n\r\nabc", false);
+        check("HTTP/1.1 204 No Content\r\n\r\n", true);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::device::Source;
 use crate::net::sip::{self, PRODUCT, Start, Wire};
-use crate::profile::{Clue, WebAnswer};
+use crate::profile::Clue;
 
 /// Octets of a SIP answer that are looked at; a phone's has about 500.
 pub const DATAGRAM_BYTES_MAX: usize = 8_192;
@@ -83,13 +83,6 @@ pub fn get(host: Ipv4Addr, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Whether an answer has come as far as it says that it goes; without a length, only its end says so.
-pub fn is_whole(answer: &WebAnswer<'_>) -> bool {
-    let length = answer.header("content-length").next().and_then(|length| length.trim().parse().ok());
-    let is_empty = matches!(answer.status(), 204 | 304);
-    is_empty || length.is_some_and(|length: usize| answer.body().len() >= length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,16 +139,5 @@ mod tests {
         }
         let long = format!("SIP/2.0 200 OK\r\nServer: {}\r\n", "x".repeat(20_000));
         assert_eq!(SipAnswer::parse(long.as_bytes()).unwrap().names[0].len(), NAME_CHARS_MAX);
-    }
-
-    #[test]
-    fn an_answer_is_whole_when_its_length_has_come() {
-        let check = |text: &str, whole: bool| {
-            assert_eq!(is_whole(&WebAnswer::read(text.as_bytes()).unwrap()), whole, "{text}");
-        };
-        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", false);
-        check("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", true);
-        check("HTTP/1.0 200 OK\r\n\r\nabc", false);
-        check("HTTP/1.1 204 No Content\r\n\r\n", true);
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::profile::{ANSWER_BYTES_MAX, WebAnswer};
-use crate::scan::message::{get, is_whole};
+use crate::scan::message::get;
 
 /// Where phones' pages are.
 const PORT: u16 = 80;
@@ -63,7 +63,7 @@ async fn ask(host: SocketAddrV4, path: &str, answer: &mut Vec<u8>) -> io::Result
     loop {
         let room = ANSWER_BYTES_MAX.saturating_sub(answer.len());
         let read = (&mut stream).take(u64::try_from(room).unwrap_or_default()).read_buf(answer).await?;
-        if read == 0 || WebAnswer::read(answer).is_some_and(|answer| is_whole(&answer)) {
+        if read == 0 || WebAnswer::read(answer).is_some_and(|answer| answer.is_whole()) {
             return Ok(());
         }
     }
