@@ -105,8 +105,8 @@ async fn perform(args: &Args, plan: Plan, rate: u32, context: &Context) -> Outco
     let pointed = if args.push && is_complete { Some(push(args, &report, context).await?) } else { None };
     if context.json {
         let mut value = report::json(&report, &networks, args.all);
-        if let Some(pointed) = &pointed {
-            value["pointed"] = serde_json::json!(pointed.rows);
+        if let (Some(pointed), Some(fields)) = (&pointed, value.as_object_mut()) {
+            fields.insert("pointed".to_owned(), serde_json::json!(pointed.rows));
         }
         output::value(&value);
     }

@@ -231,7 +231,8 @@ impl Desk<'_> {
             }
         }
         let foreign = self.foreign || left.is_some_and(|row| row.foreign);
-        if !foreign && !(is_ours && asked) && self.is_led_away(mac).await? {
+        let is_left_alone = !(foreign || (is_ours && asked));
+        if is_left_alone && self.is_led_away(mac).await? {
             let message = "DHCP leads it to another provisioning server: it was left alone";
             let remedy = "offhook device point --foreign MAC points it here all the same";
             return Ok(Err(Why { fate: Fate::Foreign, ..Why::new(message, remedy) }));
@@ -311,12 +312,11 @@ impl Round<'_> {
         if row.sent_at.is_some_and(|sent| sent > since) {
             return Ok(true);
         }
-        let message = match self.how.wait.is_zero() {
-            true => return Ok(false),
-            false => format!("{}, and did not come within {} s", row.message, self.how.wait.as_secs()),
-        };
-        let remedy = format!("restart it; offhook device show {} tells its last requests", row.mac);
-        row.ends(Fate::Told, message, remedy);
+        if !self.how.wait.is_zero() {
+            let message = format!("{}, and did not come within {} s", row.message, self.how.wait.as_secs());
+            let remedy = format!("restart it; offhook device show {} tells its last requests", row.mac);
+            row.ends(Fate::Told, message, remedy);
+        }
         store.keep_pointing(&[PointRow { state: PointState::Refused, ..kept.clone() }]).await?;
         Ok(false)
     }

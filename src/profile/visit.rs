@@ -286,7 +286,7 @@ impl StepToml {
                 findings.push(&format!("{key}.make"), Some(written.span()), format!("'{text}'"), remedy);
                 continue;
             };
-            self.check(key, written, &phrase, known, findings);
+            check(key, written, &phrase, known, findings);
             make.push((name.clone(), digest, phrase));
         }
         known.extend(self.make.keys().cloned());
@@ -296,7 +296,7 @@ impl StepToml {
         let body = self.payload();
         let phrases = headers.iter().map(|(_, phrase)| phrase).chain([&target]);
         for phrase in phrases.chain(body.iter().flat_map(Payload::phrases)) {
-            self.check(key, written, phrase, known, findings);
+            check(key, written, phrase, known, findings);
         }
         let taken = self.take.iter().filter_map(|(name, text)| {
             let pattern = findings.pattern(text, &format!("{key}.take"))?;
@@ -336,22 +336,6 @@ impl StepToml {
         }
         let kind = self.r#type.clone().unwrap_or_else(|| "text/plain".to_owned());
         self.body.as_ref().map(|text| Payload::Text(Phrase::read(text), kind))
-    }
-
-    fn check(
-        &self,
-        key: &str,
-        written: &Spanned<Self>,
-        phrase: &Phrase,
-        known: &BTreeSet<String>,
-        findings: &mut Findings<'_>,
-    ) {
-        for word in phrase.words().filter(|word| !known.contains(*word)) {
-            let all: Vec<&str> = known.iter().map(String::as_str).collect();
-            let message = format!("'{{{word}}}' is not known here");
-            let remedy = format!("known at this step: {}", all.join(", "));
-            findings.push(key, Some(written.span()), message, &remedy);
-        }
     }
 }
 
@@ -417,18 +401,15 @@ impl Phrase {
         let mut rest = text;
         while let Some((before, behind)) = rest.split_once('{') {
             plain.push_str(before);
-            match behind.split_once('}').filter(|(word, _)| is_word(word)) {
-                Some((word, after)) => {
-                    if !plain.is_empty() {
-                        pieces.push(Piece::Plain(std::mem::take(&mut plain)));
-                    }
-                    pieces.push(Piece::Word(word.to_owned()));
-                    rest = after;
+            if let Some((word, after)) = behind.split_once('}').filter(|(word, _)| is_word(word)) {
+                if !plain.is_empty() {
+                    pieces.push(Piece::Plain(std::mem::take(&mut plain)));
                 }
-                None => {
-                    plain.push('{');
-                    rest = behind;
-                }
+                pieces.push(Piece::Word(word.to_owned()));
+                rest = after;
+            } else {
+                plain.push('{');
+                rest = behind;
             }
         }
         plain.push_str(rest);
@@ -460,6 +441,22 @@ impl Phrase {
     /// Whether it begins as a JSON object does.
     pub fn is_json(&self) -> bool {
         matches!(self.0.first(), Some(Piece::Plain(text)) if text.trim_start().starts_with('{'))
+    }
+}
+
+/// Words must be known by then.
+fn check(
+    key: &str,
+    written: &Spanned<StepToml>,
+    phrase: &Phrase,
+    known: &BTreeSet<String>,
+    findings: &mut Findings<'_>,
+) {
+    for word in phrase.words().filter(|word| !known.contains(*word)) {
+        let all: Vec<&str> = known.iter().map(String::as_str).collect();
+        let message = format!("'{{{word}}}' is not known here");
+        let remedy = format!("known at this step: {}", all.join(", "));
+        findings.push(key, Some(written.span()), message, &remedy);
     }
 }
 

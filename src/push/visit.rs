@@ -159,7 +159,7 @@ impl<'v> Visitor<'v> {
     }
 
     /// What to do now.
-    pub fn next(&mut self) -> Next {
+    pub fn next_command(&mut self) -> Next {
         loop {
             let visit = self.visit;
             let Some(step) = visit.steps.get(self.at) else {
@@ -238,11 +238,11 @@ impl<'v> Visitor<'v> {
         if !step.status.contains(&answer.status()) {
             return Err(unlike(Why::Status(answer.status())));
         }
-        let head =
+        let is_headed =
             step.head.as_ref().is_none_or(|pattern| answer.lines().any(|line| pattern.is_match(&line)));
         let has = step.has.as_ref().is_none_or(|pattern| pattern.is_match(&body));
         let lacks = step.lacks.as_ref().is_none_or(|pattern| !pattern.is_match(&body));
-        if !(head && has && lacks) {
+        if !(is_headed && has && lacks) {
             return Err(unlike(Why::Words));
         }
         for (name, pattern) in &step.take {

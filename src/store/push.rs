@@ -29,7 +29,7 @@ pub enum PointState {
     Told,
     /// It came.
     Came,
-    /// It refused, or nothing could be sent.
+    /// It refused, could not be told, or is awaited no longer.
     Refused,
 }
 

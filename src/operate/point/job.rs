@@ -22,7 +22,7 @@ use crate::store::{PointRow, PointState};
 /// How long the answer to a NOTIFY is awaited, before the phone's web interface is tried: four repetitions.
 const NOTIFY_PATIENCE: Duration = Duration::from_secs(8);
 /// A phone that took the NOTIFY comes within this, or the next means is tried: some start first.
-const COMES_WITHIN: Duration = Duration::from_secs(60);
+const COMES_WITHIN: Duration = Duration::from_mins(1);
 /// Passwords that a phone is shown within [`TRIES_WITHIN`], whoever runs this how often: phones lock themselves after five.
 const TRIES_MAX: u32 = 3;
 /// See [`TRIES_MAX`]; every lock that is known is over by then.
@@ -214,7 +214,7 @@ impl Round<'_> {
         let mut visitor = Visitor::new(visit, &aims, credentials);
         self.begins(row, case, &format!("web:{}", visit.name), &format!("{}:80", place.address)).await?;
         let refusal = loop {
-            let request = match visitor.next() {
+            let request = match visitor.next_command() {
                 Next::Send(request) => request,
                 Next::Over(Ok(())) => break None,
                 Next::Over(Err(refusal)) => break Some(refusal),

@@ -39,7 +39,7 @@ fn visit(
     let mut visitor = Visitor::new(visit, &aims, credentials);
     let mut heard = Vec::new();
     loop {
-        match visitor.next() {
+        match visitor.next_command() {
             Next::Over(end) => return (heard, end),
             Next::Send(request) => {
                 let text = String::from_utf8(request.bytes.to_vec()).unwrap();
@@ -66,8 +66,8 @@ fn why(end: Result<(), Refusal>) -> (Stage, Why) {
     (refusal.stage, refusal.why)
 }
 
-fn challenge(with: &str) -> Option<String> {
-    Some(format!("HTTP/1.1 401 No\r\nServer: Aragorn\r\nWWW-Authenticate: {with}\r\n\r\n"))
+fn challenge(with: &str) -> String {
+    format!("HTTP/1.1 401 No\r\nServer: Aragorn\r\nWWW-Authenticate: {with}\r\n\r\n")
 }
 
 /// An old Yealink phone with this password.
@@ -76,7 +76,7 @@ fn basic(password: &'static str) -> impl Fn(&str) -> Option<String> {
         use base64::Engine as _;
         let proof = base64::engine::general_purpose::STANDARD.encode(format!("admin:{password}"));
         let is_in = text.contains(&format!("Authorization: Basic {proof}\r\n"));
-        if is_in { Some(ok("")) } else { challenge("Basic realm=\"Enterprise IP phone SIP-T26P\"") }
+        Some(if is_in { ok("") } else { challenge("Basic realm=\"Enterprise IP phone SIP-T26P\"") })
     }
 }
 
@@ -96,7 +96,7 @@ fn a_phone_without_a_password_is_shown_none() {
         ]
     );
     assert!(heard.iter().all(|text| !text.contains("Authorization") && text.contains("Host: 192.0.2.9\r\n")));
-    let asks = |_: &str| challenge("Basic realm=\"snom\"");
+    let asks = |_: &str| Some(challenge("Basic realm=\"snom\""));
     let (heard, end) = visit(("snom", "snom"), vec![], asks);
     assert_eq!((heard.len(), why(end)), (2, (Stage::Login, Why::NoPassword)));
 }
@@ -137,12 +137,15 @@ fn a_phones_own_password_leaves_only_digested() {
     check(("yealink", "yealink-api"), clear(Stage::Login), &|_| Some(ok("{\"webStatus\":\"noauth\"}")));
     check(("gigaset", "gigaset"), clear(Stage::Login), &|_| Some(ok("<input name=password>")));
     check(("grandstream", "grandstream-cgi"), clear(Stage::Login), &|_| Some(ok("/cgi-bin/dologin")));
-    let digest = |text: &str| match text.contains("Authorization: Digest ") {
-        true => Some("HTTP/1.1 200 OK\r\nServer: Aragorn\r\n\r\nProvisioning complete".to_owned()),
-        false => challenge("Basic realm=\"x\", Digest realm=\"x\", nonce=\"n\", qop=\"auth\""),
+    let digest = |text: &str| {
+        Some(if text.contains("Authorization: Digest ") {
+            "HTTP/1.1 200 OK\r\nServer: Aragorn\r\n\r\nProvisioning complete".to_owned()
+        } else {
+            challenge("Basic realm=\"x\", Digest realm=\"x\", nonce=\"n\", qop=\"auth\"")
+        })
     };
     check(("mitel", "aastra"), Ok(()), &digest);
-    check(("mitel", "aastra"), clear(Stage::Login), &|_| challenge("Basic realm=\"Mitel 6867i\""));
+    check(("mitel", "aastra"), clear(Stage::Login), &|_| Some(challenge("Basic realm=\"Mitel 6867i\"")));
     let proved = |text: &str| match text {
         _ if text.starts_with("POST /cgi-bin/access") => Some(ok(r#"{"response":"success","body":"t0ken"}"#)),
         _ if text.starts_with("POST /cgi-bin/dologin") => Some(ok(r#"{"body":{"sid":"s1"}}"#)),
