@@ -132,7 +132,7 @@ fn known_phones(agent: &Agent<'_>, plugged: &[(Host, Process)]) {
                 let webui =
                     |grant: &&offhook::release::Grant| grant.id.kind == offhook::secret::SecretKind::Webui;
                 let grant = grants.grants.iter().find(webui).unwrap();
-                (grant.delivered.is_some() && !grant.is_armed()).then_some(())
+                grant.delivered.map(|_| ())
             })
         });
         let (host, process) = &plugged[number];

@@ -15,7 +15,7 @@ use crate::provision::Roots;
 use crate::push::decide::{Aim, NotSent, Outcome, Rate, Way};
 use crate::push::server::{News, Order, Pace, To, push, web};
 use crate::push::visit::{Aims, Credential, Next, Refusal, Visitor, Why};
-use crate::release::GrantId;
+use crate::release::{Evidence, Grant, GrantId};
 use crate::secret::{Secret, SecretKind};
 use crate::store::{PointRow, PointState};
 
@@ -36,6 +36,16 @@ enum Tried {
     Refused { message: String, remedy: String },
     /// Nobody else's way helps: the phone is not there, or may be shown no more passwords.
     Ended { message: String, remedy: String },
+}
+
+/// Which password a phone's web interface takes.
+enum Holds {
+    /// One that it is sold with.
+    AsSold,
+    /// The one that it got from here.
+    Own,
+    /// It got others from here, and not this one.
+    Unknown,
 }
 
 impl Round<'_> {
@@ -253,7 +263,7 @@ impl Round<'_> {
         let Some(means) = told else { return Ok(Tried::Taken) };
         match self.notify(row, case, means, None).await? {
             Tried::Refused { message, .. } => {
-                let remedy = format!("restart it; {}", visit.name);
+                let remedy = "restart it";
                 row.ends(Fate::Told, format!("took its URL, and looks at its next start: {message}"), remedy);
                 Ok(Tried::Taken)
             }
@@ -292,22 +302,32 @@ impl Round<'_> {
         let left = TRIES_MAX.saturating_sub(tries(case, since));
         let left = usize::try_from(left).unwrap_or_default();
         let kind = case.profile.release().kind_of(SecretKind::Webui);
-        let own = case.device.as_ref().filter(|device| self.has_its_own(device, kind));
-        let Some(device) = own else {
-            let known_wrong = usize::try_from(case.kept.wrong).unwrap_or_default();
-            let factory = visit.factory.iter().skip(known_wrong).take(left);
-            let credential = |text: &String| Credential { password: Secret::new(text), own: false };
-            return Ok(factory.map(credential).collect());
+        let password = match case.device.as_deref().map(|device| (device, self.holds(device, kind))) {
+            None | Some((_, Holds::AsSold)) => {
+                let known_wrong = usize::try_from(case.kept.wrong).unwrap_or_default();
+                let factory = visit.factory.iter().skip(known_wrong).take(left);
+                let credential = |text: &String| Credential { password: Secret::new(text), own: false };
+                return Ok(factory.map(credential).collect());
+            }
+            Some((device, Holds::Own)) => self.desk.store.reveal(device, kind, None)?,
+            Some((_, Holds::Unknown)) => None,
         };
-        let password = self.desk.store.reveal(device, kind, None)?.filter(|_| left > 0);
+        let password = password.filter(|_| left > 0);
         Ok(password.into_iter().map(|password| Credential { password, own: true }).collect())
     }
 
-    /// Whether the phone got passwords from here, and was not armed anew since: after a factory reset it has none of them.
-    fn has_its_own(&self, device: &Device, kind: SecretKind) -> bool {
-        let Some(grants) = self.desk.store.inventory().grants(device.mac) else { return false };
-        let has_some = grants.grants.iter().any(|grant| grant.delivered.is_some());
-        has_some && !grants.get(GrantId::device(kind)).is_some_and(crate::release::Grant::is_armed)
+    /// Which web password the phone holds, by what has left for it. One that was armed anew and has not come since was
+    /// reset to its factory settings.
+    fn holds(&self, device: &Device, kind: SecretKind) -> Holds {
+        let Some(grants) = self.desk.store.inventory().grants(device.mac) else { return Holds::AsSold };
+        let webui = grants.get(GrantId::device(kind));
+        let is_awaited = |grant: &Grant| grant.is_armed() && grant.evidence < Evidence::Acked;
+        match webui {
+            Some(grant) if is_awaited(grant) => Holds::AsSold,
+            Some(grant) if grant.delivered.is_some() => Holds::Own,
+            _ if grants.grants.iter().all(|grant| grant.delivered.is_none()) => Holds::AsSold,
+            _ => Holds::Unknown,
+        }
     }
 
     fn refused(&self, row: &Row, case: &Case, visit: &Visit, refusal: &Refusal) -> Tried {
