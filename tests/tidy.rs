@@ -76,6 +76,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/menu", &["device"]),
     ("src/firmware", &["device"]),
     ("src/profile", &["firmware", "menu", "release", "device", "secret", "clock", "config"]),
+    // A visit to a web interface only says what is next; the room's shell sends it.
+    ("src/push/visit", &["hex", "net", "profile", "device", "secret"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
     ("src/hex", &[]),
     ("src/rule", &[]),

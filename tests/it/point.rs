@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use offhook::clock::Timestamp;
+use offhook::clock::Clock;
 use offhook::device::{Channel, Identity, Sighting, Step};
 use serde_json::Value;
 
@@ -94,15 +94,14 @@ fn phones_of_every_kind_are_pointed_here_and_come() {
         let (done, text) = agent.attempt(&push);
         let told: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         let pointed = &told["pointed"];
+        let mut amiss = String::new();
         for ((_, process), (vendor, model, mac, _, means)) in plugged.iter().zip(PHONES) {
             let row = row(pointed, mac);
-            assert_eq!(
-                (&row["result"], &row["means"]),
-                (&"came".into(), &means.into()),
-                "{vendor} {model}: {row:#}\n{}",
-                process.output()
-            );
+            if row["result"] != "came" || row["means"] != means {
+                writeln!(amiss, "{vendor} {model}: {row:#}\n{}", process.output()).unwrap();
+            }
         }
+        assert!(amiss.is_empty(), "{amiss}");
         // Shown its password as sold once, and named the step.
         let refused = row(pointed, CHANGED);
         assert!(!done && refused["result"] == "refused", "{refused:#}");
@@ -171,7 +170,7 @@ fn nobody_is_told_what_is_not_his() {
             identity: Identity { mac: Some(PHONES[0].2.parse().unwrap()), ..Identity::default() },
             addr: "192.168.1.111".parse().unwrap(),
             channel: Channel::Dhcp,
-            at: Timestamp(1),
+            at: Clock::System.now(),
             step: Step::Misled,
             outcome: "was given another server".to_owned(),
             detail: Value::Null,

@@ -1,3 +1,5 @@
+//! Rows as they are written, and what is wrong with others.
+
 use super::super::Catalog;
 use super::super::fixture;
 use super::*;

@@ -1,3 +1,5 @@
+//! Visits to phones that answer as every vendor's do, and as hosts that mean harm.
+
 use std::cell::RefCell;
 
 use super::*;
@@ -107,7 +109,7 @@ fn a_challenge_is_answered_once_for_each_password() {
     assert_eq!(end, Ok(()));
     let form = heard.last().unwrap();
     assert!(
-        form.contains("\r\n\r\nPAGEID=16&CONFIG_DATA=1%C3%BEhttp%3A%2F%2F192.0.2.1%3A8480%2Fd%2F"),
+        form.contains("\r\n\r\nPAGEID=16&CONFIG_DATA=%C3%BE1%C3%BEhttp%3A%2F%2F192.0.2.1%3A8480%2Fd%2F"),
         "{form}"
     );
     assert_eq!(heard.len(), 4, "what it asks once it is given each time");
