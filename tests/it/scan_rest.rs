@@ -34,7 +34,7 @@ fn announce(phone: &Host) {
         socket.join_multicast_v4(&Ipv4Addr::new(224, 0, 0, 251), &Ipv4Addr::new(192, 168, 7, 9)).unwrap();
         socket
     });
-    socket.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 1_500];
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { return };

@@ -124,12 +124,12 @@ async fn a_round_is_planned_begun_once_and_read() {
     assert_eq!((plan.status, &plan.body["state"], &plan.body["phones"]), (200, &"planned".into(), &2.into()));
     assert_eq!(plan.body["plan"][0]["result"], "not_sent", "nobody knows where it is: {plan:?}");
     let body = json!({ "told": "resync", "all": true });
-    let begin = async || site.post(&token, "/api/v1/rounds", &["Idempotency-Key: once"], &body).await;
-    let begun = begin().await;
+    let tell = async || site.post(&token, "/api/v1/rounds", &["Idempotency-Key: once"], &body).await;
+    let begun = tell().await;
     assert_eq!(begun.status, 202, "{begun:?}");
     let id = begun.body["id"].as_str().unwrap().to_owned();
     assert_eq!(begun.head("location"), Some(&*format!("/api/v1/rounds/{id}")));
-    assert_eq!(begin().await.body["id"], id.as_str(), "asked twice with one key, it is one round");
+    assert_eq!(tell().await.body["id"], id.as_str(), "asked twice with one key, it is one round");
     assert_eq!(site.audit("round_begun").await.len(), 1);
     let ended = loop {
         let told = site.get(&token, &format!("/api/v1/rounds/{id}")).await;
