@@ -184,7 +184,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 24, "routes with a scope");
+    assert_eq!(checked, 25, "routes with a scope");
     site.stop().await;
 }
 
