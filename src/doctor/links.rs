@@ -204,7 +204,7 @@ pub(super) fn container(marks: &Marks, interfaces: &[Interface], links: &[Link])
         return Finding::unknown(
             "container",
             format!("this is a container ({sign}); what kind of network it has was not checked"),
-            "needs /sys of the container",
+            "/sys of the container",
         );
     }
     if used.is_empty() || !used.iter().all(is_inner) {
@@ -274,7 +274,7 @@ pub(super) fn snooping(
             (Listened::Denied(why), None) => Finding::unknown(
                 "snooping",
                 format!("whether somebody on {name} asks who is a member of groups was not checked: {why}"),
-                "needs CAP_NET_RAW: run the command as root",
+                "CAP_NET_RAW: run the command as root",
             ),
             (Listened::No, None) => Finding::unknown(
                 "snooping",
