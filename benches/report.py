@@ -53,6 +53,8 @@ def median(values):
 
 
 def verdict(quartile, goal):
+    if goal is None:
+        return "–"
     return "yes" if quartile >= goal else f"{SLACK:.0%}" if quartile >= goal * SLACK else "NO"
 
 
@@ -77,7 +79,7 @@ def table(results):
             lines.append(
                 f"| {result['row']} | {result['title']} | {UNITS.get(goal['measure'], goal['measure'])} | {goal['peer']} "
                 f"| {number(goal['mine'])} | {number(goal['theirs'])} | {number(goal['ratio'])} | {number(goal['quartile'])} "
-                f"| {goal['goal']} | {goal['met']} |"
+                f"| {'–' if goal['goal'] is None else goal['goal']} | {goal['met']} |"
             )
     heads = ["row", "server", "runs", *COUNTS, "foreign CPU: median", "most", "measured"]
     lines += ["", "## Counts, worst run", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]

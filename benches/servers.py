@@ -1,6 +1,7 @@
 """How each server is started: the peers as their manuals say for load, the product as `offhook run` with one file."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -108,6 +109,13 @@ DNSMASQ_DHCP = Peer(
     lambda folder: ["dnsmasq", "-k", "--conf-file=/dev/null", "--port=0", "--interface=vs0", "--user=root", "--no-ping", "--quiet-dhcp",
                     f"--dhcp-range={POOL[0]},{POOL[1]},255.240.0.0,1h", "--dhcp-lease-max=2000000", "--dhcp-authoritative",
                     f"--dhcp-option=66,{OPTION_66}", f"--dhcp-leasefile={folder}/leases", f"--pid-file={folder}/dnsmasq.pid"],
+)
+# No server at all, but what the same four packets and one fdatasync for all that wait cost any: benches/load/floor.rs.
+FLOOR = Peer(
+    "floor",
+    [("udp", 67)],
+    lambda folder: [os.environ["OFFHOOK_BENCH_LOAD"], "floor", "--listen", f"{lab.SERVER}:67", "--first", POOL[0],
+                    "--journal", f"{folder}/leases"],
 )
 
 

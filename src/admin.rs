@@ -30,13 +30,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Places};
 use crate::doctor::Patient;
 use crate::net::interfaces::Interfaces;
 use crate::net::limit::Limiter;
 use crate::operate::fleet::Fleet;
 use crate::operate::release::Releases;
+use crate::operate::round::Rounds;
+use crate::operate::scan::Scanner;
 use crate::profile::{Catalog, Site};
 use crate::store::{self, ApiToken, Store};
 use access::FAILURES;
@@ -62,6 +64,10 @@ pub struct AdminParts {
     pub poke: PathBuf,
     /// Where the installation's files lie.
     pub places: Places,
+    /// Who scans for programs.
+    pub(crate) scanner: Scanner,
+    /// Who tells phones something for programs.
+    pub(crate) rounds: Rounds,
 }
 
 /// What all requests share.
@@ -112,6 +118,18 @@ impl Shared {
         let AdminParts { config, places, store, clock, .. } = &self.0.parts;
         let (clock, config_file) = (clock.clone(), None);
         Patient { config, config_file, places, store: Ok(store), is_agent: true, clock }
+    }
+
+    fn scanner(&self) -> &Scanner {
+        &self.0.parts.scanner
+    }
+
+    fn rounds(&self) -> &Rounds {
+        &self.0.parts.rounds
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.parts.clock.now()
     }
 
     /// Lets the agent look at once: a transfer of passwords that are locked now is to be aborted.

@@ -1,6 +1,7 @@
 //! The agent: built from its configuration, it binds every socket, starts every service, and stops them again. A port
 //! or a right that is missing switches off that one service, with a line that says what to do; the rest runs.
 
+mod again;
 mod alarms;
 mod certificates;
 mod chores;
@@ -34,13 +35,15 @@ use crate::device::Mac;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::profile::{Catalog, ProfileError, Site};
-use crate::provision::{Deed, Desk, DeskParts, Heard, Roots};
+use crate::provision::{Deed, Desk, DeskParts, Heard, ProvisionAgain, Roots};
 use crate::store::{MarkFile, MetServer, Store, StoreError};
 
 /// Sightings between the services and the store's next batch; a storm of 10,000 phones with their files fits.
 const SIGHTINGS_MAX: usize = 65_536;
 /// Deliveries and refusals between the desk and the store's next batch.
 const DEEDS_MAX: usize = 65_536;
+/// Wishes of people at their phones that wait to be carried out; beyond, the menu says to try later.
+const AGAIN_MAX: usize = 256;
 /// DHCP servers between the service that meets them and the store's next batch; a link has one or two.
 const SERVERS_MAX: usize = 1_024;
 /// Why a service is off that was told to be quiet.
@@ -158,15 +161,29 @@ impl Agent {
         let (sightings, heard) = mpsc::channel(SIGHTINGS_MAX);
         let (deeds, done) = mpsc::channel(DEEDS_MAX);
         let (servers, met) = mpsc::channel(SERVERS_MAX);
+        let (again, wished) = mpsc::channel(AGAIN_MAX);
         dhcp::note_modes(&options).await?;
+        let gives_leases = dhcp::gives_leases(&options);
+        options.store.begin_leases(&options.places.lease_journal(), gives_leases).await?;
         let (news, changes) = watch::channel(0);
-        let parts =
-            Parts { options, interfaces, neighbours, catalog, sightings, servers, deeds, alarms, changes };
+        let parts = Parts {
+            options,
+            interfaces,
+            neighbours,
+            catalog,
+            sightings,
+            servers,
+            deeds,
+            again,
+            alarms,
+            changes,
+        };
         let mut opened = Opened::open(&parts);
         if !opened.services.iter().any(|service| service.state == State::On) {
             return Err(AgentError::Nothing(opened.services));
         }
-        opened.open_admin(&parts);
+        let (scanner, rounds) = (parts.scanner(), parts.rounds());
+        opened.open_admin(&parts, scanner.clone(), rounds.clone());
         chores::check_neighbour_table(parts.options.store.inventory().count().0);
         opened.services.extend(parts.neighbours.abilities().map(Service::proof));
 
@@ -177,6 +194,7 @@ impl Agent {
         chores.spawn(chores::follow(store.clone(), desk.clone(), claim, news, stop_chores.clone()));
         chores.spawn(release::write_down(store.clone(), done, stop_chores.clone()));
         chores.spawn(dhcp::record_servers(store.clone(), met, stop_chores.clone()));
+        chores.spawn(store.clone().follow_leases(stop_chores.clone()));
         chores.spawn(release::watch(
             desk.clone(),
             parts.catalog.clone(),
@@ -184,6 +202,7 @@ impl Agent {
             store,
             stop_chores.clone(),
         ));
+        chores.spawn(again::Teller::of(&parts).run(wished, stop_serving.clone()));
         if let Some(tls) = opened.tls.take() {
             let names = parts.options.config.https.names.clone();
             let interfaces = parts.interfaces.clone();
@@ -208,9 +227,14 @@ impl Agent {
             clock,
             stop_chores.clone(),
         ));
-        if let Some(scanner) = scan::Scanner::of(&parts) {
-            chores.spawn(scanner.run(stop_serving.clone()));
+        if let Some(schedule) = scan::Schedule::of(&parts, scanner.clone()) {
+            chores.spawn(schedule.run(stop_serving.clone()));
         }
+        let stop = stop_serving.clone();
+        chores.spawn(async move {
+            stop.cancelled().await;
+            tokio::join!(scanner.close(), rounds.close());
+        });
         Ok(Self {
             services: opened.services.clone(),
             addresses: opened.addresses,
@@ -283,6 +307,7 @@ struct Parts {
     sightings: mpsc::Sender<Heard>,
     servers: mpsc::Sender<MetServer>,
     deeds: mpsc::Sender<Deed>,
+    again: mpsc::Sender<ProvisionAgain>,
     alarms: Alarms,
     /// The store's generation, whenever it is another one.
     changes: watch::Receiver<i64>,
@@ -316,6 +341,7 @@ impl Parts {
             roots,
             sightings: self.sightings.clone(),
             deeds: self.deeds.clone(),
+            again: self.again.clone(),
             alarms: self.alarms.clone(),
         })
     }

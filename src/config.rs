@@ -149,7 +149,7 @@ impl<'de> Deserialize<'de> for MacPrefix {
 }
 
 /// `[sip]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SipConfig {
     /// Host, or `host:port`.
@@ -158,6 +158,14 @@ pub struct SipConfig {
     pub transport: Transport,
     /// Host, or `host:port`.
     pub outbound_proxy: Option<String>,
+    /// Whether registrations of phones are overheard where they pass this host.
+    pub watch: bool,
+}
+
+impl Default for SipConfig {
+    fn default() -> Self {
+        Self { registrar: None, transport: Transport::default(), outbound_proxy: None, watch: true }
+    }
 }
 
 /// `[site]`: facts that every profile translates into its vendor's settings.

@@ -211,6 +211,15 @@ pub enum Source {
     /// A page by which it tells who it is to whoever asks: the path, a blank, and the words found there.
     #[serde(rename = "http.page")]
     HttpPage,
+    /// The common name of the certificate that its web server shows.
+    #[serde(rename = "tls.subject")]
+    TlsSubject,
+    /// Its name by multicast DNS.
+    #[serde(rename = "mdns.host")]
+    MdnsHost,
+    /// A service that it offers by multicast DNS: its name, and the words that stand with it.
+    #[serde(rename = "mdns.service")]
+    MdnsService,
     /// DHCP option 60.
     #[serde(rename = "dhcp.vendor-class")]
     DhcpVendorClass,
@@ -233,6 +242,9 @@ impl Source {
             Self::HttpRealm => "http.realm",
             Self::HttpServer => "http.server",
             Self::HttpPage => "http.page",
+            Self::TlsSubject => "tls.subject",
+            Self::MdnsHost => "mdns.host",
+            Self::MdnsService => "mdns.service",
             Self::DhcpVendorClass => "dhcp.vendor-class",
             Self::Oui => "oui",
         }
@@ -257,12 +269,14 @@ pub enum Channel {
     Push,
     /// A scan, which found it.
     Scan,
+    /// SIP, by which it registers.
+    Sip,
 }
 
 impl Channel {
     /// Every channel.
-    const ALL: [Self; 7] =
-        [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Push, Self::Scan];
+    const ALL: [Self; 8] =
+        [Self::Pnp, Self::Http, Self::Https, Self::Tftp, Self::Dhcp, Self::Push, Self::Scan, Self::Sip];
 
     /// The channel's name in tables and listings.
     pub fn as_str(self) -> &'static str {
@@ -274,6 +288,7 @@ impl Channel {
             Self::Dhcp => "dhcp",
             Self::Push => "push",
             Self::Scan => "scan",
+            Self::Sip => "sip",
         }
     }
 }

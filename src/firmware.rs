@@ -12,6 +12,7 @@ use serde::Serialize;
 pub use plan::{Obstacle, Phone, Plan, Wish, plan};
 pub use version::Version;
 
+use crate::clock::Timestamp;
 use crate::device::{Mac, Vendor};
 
 /// A phone that has fetched the whole file so often, and still says that it has the version before, gets it no more.
@@ -114,6 +115,8 @@ pub struct Try {
     pub from: String,
     /// How often it has fetched all of it.
     pub fetched: u32,
+    /// When it was told of it, or last fetched it.
+    pub at: Timestamp,
 }
 
 impl Try {
@@ -122,12 +125,18 @@ impl Try {
         self.from == current && release.main().is_some_and(|file| file.sha256 == self.sha256)
     }
 
-    /// The same after one more whole fetch of this release's file by a phone that has `current`.
-    pub fn counted(before: Option<&Self>, release: &Release, current: &str) -> Option<Self> {
+    /// The same for a phone that has `current`, and was told of this release.
+    pub fn told(before: Option<&Self>, release: &Release, current: &str, at: Timestamp) -> Option<Self> {
         let sha256 = release.main()?.sha256.clone();
         let fetched =
             before.filter(|tried| tried.is_about(release, current)).map_or(0, |tried| tried.fetched);
-        Some(Self { sha256, from: current.to_owned(), fetched: fetched.saturating_add(1) })
+        Some(Self { sha256, from: current.to_owned(), fetched, at })
+    }
+
+    /// The same after one more whole fetch of this release's file.
+    pub fn counted(before: Option<&Self>, release: &Release, current: &str, at: Timestamp) -> Option<Self> {
+        let told = Self::told(before, release, current, at)?;
+        Some(Self { fetched: told.fetched.saturating_add(1), ..told })
     }
 
     /// Whether the phone gets this release no more.
@@ -219,15 +228,20 @@ mod tests {
     #[test]
     fn a_phone_that_fetches_twice_and_stays_gets_it_no_more() {
         let (release, before) = (release(), "108.86.0.20");
-        let once = Try::counted(None, &release, before).unwrap();
+        let at = Timestamp(7);
+        let once = Try::counted(None, &release, before, at).unwrap();
         assert!(!once.is_over(&release, before));
-        let twice = Try::counted(Some(&once), &release, before).unwrap();
+        let twice = Try::counted(Some(&once), &release, before, at).unwrap();
         assert!(twice.is_over(&release, before));
         assert!(!twice.is_over(&release, "108.86.0.45"), "it has moved");
         let mut other = release.clone();
         "cd".clone_into(&mut other.files[0].sha256);
         assert!(!twice.is_over(&other, before), "another file");
-        assert_eq!(Try::counted(Some(&twice), &release, "108.86.0.45").unwrap().fetched, 1);
+        assert_eq!(Try::counted(Some(&twice), &release, "108.86.0.45", at).unwrap().fetched, 1);
+        assert_eq!(
+            Try::told(Some(&once), &release, before, Timestamp(9)),
+            Some(Try { at: Timestamp(9), ..once })
+        );
     }
 
     #[test]

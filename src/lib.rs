@@ -26,6 +26,7 @@
 //! | [`scan`] | finds the phones that did not ask: ARP on a link, SIP and HTTP behind a router |
 //! | [`http`], [`tftp`] | the phones' files |
 //! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
+//! | [`register`] | overhears whether phones register, where the PBX is on this host |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
 //! | [`simulate`] | phones for people and tests, with clients and web pages of their own and no code of the servers |
@@ -59,7 +60,8 @@
 //! **A phone wants a lease, or asks by INFORM.** [`dhcp::server`] hears it by a packet socket and hands it to
 //! [`dhcp::server::answer`], which knows who it is from memory. [`dhcp::decide`] and [`dhcp::lease`] say what shall happen:
 //! an address is probed by ARP ([`net::neighbours::Neighbours::probe`]), the lease is written
-//! ([`store::Store::commit_leases`], together with everybody's of that moment), and only then the ACK leaves. Whatever is
+//! ([`store::Store::commit_leases`]: into a journal, together with everybody's of that moment; the database follows), and
+//! only then the ACK leaves. Whatever is
 //! not answered has a [`dhcp::silence::Why`].
 //!
 //! **A phone asks for its file.** [`http::server`] or [`tftp::server`] makes a [`provision::FileRequest`] of it.
@@ -73,6 +75,7 @@
 //! [`provision::Desk::menu`]. Who it is says the neighbour table or a certificate, and where the profile wants it the menu
 //! credential, too; whoever is nobody's neighbour is asked for it, whichever phone the path names. [`menu::page`] says what
 //! stands on the page, and the profile's template draws it with as many entries as the phone reads.
+//! Whoever asks there for the phone's settings is heard by a chore of the agent, which tells the phone as `device resync` does.
 //!
 //! **It comes by TLS.** The connection's own task shakes hands ([`http::server`], [`tls::Tls::acceptor`]); a [`tls::Witness`]
 //! of that connection says whose certificate the phone has proved to hold, if it is one that proves anything. At the desk that
@@ -97,7 +100,7 @@
 //!
 //! **Somebody scans.** [`scan::plan`] says which addresses are asked, and how: by ARP on our links, else through a router.
 //! [`scan::sweep::Sweep`] gives the questions at their rate, whoever was silent once more, and tells who answered.
-//! [`scan::server`] sends them ([`net::arp::ArpWire`]), visits each who is there (SIP OPTIONS, pages), lets the profiles vote,
+//! [`scan::server`] sends them ([`net::arp::ArpWire`]), visits each who is there (SIP OPTIONS, pages, what it announces by multicast DNS), lets the profiles vote,
 //! and writes each second whom it found and how far it has come, from where the next one goes on.
 //!
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
@@ -156,6 +159,7 @@ pub mod secret;
 pub mod timeline;
 pub mod tls;
 
+pub mod register;
 pub mod release;
 
 pub mod menu;

@@ -8,7 +8,7 @@ mod words;
 use crate::device::Mac;
 
 pub use book::{Book, Entry};
-pub use page::{Item, Kind, Page, Phone, Scene, page};
+pub use page::{Again, Item, Kind, Page, Passwords, Phone, Scene, page};
 
 /// What a search field calls its text; the only parameter that our URLs have, because old phones do not read `&amp;`.
 pub const SEARCH: &str = "q";
@@ -44,6 +44,11 @@ pub enum Ask {
     ForwardOff,
     /// Do not disturb: the codes to dial.
     Quiet,
+    /// To be provisioned once more: the question, or with `now` that it shall be done.
+    Again {
+        /// Whether somebody has said yes.
+        now: bool,
+    },
     /// The whole directory in the phone's own format.
     Phonebook,
 }
@@ -82,6 +87,8 @@ impl Asked {
             (Some("forward"), None, None) => Ask::Forward { number: typed(query, NUMBER) },
             (Some("forward-off"), None, None) => Ask::ForwardOff,
             (Some("quiet"), None, None) => Ask::Quiet,
+            (Some("again"), None, None) => Ask::Again { now: false },
+            (Some("again"), Some("now"), None) => Ask::Again { now: true },
             // Grandstream's GXP phones put gs_ before the name.
             (Some(name), None, None) if name.trim_start_matches("gs_") == PHONEBOOK => Ask::Phonebook,
             _ => return None,
@@ -123,7 +130,16 @@ mod tests {
         check("menu/directory", "x=1&q=a%00%0ab", found(0, "a b"));
         check("menu/forward", "n=200", Some(Ask::Forward { number: "200".to_owned() }));
         check("menu/gs_phonebook.xml", "", Some(Ask::Phonebook));
-        for bad in ["menus", "menu/other", "menu/directory/-1", "menu/directory/1/2", "menu/status/1"] {
+        check("menu/again", "now", Some(Ask::Again { now: false }));
+        check("menu/000413aabbcc/again/now", "", Some(Ask::Again { now: true }));
+        for bad in [
+            "menu/again/later",
+            "menus",
+            "menu/other",
+            "menu/directory/-1",
+            "menu/directory/1/2",
+            "menu/status/1",
+        ] {
             check(bad, "", None);
         }
     }

@@ -8,6 +8,7 @@ pub mod interfaces;
 pub mod limit;
 pub mod neighbours;
 pub mod packet;
+pub mod ping;
 pub mod raw;
 pub mod sink;
 pub(crate) mod sip;

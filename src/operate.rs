@@ -12,7 +12,11 @@ pub(crate) mod keys;
 pub(crate) mod plan;
 pub(crate) mod push;
 pub(crate) mod release;
+pub(crate) mod round;
+pub(crate) mod scan;
 pub(crate) mod setting;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod view;
 pub(crate) mod why;
 

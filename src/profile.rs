@@ -10,6 +10,7 @@ mod build;
 mod case;
 mod catalog;
 mod check;
+mod crypt;
 mod dhcp;
 mod draw;
 mod error;
@@ -17,6 +18,8 @@ mod escape;
 mod fact;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod hostile;
 mod identify;
 mod keys;
 mod language;
@@ -107,6 +110,8 @@ pub struct Profile {
     recognisers: Vec<Recogniser>,
     /// One for each path.
     pages: Vec<Page>,
+    /// User-Agents of its phones that drop an answer without a date.
+    dated: Vec<Regex>,
     files: Vec<ProfileFile>,
     models: Models,
     templates: Templates,
@@ -373,6 +378,11 @@ impl Profile {
     pub fn reads_setting(&self, name: &str) -> bool {
         let numbered = || name.ends_with(|c: char| c.is_ascii_digit()) && self.templates.reads("settings");
         self.templates.reads(&format!("settings.{name}")) || numbered()
+    }
+
+    /// Whether the template of this file itself reads a setting of this name; for few files, as it is read anew.
+    pub fn file_reads_setting(&self, file: FileId, name: &str) -> bool {
+        self.templates.template_reads(&self.file(file).template, &format!("settings.{name}"))
     }
 
     /// The `[map]` tables, those of the profile that this one extends among them.

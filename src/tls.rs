@@ -23,6 +23,7 @@ mod witness;
 pub use keeper::{Tls, TlsError, TlsOptions};
 pub use listing::{Listed, Role, listing};
 pub use names::Names;
+pub use subject::common_name;
 pub use tokio_rustls::rustls::ClientConfig;
 pub use visitor::visitor;
 pub use witness::{PhoneCertificate, Witness};

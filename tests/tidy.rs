@@ -50,6 +50,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
         &[
             "alarm",
             "push",
+            "scan",
+            "net",
+            "alarm",
             "firmware",
             "hex",
             "store",
@@ -77,7 +80,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("src/menu", &["device"]),
-    ("src/firmware", &["device"]),
+    ("src/firmware", &["device", "clock"]),
     ("src/profile", &["firmware", "menu", "release", "device", "secret", "clock", "config"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
     ("src/hex", &[]),
@@ -98,7 +101,7 @@ const SERVER_IMPORTS: &[&str] =
 /// A room's other files: parsing and deciding. Of `net` they may use what does not wait (prefixes, limits).
 const ROOM_IMPORTS: &[&str] =
     &["net", "provision", "profile", "release", "device", "secret", "clock", "config", "rule", "hex"];
-const ROOMS: &[&str] = &["pnp", "dhcp", "tftp", "http", "scan", "push"];
+const ROOMS: &[&str] = &["pnp", "dhcp", "tftp", "http", "scan", "push", "register"];
 const ANYTHING: &[&str] = &["*"];
 
 /// Files and folders that may wait and do I/O. Everything else decides.
@@ -173,6 +176,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "src/tftp/server",
             "src/dhcp/server",
             "src/scan/server",
+            "src/register/server.rs",
         ],
         "await an event; only shells wait for time",
     ),

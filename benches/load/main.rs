@@ -11,6 +11,7 @@
 )]
 
 mod dhcp;
+mod floor;
 mod http;
 #[expect(dead_code, reason = "the tests' fleet, whose file this is, says more than phones in a storm")]
 #[path = "../../tests/it/dhcp_fleet/message.rs"]
@@ -33,6 +34,8 @@ use crate::phones::Phones;
 enum Load {
     /// Leases through a relay: closed loop, or open with --rate
     Dhcp(DhcpArgs),
+    /// A DHCP server that decides nothing, until it is killed: what no server can save
+    Floor(FloorArgs),
     /// PnP exchanges (SUBSCRIBE, 200, NOTIFY, 200): closed loop, or all phones at once with --burst
     Sip(SipArgs),
     /// Files by TFTP: `--clients` at a time until `--count` are done
@@ -74,6 +77,19 @@ struct DhcpArgs {
     /// A phone that has no lease by then is lost
     #[arg(long, default_value_t = 60.0)]
     patience: f64,
+}
+
+#[derive(clap::Args)]
+struct FloorArgs {
+    /// Its address and port
+    #[arg(long)]
+    listen: SocketAddrV4,
+    /// The first phone's address; the others follow
+    #[arg(long)]
+    first: Ipv4Addr,
+    /// Each lease is written here and durable before its ACK leaves, with all that came together
+    #[arg(long)]
+    journal: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -184,6 +200,7 @@ fn main() {
     let begun = Instant::now();
     let mut result = match load {
         Load::Dhcp(args) => dhcp::run(&args),
+        Load::Floor(args) => floor::run(&args),
         Load::Sip(args) => pnp::run(&args),
         Load::Tftp(args) => tftp::run(&args),
         Load::Http(args) => http::run(&args),

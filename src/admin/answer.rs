@@ -1,7 +1,7 @@
 //! What goes back: JSON, or a problem. A problem says what the command line would say. Never a secret.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName, LINK, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, ETAG, HeaderName, LINK, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -36,6 +36,13 @@ impl Answer {
     /// Its status and body, to be given again.
     pub(super) fn kept(&self) -> Answered {
         (self.status.as_u16(), self.body.clone())
+    }
+
+    /// It goes on, and can be read there.
+    pub(super) fn accepted(mut self, url: String) -> Self {
+        self.status = StatusCode::ACCEPTED;
+        self.heads.push((LOCATION, url));
+        self
     }
 
     /// With the version of what it shows.

@@ -8,4 +8,6 @@ pub(super) mod doctor;
 pub(super) mod firmware;
 pub(super) mod health;
 pub(super) mod keys;
+pub(super) mod rounds;
+pub(super) mod scan;
 pub(super) mod site;

@@ -67,7 +67,12 @@ fn operation(route: &Route, parts: &Value) -> Value {
     parameters.extend(common.iter().map(|name| json!({ "$ref": format!("#/components/parameters/{name}") })));
     let mut responses = Map::new();
     let content = json!({ "application/json": { "schema": part(&own, "answer") } });
-    responses.insert("200".to_owned(), json!({ "description": part(&own, "gives"), "content": content }));
+    let done = json!({ "description": part(&own, "gives"), "content": content });
+    // What goes on in the background is accepted; what is only planned is done.
+    let own_status = own.get("status").and_then(Value::as_str).unwrap_or("200");
+    for status in own_status.split(' ') {
+        responses.insert(status.to_owned(), done.clone());
+    }
     for status in statuses(route, changes, &own) {
         responses.insert(status.to_owned(), json!({ "$ref": "#/components/responses/problem" }));
     }

@@ -14,7 +14,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::access::{self, Ends};
 use super::answer::{Problem, nothing_here, other_method};
-use super::api::{alarms, audit, devices, doctor, firmware, health, keys, site};
+use super::api::{alarms, audit, devices, doctor, firmware, health, keys, rounds, scan, site};
 use super::ask::{FILE_MAX, is_file};
 use super::origin::{Own, is_of_another_site};
 use super::{AdminParts, Shared, openapi};
@@ -78,6 +78,18 @@ pub(super) fn routes() -> Vec<Route> {
         read("/api/v1/firmware/check", Scope::DevicesRead, get(firmware::check)),
         write("/api/v1/firmware/remove", Scope::FirmwareWrite, post(firmware::remove)),
         write("/api/v1/firmware/retry", Scope::FirmwareWrite, post(firmware::retry)),
+        read("/api/v1/scans", Scope::DevicesRead, get(scan::list)),
+        write("/api/v1/scans", Scope::DevicesWrite, post(scan::start)),
+        read("/api/v1/scans/plan", Scope::DevicesRead, get(scan::plan)),
+        read("/api/v1/scans/{id}", Scope::DevicesRead, get(scan::show)),
+        read("/api/v1/scans/{id}/found", Scope::DevicesRead, get(scan::found)),
+        read("/api/v1/scans/{id}/difference", Scope::DevicesRead, get(scan::difference)),
+        write("/api/v1/scans/{id}/stop", Scope::DevicesWrite, post(scan::stop)),
+        read("/api/v1/rounds", Scope::DevicesRead, get(rounds::list)),
+        write("/api/v1/rounds", Scope::DevicesWrite, post(rounds::start)),
+        read("/api/v1/rounds/{id}", Scope::DevicesRead, get(rounds::show)),
+        read("/api/v1/rounds/{id}/phones", Scope::DevicesRead, get(rounds::phones)),
+        write("/api/v1/rounds/{id}/stop", Scope::DevicesWrite, post(rounds::stop)),
         read("/api/v1/audit", Scope::AuditRead, get(audit::list)),
         read("/api/v1/alarms", Scope::DevicesRead, get(alarms::list)),
         read("/api/v1/doctor", Scope::DevicesRead, get(doctor::look)),

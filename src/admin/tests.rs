@@ -15,10 +15,12 @@ use super::router::routes;
 use super::server::AdminServer;
 use super::*;
 use crate::net::interfaces::Table;
+use crate::operate::testing::{rounds, scanner};
 use crate::store::testing::{self, Bench, on_both, sheet};
 use crate::store::{AuditRow, ImportOptions, Scope};
 
 mod refused;
+mod scan;
 mod upload;
 
 const OFFICE: &str = "mac,vendor,model,username,password,web_password\n\
@@ -60,12 +62,22 @@ impl Site {
         let store = bench.store().await;
         store.import(&sheet(OFFICE), ImportOptions::default()).await.unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (catalog, interfaces) =
+            (Arc::new(Catalog::builtin().unwrap()), Interfaces::fixed(Table::default()));
         let parts = AdminParts {
+            scanner: scanner(
+                bench.folder.path(),
+                store.in_agent("host"),
+                &catalog,
+                &interfaces,
+                &bench.clock,
+            ),
+            rounds: rounds(&catalog, &interfaces, &bench.clock),
             config: Config::default(),
             store: store.in_agent("host"),
-            catalog: Arc::new(Catalog::builtin().unwrap()),
+            catalog,
             site: crate::profile::Site::default(),
-            interfaces: Interfaces::fixed(Table::default()),
+            interfaces,
             files: bench.folder.path().join("files"),
             clock: bench.clock.clone(),
             poke: bench.folder.path().join("agent.sock"),
@@ -184,7 +196,7 @@ async fn every_route_wants_its_token_our_name_and_no_other_site() {
             assert!(![401, 403, 421].contains(&told.status), "{method} {path}: {told:?}");
         }
     }
-    assert_eq!(checked, 25, "routes with a scope");
+    assert_eq!(checked, 37, "routes with a scope");
     site.stop().await;
 }
 

@@ -152,7 +152,7 @@ impl Opened {
                 }
                 Service::on("DHCP", port, note(options, answers.is_some()))
             }
-            Err(error) => Service::off("DHCP", port, service::unheard(error)),
+            Err(error) => Service::off("DHCP", port, service::unheard(error, "dhcp.mode")),
         });
         let prober = (config.probe && !options.observe).then(|| Prober {
             interfaces: parts.interfaces.clone(),
@@ -210,6 +210,12 @@ fn note(options: &AgentOptions, answers: bool) -> String {
             format!("leases of {}{dry}; offhook dhcp status says how they are doing", pools.join(", "))
         }
     }
+}
+
+/// Whether this agent is somebody's DHCP server.
+pub(super) fn gives_leases(options: &AgentOptions) -> bool {
+    let config = &options.config.dhcp;
+    config.mode == DhcpMode::Server && !config.pool.is_empty() && !config.dry_run && !options.observe
 }
 
 /// Writes down, once, that an interface leaves or enters the mode in which nothing is sent.

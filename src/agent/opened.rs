@@ -15,6 +15,7 @@ use crate::http::server::HttpServer;
 use crate::net::interfaces::Table;
 use crate::pnp::server::{PnpParts, PnpServer};
 use crate::provision::{Desk, Roots};
+use crate::register::server::{PORT, RegisterParts, RegisterWatch};
 use crate::tftp::server::TftpServer;
 use crate::tls::Tls;
 
@@ -29,6 +30,7 @@ pub(super) struct Opened {
     pub(super) https: Option<HttpServer>,
     pub(super) tftp: Option<TftpServer>,
     pub(super) dhcp: Option<dhcp::Dhcp>,
+    pub(super) register: Option<RegisterWatch>,
     pub(super) admin: Option<AdminServer>,
 }
 
@@ -44,6 +46,7 @@ impl Opened {
         opened.open_pnp(parts);
         opened.services.rotate_right(1);
         opened.open_dhcp(parts);
+        opened.open_register(parts);
         opened
     }
 
@@ -75,6 +78,35 @@ impl Opened {
                 self.tftp = Some(server);
             }
             Err(error) => self.refuse("TFTP", address, "udp", "tftp.listen", &error),
+        }
+    }
+
+    /// Takes no port: whether phones register is overheard.
+    fn open_register(&mut self, parts: &Parts) {
+        let options = &parts.options;
+        let registrar = options.config.sip.registrar.as_deref().and_then(port_of).unwrap_or(PORT);
+        let port = if registrar == PORT { format!("{PORT}/udp") } else { format!("{PORT},{registrar}/udp") };
+        if !options.config.sip.watch {
+            return self.services.push(Service::off("SIP", port, "sip.watch is false"));
+        }
+        let opened = RegisterWatch::open(
+            RegisterParts {
+                interfaces: parts.interfaces.clone(),
+                store: options.store.clone(),
+                clock: options.clock.clone(),
+                sightings: parts.sightings.clone(),
+            },
+            registrar,
+        );
+        match opened {
+            Ok(watch) => {
+                let note = "registrations that pass this host are overheard; nothing is sent";
+                self.services.push(Service::on("SIP", port, note));
+                self.register = Some(watch);
+            }
+            Err(error) => {
+                self.services.push(Service::off("SIP", port, service::unheard(&error, "sip.watch")));
+            }
         }
     }
 
@@ -175,11 +207,19 @@ impl Opened {
         if let Some(dhcp) = self.dhcp {
             dhcp.serve(&mut serving, cancel);
         }
+        if let Some(register) = self.register {
+            serving.spawn(register.run(cancel.clone()));
+        }
         if let Some(admin) = self.admin {
             serving.spawn(admin.run(cancel.clone()));
         }
         serving
     }
+}
+
+/// The port in `HOST:PORT`.
+fn port_of(registrar: &str) -> Option<u16> {
+    registrar.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
 }
 
 /// Where PnP is heard, and what an administrator should know about it.

@@ -6,6 +6,8 @@ use super::service::{self, Service};
 use super::{Opened, Parts};
 use crate::admin::AdminParts;
 use crate::admin::server::AdminServer;
+use crate::operate::round::Rounds;
+use crate::operate::scan::Scanner;
 
 /// Its name in the port table.
 const NAME: &str = "REST";
@@ -13,7 +15,7 @@ const NAME: &str = "REST";
 const KEY: &str = "admin.listen";
 
 impl Opened {
-    pub(super) fn open_admin(&mut self, parts: &Parts) {
+    pub(super) fn open_admin(&mut self, parts: &Parts, scanner: Scanner, rounds: Rounds) {
         let options = &parts.options;
         let Some(listen) = options.config.admin.listen.address() else {
             return self.services.push(Service::off(NAME, "-/tcp".to_owned(), format!("{KEY} is off")));
@@ -32,6 +34,8 @@ impl Opened {
             clock: options.clock.clone(),
             poke: options.places.socket(),
             places: options.places.clone(),
+            scanner,
+            rounds,
         };
         let bound = AdminServer::bind(listen, admin);
         match bound.and_then(|server| Ok((server.local_addr()?, server))) {

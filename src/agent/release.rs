@@ -83,18 +83,24 @@ pub(super) async fn write_down(store: Store, done: mpsc::Receiver<Deed>, last: C
 async fn write(store: &Store, mut batch: Vec<Deed>) -> Vec<Deed> {
     let mut deliveries: Vec<Delivery> = Vec::new();
     let (mut refused, mut moved) = (Vec::new(), Vec::new());
-    let (mut fetched, mut loaded) = (Vec::new(), Vec::new());
+    let (mut fetched, mut upgrading, mut loaded) = (Vec::new(), Vec::new(), Vec::new());
     for deed in batch.iter().cloned() {
         match deed {
             Deed::Delivery(delivery) => deliveries.push(delivery),
             Deed::Refused(one) => refused.push(one),
             Deed::Moved { mac, before, now_at } => moved.push((mac, before, now_at)),
             Deed::Fetched(one) => fetched.push(one),
+            Deed::Upgrading { mac, release, had } => upgrading.push((mac, release, had)),
             Deed::Firmware { mac, release, had } => loaded.push((mac, release, had)),
         }
     }
     // Of these nobody's passwords depend: what cannot be written is written when the phone fetches another time.
-    batch.retain(|deed| !matches!(deed, Deed::Fetched(_) | Deed::Firmware { .. }));
+    batch.retain(|deed| !matches!(deed, Deed::Fetched(_) | Deed::Upgrading { .. } | Deed::Firmware { .. }));
+    for (mac, release, had) in upgrading {
+        if let Err(error) = store.tell_firmware(mac, &release, &had).await {
+            debug!("Cannot write down that {mac} is told of {}: {error}", release.name());
+        }
+    }
     for (mac, release, had) in loaded {
         if let Err(error) = store.count_firmware(mac, &release, &had).await {
             debug!("Cannot write down that {mac} has fetched {}: {error}", release.name());

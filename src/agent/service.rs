@@ -73,16 +73,13 @@ pub(super) fn warn_of_small_buffer(service: &str) {
     );
 }
 
-/// Why no link can be heard, and what to do about it.
-pub(super) fn unheard(error: &io::Error) -> String {
+/// Why no link can be heard, and what to do about it. `key` is the knob that switches the service off.
+pub(super) fn unheard(error: &io::Error, key: &str) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            format!(
-                "hearing beside a DHCP server needs CAP_NET_RAW; {}; or set dhcp.mode = \"off\"",
-                capabilities()
-            )
+            format!("hearing beside who has the port needs CAP_NET_RAW; {}; or see {key}", capabilities())
         }
-        _ => format!("cannot open a packet socket: {error}; see dhcp.mode"),
+        _ => format!("cannot open a packet socket: {error}; see {key}"),
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
             if context.json {
                 output::value(&check);
             } else {
-                let heads = ["MAC", "VENDOR", "MODEL", "HAS", "STATE", "NEXT", "BECAUSE"];
+                let heads = ["MAC", "VENDOR", "MODEL", "HAS", "HARDWARE", "STATE", "NEXT", "BECAUSE"];
                 output::listing(false, &check.phones, &heads, PhoneCheck::cells);
                 check.troubles().for_each(|trouble| eprintln!("offhook: {trouble}"));
             }

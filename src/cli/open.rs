@@ -15,6 +15,7 @@ use super::{Context, Failure};
 use crate::agent::release_terms;
 use crate::clock::{Clock, Entropy};
 use crate::net::interfaces::Table;
+pub(crate) use crate::operate::failure::link as link_failure;
 use crate::operate::release::Releases;
 use crate::profile::{Catalog, Site};
 use crate::secret::Secret;
@@ -111,17 +112,6 @@ pub(crate) fn only_owner(context: &Context) -> Result<(), Failure> {
     let database = store::sqlite_file(&store_url(context));
     let key = context.places.key_file();
     [database, Some(key)].into_iter().flatten().try_for_each(|file| owned(&file))
-}
-
-/// Why a link could not be asked, and what to do about a missing right (`CAP_NET_RAW`).
-pub(crate) fn link_failure(message: String, error: &std::io::Error) -> Failure {
-    if error.kind() == std::io::ErrorKind::PermissionDenied {
-        let program =
-            std::env::current_exe().map_or_else(|_| "offhook".to_owned(), |path| path.display().to_string());
-        let remedy = format!("run it as root, or once: sudo setcap cap_net_raw+ep {program}");
-        return Failure::failed("not_permitted", message, remedy);
-    }
-    Failure::failed("network", message, "ip link shows whether the interface is up; a firewall may forbid it")
 }
 
 /// Tells the running agent, if there is one, that something was written.

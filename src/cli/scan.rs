@@ -6,11 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, Failure, Outcome, open, output, run};
 use crate::clock::{Clock, Entropy};
-use crate::config::{SCAN_RATE_MAX, ScanConfig};
+use crate::config::SCAN_RATE_MAX;
 use crate::net::Prefix;
 use crate::net::interfaces::Table;
-use crate::scan::plan::{Plan, PlanError, plan};
-use crate::scan::server::{News, Order, ScanError, ScanParts, scan};
+use crate::operate::scan::Wanted;
+use crate::scan::server::{News, Order, ScanParts, scan};
 use crate::store::ScanState;
 
 #[derive(Debug, clap::Args)]
@@ -36,21 +36,24 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
-    let ScanConfig { networks, rate, .. } = &context.config.scan;
-    let wanted = if args.networks.is_empty() { networks } else { &args.networks };
-    let rate = args.rate.unwrap_or(*rate);
     let table = Table::read(&context.config.agent.interfaces).map_err(|error| {
         Failure::failed("network", format!("cannot read the interfaces: {error}"), "offhook runs on Linux")
     })?;
-    let plan = plan(wanted, &table, rate, args.yes || args.dry_run)?;
+    let wanted = Wanted {
+        networks: args.networks.clone(),
+        rate: args.rate,
+        confirmed: args.yes || args.dry_run,
+        fresh: args.fresh,
+    };
+    let order = wanted.order(&context.config.scan, &table)?;
     if args.dry_run {
-        report::dry_run(&plan, rate, context.json);
+        report::dry_run(&order, context.json);
         return Ok(());
     }
-    perform(&args, plan, rate, context).await
+    perform(&args, order, context).await
 }
 
-async fn perform(args: &Args, plan: Plan, rate: u32, context: &Context) -> Outcome {
+async fn perform(args: &Args, order: Order, context: &Context) -> Outcome {
     let store = open::store_with_key(context).await?;
     let parts = ScanParts {
         catalog: open::catalog(context).into(),
@@ -61,13 +64,12 @@ async fn perform(args: &Args, plan: Plan, rate: u32, context: &Context) -> Outco
         lock: context.places.scan_lock(),
     };
     if !context.json {
-        output::print(&report::head(&plan, rate));
+        output::print(&report::head(&order));
     }
-    let networks = plan.name();
+    let networks = order.plan.name();
     let cancel = CancellationToken::new();
     let mut live =
         Live { all: args.all, json: context.json, progress: output::Progress::new("questions asked") };
-    let order = Order { plan, rate, fresh: args.fresh };
     let stop = async {
         let told = run::until_told_to_stop().await;
         cancel.cancel();
@@ -114,28 +116,6 @@ impl Live {
         };
         if !self.json {
             self.progress.line(&line);
-        }
-    }
-}
-
-impl From<PlanError> for Failure {
-    fn from(error: PlanError) -> Self {
-        Self::usage(error.code(), error.to_string(), error.remedy())
-    }
-}
-
-impl From<ScanError> for Failure {
-    fn from(error: ScanError) -> Self {
-        let message = error.to_string();
-        match error {
-            ScanError::Busy => {
-                Self::no("busy", message, "wait until it has ended; two at once would ask everybody twice")
-            }
-            ScanError::Lock { .. } => {
-                Self::failed("lock", message, "run the command as root, or as the user of the service")
-            }
-            ScanError::Link { error, .. } => open::link_failure(message, &error),
-            ScanError::Store(error) => error.into(),
         }
     }
 }

@@ -303,11 +303,14 @@ fn profile(name: &str, catalog: &Catalog) -> Result<Arc<Profile>, Failure> {
     }
     let names: Vec<&str> =
         catalog.profiles().filter(played).map(|profile| profile.vendor().as_str()).collect();
-    let message = match found {
-        Some(_) => format!("the profile of {name} does not say how its phones behave"),
-        None => format!("no profile is called '{name}'"),
+    let (message, remedy) = match found {
+        Some(_) => (
+            format!("the profile of {name} does not say how its phones behave"),
+            "give it a [simulate] with fetch and read, as vendor-profiles/README.md has it".to_owned(),
+        ),
+        None => (format!("no profile is called '{name}'"), format!("name one of {}", names.join(", "))),
     };
-    Err(Failure::usage("vendor", message, format!("name one of {}", names.join(", "))))
+    Err(Failure::usage("vendor", message, remedy))
 }
 
 /// The phones that are asked for; `known` is the one whose memory there is.

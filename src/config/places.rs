@@ -67,6 +67,11 @@ impl Places {
         self.config.join("offhook.mark")
     }
 
+    /// The file of the leases that are on their way into the database.
+    pub fn lease_journal(&self) -> PathBuf {
+        self.data.join("leases.journal")
+    }
+
     /// The folder of our own certificate authority and of the certificates that it has issued to us.
     pub fn tls(&self) -> PathBuf {
         self.config.join("tls")

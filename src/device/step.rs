@@ -58,7 +58,7 @@ pub enum Step {
     Unheard,
     /// A DHCP server offered it an address, and it took none.
     NotTaken,
-    /// No DHCP server was heard, and it did not go on as if there were one.
+    /// No DHCP server was heard, and it did not go on as if there were one; or no registrar.
     Unanswered,
     /// A DHCP server did not let it have its address.
     Nak,
@@ -70,10 +70,16 @@ pub enum Step {
     Leased,
     /// A DHCP server reported the end of its lease.
     Ended,
+    /// Its registrar took an account of it.
+    Registered,
+    /// It ended a registration.
+    Unregistered,
+    /// Its registrar refused an account of it.
+    Rejected,
 }
 
 impl Step {
-    const ALL: [Self; 30] = [
+    const ALL: [Self; 33] = [
         Self::Answered,
         Self::Pending,
         Self::Ignored,
@@ -104,6 +110,9 @@ impl Step {
         Self::Released,
         Self::Leased,
         Self::Ended,
+        Self::Registered,
+        Self::Unregistered,
+        Self::Rejected,
     ];
 
     /// The stable word.
@@ -139,6 +148,9 @@ impl Step {
             Self::Released => "released",
             Self::Leased => "leased",
             Self::Ended => "ended",
+            Self::Registered => "registered",
+            Self::Unregistered => "unregistered",
+            Self::Rejected => "rejected",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::Packet;
-use super::message::{Draft, Kind, Message, code};
+use super::message::{Draft, Kind, Listed, Message, code};
 use super::reply::{Because, Destination, Reply};
 use super::silence::Why;
 use crate::device::Mac;
@@ -97,11 +97,13 @@ pub fn inform(
     }
     let (from, mac) = way(packet, scope)?;
     who.is_served()?;
-    let mut options = vec![(code::SERVER, from.octets().to_vec())];
-    options.extend(known(message, values));
-    if options.len() == 1 {
+    let mut told = known(message, values).peekable();
+    if told.peek().is_none() {
         return Err(Why::NothingAsked);
     }
+    let mut options = Listed::new();
+    options.push(code::SERVER, &from.octets());
+    options.extend(told);
     let draft = Draft { ciaddr: message.ciaddr, options, ..Draft::answer(Kind::Ack, message) };
     Ok(Reply {
         interface: packet.interface,
@@ -179,14 +181,14 @@ fn way(packet: &Packet, scope: &Scope<'_>) -> Result<(Ipv4Addr, Mac), Why> {
 pub(super) fn known<'a>(
     message: &'a Message,
     values: &'a BTreeMap<u8, Vec<u8>>,
-) -> impl Iterator<Item = (u8, Vec<u8>)> + 'a {
+) -> impl Iterator<Item = (u8, &'a [u8])> {
     let asked = message.options.asked();
     let is_first = |at: usize, code: u8| asked.iter().position(|asked| *asked == code) == Some(at);
     asked
         .iter()
         .enumerate()
         .filter(move |(at, code)| is_for_provisioning(**code) && is_first(*at, **code))
-        .filter_map(|(_, code)| values.get(code).map(|value| (*code, value.clone())))
+        .filter_map(|(_, code)| values.get(code).map(|value| (*code, value.as_slice())))
 }
 
 /// Whether an option tells a phone where its configuration is or which of its vendor's settings to take: 43, 66, 67,
@@ -304,7 +306,7 @@ mod tests {
         let message = Message::read(&reply.write().bytes).unwrap();
         let codes: Vec<u8> = message.options.iter().map(|(code, _)| code).collect();
         assert_eq!(codes, [43, 53, 54, 66, 132]);
-        let order: Vec<u8> = reply.draft.options.iter().map(|(code, _)| *code).collect();
+        let order: Vec<u8> = reply.draft.options.iter().map(|(code, _)| code).collect();
         assert_eq!(order, [54, 66, 43, 132], "as the phone prefers them");
         assert_eq!((message.kind, message.from_server, message.xid), (Kind::Ack, true, 0x1234_5678));
         assert_eq!((message.yiaddr, message.ciaddr), (Ipv4Addr::UNSPECIFIED, CLIENT));
@@ -316,7 +318,7 @@ mod tests {
     fn d5_what_a_phone_does_not_ask_for_it_does_not_get() {
         let check = |asked: &[u8], expected: Result<Vec<u8>, Why>| {
             let reply = decide(&asks().with(code::ASKED, asked), PHONE);
-            let codes = |reply: Reply| reply.draft.options.iter().map(|(code, _)| *code).collect();
+            let codes = |reply: Reply| reply.draft.options.iter().map(|(code, _)| code).collect();
             assert_eq!(reply.map(codes), expected, "{asked:?}");
         };
         check(&[66, 67], Ok(vec![54, 66, 67]));

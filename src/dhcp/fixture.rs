@@ -140,8 +140,8 @@ impl Ask {
 
     /// With this option, instead of what it had.
     pub(super) fn with(mut self, code: u8, value: &[u8]) -> Self {
-        self.draft.options.retain(|(other, _)| *other != code);
-        self.draft.options.push((code, value.to_vec()));
+        let others = self.draft.options.iter().filter(|(other, _)| *other != code);
+        self.draft.options = others.chain([(code, value)]).collect();
         self
     }
 

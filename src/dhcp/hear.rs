@@ -1,7 +1,7 @@
 //! Follows the DHCP exchanges of phones as far as they are heard: what the phone asked, who answered, with what, and whom
 //! it chose. Never sends, never waits, never guesses what was not heard.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ use crate::device::Mac;
 
 /// Exchanges at a time, some 2 KB each: a fleet of 10,000 that boots at once. Beyond, the oldest is forgotten.
 pub const EXCHANGES_MAX: usize = 16_384;
+/// Messages of them: four each, and for each that is repeated without end there is room still.
+const HEARD_MAX: usize = EXCHANGES_MAX * 8;
 /// An answer comes within this, or was not heard: longer than a server that pings an address before it offers it (3 s),
 /// and after a phone has repeated its question once (4 s; RFC 2131, section 4.1).
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -23,7 +25,8 @@ const OCTETS_MAX: usize = 128;
 #[derive(Debug, Default)]
 pub struct Hear {
     exchanges: HashMap<Key, Exchange>,
-    due: BTreeSet<(Instant, Key)>,
+    /// What was heard, the oldest first: an exchange is due by the last that stands here of it.
+    heard: VecDeque<(Instant, Key)>,
     concluded: VecDeque<Exchange>,
     forgotten: u64,
 }
@@ -140,17 +143,23 @@ impl Hear {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+        self.heard.front().map(|(at, _)| *at + ANSWER_WITHIN)
     }
 
     /// Concludes the exchanges whose answer was not heard in time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some((due, key)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
-            self.due.remove(&(due, key));
-            if let Some(exchange) = self.exchanges.remove(&key).filter(|exchange| !exchange.over) {
+        while self.heard.front().is_some_and(|(at, _)| *at + ANSWER_WITHIN <= now) {
+            if let Some(exchange) = self.take_oldest().filter(|exchange| !exchange.over) {
                 self.conclude(exchange);
             }
         }
+    }
+
+    /// Takes away the oldest that was heard; and its exchange, unless more was heard of that since.
+    fn take_oldest(&mut self) -> Option<Exchange> {
+        let (at, key) = self.heard.pop_front()?;
+        let is_last = self.exchanges.get(&key).is_some_and(|exchange| exchange.at == at);
+        if is_last { self.exchanges.remove(&key) } else { None }
     }
 
     /// How many exchanges were forgotten because too many were under way.
@@ -189,13 +198,14 @@ impl Hear {
     fn exchange(&mut self, key: Key, now: Instant) -> &mut Exchange {
         if !self.exchanges.contains_key(&key) && self.exchanges.len() >= EXCHANGES_MAX {
             self.forgotten += 1;
-            if let Some((_, oldest)) = self.due.pop_first() {
-                self.exchanges.remove(&oldest);
-            }
+            while !self.heard.is_empty() && self.take_oldest().is_none() {}
         }
+        if self.heard.len() >= HEARD_MAX {
+            let exchanges = &self.exchanges;
+            self.heard.retain(|(at, key)| exchanges.get(key).is_some_and(|exchange| exchange.at == *at));
+        }
+        self.heard.push_back((now, key));
         let exchange = self.exchanges.entry(key).or_insert_with(|| Exchange::new(key, now));
-        self.due.remove(&(exchange.at + ANSWER_WITHIN, key));
-        self.due.insert((now + ANSWER_WITHIN, key));
         exchange.at = now;
         exchange
     }
@@ -301,7 +311,7 @@ mod tests {
     }
 
     fn question(kind: Kind, xid: u32, options: &[(u8, &[u8])]) -> Draft {
-        let options = options.iter().map(|(code, value)| (*code, value.to_vec())).collect();
+        let options = options.iter().copied().collect();
         Draft { options, ..Draft::question(kind, mac(1), xid) }
     }
 
@@ -340,10 +350,10 @@ mod tests {
         let offer = answer(Kind::Offer, 7, &[(code::SERVER, &SERVER.octets())]);
         assert_eq!((bench.hears(&offer), bench.hears(&offer)), (None, None));
         let mut request = question(Kind::Request, 7, &[class, (code::SERVER, &SERVER.octets())]);
-        request.options.push((code::REQUESTED_ADDRESS, PHONE.octets().to_vec()));
+        request.options.push(code::REQUESTED_ADDRESS, &PHONE.octets());
         assert_eq!(bench.hears(&request), None);
         let mut ack = answer(Kind::Ack, 7, &[(code::SERVER, &SERVER.octets())]);
-        ack.options.push((code::TFTP_SERVER, b"http://192.0.2.9/".to_vec()));
+        ack.options.push(code::TFTP_SERVER, b"http://192.0.2.9/");
         let told = bench.hears(&ack).unwrap();
         let (asked, given) = (told.asked.unwrap(), told.answer.unwrap());
         assert_eq!((asked.kind, asked.server, asked.address), (Kind::Request, Some(SERVER), Some(PHONE)));
@@ -355,7 +365,7 @@ mod tests {
         );
         assert_eq!(bench.hears(&ack), None, "heard twice: on a bridge and its port, or repeated");
         assert_eq!(bench.after(60), None);
-        assert!(bench.hear.exchanges.is_empty() && bench.hear.due.is_empty());
+        assert!(bench.hear.exchanges.is_empty() && bench.hear.heard.is_empty());
         assert_eq!(bench.hear.poll_timeout(), None);
     }
 
@@ -418,14 +428,21 @@ mod tests {
             let draft = Draft::question(Kind::Discover, mac(last), 7);
             bench.hear.handle(&packet(&draft), true, bench.clock.instant());
         }
-        assert_eq!((bench.hear.exchanges.len(), bench.hear.due.len()), (EXCHANGES_MAX, EXCHANGES_MAX));
+        assert_eq!((bench.hear.exchanges.len(), bench.hear.heard.len()), (EXCHANGES_MAX, EXCHANGES_MAX));
         assert_eq!(bench.hear.forgotten(), 1_000);
+        let repeated = packet(&Draft::question(Kind::Discover, mac(flood), 7));
+        for _ in 0..HEARD_MAX {
+            bench.clock.advance(Duration::from_millis(1));
+            bench.hear.handle(&repeated, true, bench.clock.instant());
+        }
+        assert!(bench.hear.heard.len() <= HEARD_MAX, "one that asks without end");
+        assert_eq!(bench.hear.forgotten(), 1_001);
         for last in 0..flood {
             let draft = Draft::question(Kind::Discover, mac(last), 8);
             bench.hear.handle(&packet(&draft), false, bench.clock.instant());
         }
-        assert_eq!(bench.hear.forgotten(), 1_000, "who is no phone leaves no trace");
+        assert_eq!(bench.hear.forgotten(), 1_001, "who is no phone leaves no trace");
         bench.after(5);
-        assert!(bench.hear.exchanges.is_empty() && bench.hear.due.is_empty());
+        assert!(bench.hear.exchanges.is_empty() && bench.hear.heard.is_empty());
     }
 }

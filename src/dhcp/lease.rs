@@ -7,7 +7,7 @@
 //! 2. Once another server is heard, leases are renewed and nobody else is answered, until a person switches on again
 //!    after that server was silent for 15 minutes. Three signs of harm in a minute switch the pool off.
 //! 3. An address is offered when it was probed and nobody uses it. Behind a relay it cannot be probed (ARP ends at the
-//!    router); there a client's DECLINE tells.
+//!    router): there addresses that answer a ping before anybody is served rest, and a client's DECLINE tells the others.
 //! 4. An ACK leaves when its lease is written down durably.
 //! 5. A NAK says that this server's own record, or own offer, is another one. Nobody hears one who did not ask us or who
 //!    has no record here.
@@ -84,8 +84,8 @@ pub enum Input<'a> {
     Swept {
         /// Which address.
         address: Ipv4Addr,
-        /// Who uses it.
-        by: Mac,
+        /// Who uses it; `None` where only that is known, behind a relay.
+        by: Option<Mac>,
     },
     /// Another agent looks for servers here, because it wants to be one ([`candidate`](super::probe::candidate)).
     Rival {
@@ -235,7 +235,7 @@ impl Server {
             }
             Input::Probed { address, by } => self.probed(address, by, now),
             Input::Swept { address, by } if self.is_strange(address, by) => {
-                self.quarantine(address, Some(by), now);
+                self.quarantine(address, by, now);
             }
             Input::Swept { .. } => {}
             Input::Committed { id } => self.committed(id, now),
@@ -293,11 +293,13 @@ impl Server {
         self.pool.free_addresses().take(SWEPT_MAX).collect()
     }
 
-    /// Whether it is news that this host uses the address: the address is free, and was not this host's.
-    pub fn is_strange(&self, address: Ipv4Addr, by: Mac) -> bool {
+    /// Whether it is news that this host uses the address: the address is free, and was not this host's. Of a host that
+    /// is not known it might have been any client's.
+    pub fn is_strange(&self, address: Ipv4Addr, by: Option<Mac>) -> bool {
+        let is_anothers = |mac: Option<Mac>| mac.is_none() || by.is_some() && mac != by;
         let slot = self.pool.slot(address);
-        slot.is_none_or(|slot| slot.state == State::Free && slot.mac != Some(by))
-            && self.pool.reservation(by) != Some(address)
+        slot.is_none_or(|slot| slot.state == State::Free && is_anothers(slot.mac))
+            && is_anothers(self.pool.reserved_for(address))
     }
 
     /// How many of the addresses that everybody may get are taken, and how many there are.

@@ -5,11 +5,10 @@ mod options;
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{self, Flags, HType, Opcode, borrowed};
-use dhcproto::{Encodable as _, Encoder};
+use dhcproto::v4::{HType, Opcode, borrowed};
 
 use self::options::Parts;
-pub use self::options::{Number, Options};
+pub use self::options::{Listed, Number, Options};
 use crate::device::Mac;
 
 /// Options by their numbers in RFC 2132 and the ones it was followed by, as far as they are named in this program.
@@ -257,9 +256,10 @@ impl Message {
     /// What is read of this draft where these options found no room in it.
     pub fn said(draft: &Draft, left_out: &[u8]) -> Self {
         let kind = [draft.kind.number()];
-        let written = draft.options.iter().filter(|(code, _)| !left_out.contains(code));
-        let written = written.map(|(code, value)| (*code, value.as_slice()));
-        let options = Options::join([(code::MESSAGE_TYPE, &kind[..])].into_iter().chain(written).collect());
+        let mut written = Vec::with_capacity(OPTIONS_USUAL);
+        written.push((code::MESSAGE_TYPE, &kind[..]));
+        written.extend(draft.options.iter().filter(|(code, _)| !left_out.contains(code)));
+        let options = Options::join(written);
         let Draft { kind, from_server, xid, secs, broadcast, ciaddr, yiaddr, siaddr, giaddr, mac, .. } =
             *draft;
         let (hops, sname, file) = Default::default();
@@ -316,7 +316,7 @@ pub struct Draft {
     /// Whose exchange it is.
     pub mac: Mac,
     /// Besides the message type, the more important ones first.
-    pub options: Vec<(u8, Vec<u8>)>,
+    pub options: Listed,
 }
 
 /// A message's octets.
@@ -343,7 +343,7 @@ impl Draft {
             siaddr: none,
             giaddr: none,
             mac,
-            options: Vec::new(),
+            options: Listed::default(),
         }
     }
 
@@ -363,25 +363,27 @@ impl Draft {
     pub fn write(&self, size_max: usize) -> Written {
         let mut bytes = self.fixed();
         let mut left_out = Vec::new();
-        let kind = (code::MESSAGE_TYPE, vec![self.kind.number()]);
+        let kind = (code::MESSAGE_TYPE, &[self.kind.number()][..]);
         let len = |value: &[u8]| value.len() + 2 * value.len().div_ceil(255).max(1);
-        let (last, options): (Vec<_>, Vec<_>) =
-            self.options.iter().partition(|(code, _)| *code == code::RELAY_AGENT);
-        let mut kept: usize = last.iter().map(|(_, value)| len(value)).sum();
+        let is_last = |(code, _): &(u8, &[u8])| *code == code::RELAY_AGENT;
+        let last = self.options.iter().filter(is_last);
+        let mut kept: usize = last.map(|(_, value)| len(value)).sum();
         let room = size_max.clamp(SIZE_MIN, SIZE_MAX) - 1;
-        for (code, value) in std::iter::once(&kind).chain(options).chain(last) {
-            if *code == code::RELAY_AGENT {
+        let first = self.options.iter().filter(|option| !is_last(option));
+        let last = self.options.iter().filter(is_last);
+        for (code, value) in std::iter::once(kind).chain(first).chain(last) {
+            if code == code::RELAY_AGENT {
                 kept = 0;
             }
             if bytes.len() + len(value) + kept > room {
-                left_out.push(*code);
+                left_out.push(code);
                 continue;
             }
             if value.is_empty() {
-                bytes.extend([*code, 0]);
+                bytes.extend([code, 0]);
             }
             for part in value.chunks(255) {
-                bytes.push(*code);
+                bytes.push(code);
                 bytes.push(u8::try_from(part.len()).unwrap_or(u8::MAX));
                 bytes.extend_from_slice(part);
             }
@@ -393,27 +395,25 @@ impl Draft {
         Written { bytes, left_out }
     }
 
-    /// The fixed part and the cookie. The library writes no options here: those that it has no name for would get a
-    /// wrong length beyond 255 octets.
+    /// The fixed part and the cookie (RFC 2131, figure 1). The library would write it through a message of its own, octet
+    /// by octet; and options that it has no name for with a wrong length beyond 255 octets.
     fn fixed(&self) -> Vec<u8> {
-        let mut fixed = v4::Message::new_with_id(
-            self.xid,
-            self.ciaddr,
-            self.yiaddr,
-            self.siaddr,
-            self.giaddr,
-            &self.mac.octets(),
-        );
+        const ETHERNET: [u8; 2] = [1, 6];
+        let operation = if self.from_server { Opcode::BootReply } else { Opcode::BootRequest };
         let flags = if self.broadcast { BROADCAST_FLAG } else { 0 };
-        fixed
-            .set_opcode(if self.from_server { Opcode::BootReply } else { Opcode::BootRequest })
-            .set_secs(self.secs)
-            .set_flags(Flags::from(flags));
-        let mut bytes = Vec::with_capacity(SIZE_MIN);
-        if fixed.encode(&mut Encoder::new(&mut bytes)).is_err() {
-            tracing::debug!("The fixed part of a DHCP message could not be written");
+        let mut bytes = Vec::with_capacity(SIZE_TAKEN_BY_ALL);
+        bytes.push(operation.into());
+        bytes.extend(ETHERNET);
+        bytes.push(0);
+        bytes.extend(self.xid.to_be_bytes());
+        bytes.extend(self.secs.to_be_bytes());
+        bytes.extend(flags.to_be_bytes());
+        for address in [self.ciaddr, self.yiaddr, self.siaddr, self.giaddr] {
+            bytes.extend(address.octets());
         }
-        bytes.resize(FIXED_BYTES, 0);
+        bytes.extend(self.mac.octets());
+        bytes.resize(COOKIE.start, 0);
+        bytes.extend(MAGIC);
         bytes
     }
 }

@@ -141,6 +141,11 @@ impl Pool {
         self.reservations.get(&mac).copied().map(Ipv4Addr::from)
     }
 
+    /// The client that this address is reserved for.
+    pub(super) fn reserved_for(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.reserved.get(&u32::from(address)).copied()
+    }
+
     /// The address that is, or was last, this client's.
     pub(super) fn of(&self, mac: Mac) -> Option<(Ipv4Addr, Slot)> {
         let address = *self.clients.get(&mac)?;

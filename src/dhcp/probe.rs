@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::Packet;
-use super::message::{Draft, Kind, Message, Options, code};
+use super::message::{Draft, Kind, Listed, Message, Options, code};
 use crate::device::Mac;
 
 /// What every question of ours carries (option 77; RFC 3004: a length, a name): a server's log can name us, and an agent
@@ -68,16 +68,16 @@ impl Question {
 
     fn draft(&self, asker: &Asker, xid: u32, secs: u16) -> Draft {
         let is_inform = self.kind == Kind::Inform;
-        let mut options = Vec::new();
-        options.extend(self.class.clone().map(|class| (code::VENDOR_CLASS, class)));
-        options.push((code::ASKED, self.asked.clone()));
-        options.push((code::SIZE_MAX, SIZE_MAX.to_be_bytes().to_vec()));
+        let mut options = Listed::new();
+        options.extend(self.class.as_ref().map(|class| (code::VENDOR_CLASS, class)));
+        options.push(code::ASKED, &self.asked);
+        options.push(code::SIZE_MAX, &SIZE_MAX.to_be_bytes());
         let mut user_class = USER_CLASS.to_vec();
         if let Some(address) = self.candidate {
             user_class.push(CANDIDATE_LEN);
             user_class.extend(address.octets());
         }
-        options.push((code::USER_CLASS, user_class));
+        options.push(code::USER_CLASS, &user_class);
         Draft {
             secs,
             // What is sent to a hardware address that is not this host's would not arrive.

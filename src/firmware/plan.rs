@@ -136,7 +136,7 @@ pub fn plan<'r>(phone: &Phone<'_>, wish: &Wish, releases: impl Iterator<Item = &
     }
     let fits = |release: &Arc<Release>| match (&release.hardware, phone.hardware) {
         (None, _) => true,
-        (Some(wanted), Some(has)) => wanted.eq_ignore_ascii_case(has),
+        (Some(wanted), Some(has)) => super::fits(wanted, has.trim()),
         (Some(_), None) => false,
     };
     let fitting: Vec<&Arc<Release>> = of_model.iter().copied().filter(|release| fits(release)).collect();
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_release_is_for_its_models_and_hardware() {
         let mut for_hardware = Release::clone(&release("2", None));
-        for_hardware.hardware = Some("V1.3A".to_owned());
+        for_hardware.hardware = Some("V1.3?".to_owned());
         let releases = [Arc::new(for_hardware)];
         let step = |models, hardware| {
             plan(&Phone { current: "1", models, hardware }, &Wish::Latest, releases.iter())

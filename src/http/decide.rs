@@ -3,12 +3,14 @@
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE,
+    ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER,
+    USER_AGENT, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Response, StatusCode};
 
 use super::range::{Part, part};
+use crate::clock::Timestamp;
 use crate::provision::{Answer, FileBody, FileHead, knows};
 
 /// When a phone may ask again after 503, in seconds: what made it wait (a locked database, a full disk) seldom lasts
@@ -240,6 +242,20 @@ fn described(status: StatusCode, body: FileBody) -> Response<Bytes> {
     response
 }
 
+/// Says that the connection ends with this answer, where it does, and to phones that drop any other answer when it was. That
+/// is no date to compare by: If-Modified-Since is not looked at.
+pub fn end(response: &mut Response<Bytes>, closes: bool, dated: Option<Timestamp>) {
+    let headers = response.headers_mut();
+    if closes || dated.is_some() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let at = dated.and_then(|now| jiff::Timestamp::from_millisecond(now.0).ok());
+    let text = at.map(|at| at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    if let Some(Ok(value)) = text.map(HeaderValue::try_from) {
+        headers.insert(LAST_MODIFIED, value);
+    }
+}
+
 fn plain(status: StatusCode, text: &'static str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from_static(text.as_bytes()));
     *response.status_mut() = status;
@@ -292,6 +308,23 @@ mod tests {
 
     fn header<'a>(response: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
         response.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+
+    #[test]
+    fn an_answer_says_how_it_ends() {
+        let ended = |closes, dated| {
+            let mut response = not_found();
+            end(&mut response, closes, dated);
+            let text = |name| {
+                response.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned())
+            };
+            (text(CONNECTION), text(LAST_MODIFIED))
+        };
+        let close = || Some("close".to_owned());
+        assert_eq!(ended(false, None), (None, None));
+        assert_eq!(ended(true, None), (close(), None));
+        let dated = ended(false, Some(Timestamp(784_111_777_000)));
+        assert_eq!(dated, (close(), Some("Sun, 06 Nov 1994 08:49:37 GMT".to_owned())));
     }
 
     #[test]

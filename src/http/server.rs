@@ -18,7 +18,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Fuse};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -351,13 +350,13 @@ impl Connection {
 
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Outgoing>, Silence> {
         self.settle_earlier().await;
+        let user_agent = decide::user_agent(request.headers());
         let mut response = match Verb::of(request.method()) {
             Some(verb) => self.answer_for(verb, &request).await?,
             None => refused_method(),
         };
-        if self.place.is_wanted() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        let dated = user_agent.is_some_and(|user_agent| self.shared.desk.wants_dated(&user_agent));
+        decide::end(&mut response, self.place.is_wanted(), dated.then(|| self.shared.clock.now()));
         let is_static = response.headers().get(hyper::header::ACCEPT_RANGES).is_some_and(|r| r == "bytes");
         let mut progress = self.progress();
         progress.pace.answered(if is_static { Kind::Static } else { Kind::Own }, self.now());

@@ -17,6 +17,34 @@ pub struct Phone {
     pub mac: String,
     /// When it was last heard, in words.
     pub seen: Option<String>,
+    /// Since when it has the settings that it has, in words.
+    pub configured: Option<String>,
+    /// How its passwords stand; `None`: it has none.
+    pub passwords: Option<Passwords>,
+}
+
+/// How a phone's passwords stand, as far as whoever is at it may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passwords {
+    /// They leave with the phone's next request.
+    Ready,
+    /// The phone has them.
+    Delivered,
+    /// They leave when an operator says so.
+    Locked,
+}
+
+/// Whether a phone can be told to fetch its settings once more, and what became of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It can.
+    Offered,
+    /// No way is known to tell such a phone anything.
+    ByRestart,
+    /// It is being told.
+    Told,
+    /// It was told a moment ago, or nobody can tell it now.
+    Later,
 }
 
 /// Everything that a page may need.
@@ -38,6 +66,8 @@ pub struct Scene<'a> {
     pub quiet_on: Option<&'a str>,
     /// To end it.
     pub quiet_off: Option<&'a str>,
+    /// Whether it can be provisioned once more.
+    pub again: Again,
     /// How many entries a page has at most.
     pub items_max: usize,
 }
@@ -133,6 +163,7 @@ pub fn page(ask: &Ask, scene: &Scene<'_>) -> Option<Page> {
         Ask::Forward { number } => forward(number, scene, words)?,
         Ask::ForwardOff => forward_off(scene, words)?,
         Ask::Quiet => quiet(scene, words)?,
+        Ask::Again { .. } => again(scene, words),
         Ask::Phonebook => phonebook(scene, words),
     };
     page.up = Some(Item { label: words.menu.to_owned(), url: scene.url.to_owned() });
@@ -164,17 +195,45 @@ fn start(scene: &Scene<'_>, words: &Words) -> Page {
         page.items.push(scene.item(words.quiet, "quiet"));
     }
     page.items.push(scene.item(words.phone, "status"));
+    page.items.push(scene.item(words.again, "again"));
     page
 }
 
 fn status(scene: &Scene<'_>, words: &Words) -> Page {
-    let Phone { lines, model, mac, seen } = scene.phone;
+    let Phone { lines, model, mac, seen, configured, passwords } = scene.phone;
     let mut page = Page::new(Kind::Text, words.phone);
     let own = lines.iter().map(|(name, number)| format!("{}: {}", words.number, titled(name, number)));
     page.text.extend(own);
     page.text.extend(model.iter().map(|model| format!("{}: {}", words.model, clean(model))));
     page.text.push(format!("MAC: {mac}"));
     page.text.extend(seen.iter().map(|seen| format!("{}: {seen}", words.seen)));
+    page.text.extend(configured.iter().map(|at| format!("{}: {at}", words.configured)));
+    let said = passwords.map(|passwords| match passwords {
+        Passwords::Ready => words.ready,
+        Passwords::Delivered => words.delivered,
+        Passwords::Locked => words.locked,
+    });
+    page.text.extend(said.map(|said| format!("{}: {said}", words.passwords)));
+    // Only the PBX knows; the phone itself shows it beside its lines.
+    page.text.push(format!("{}: {}", words.registration, words.unknown));
+    page
+}
+
+/// First a question, so that nobody does it in passing; then what became of it. It arms nothing: a phone that has its
+/// passwords comes for its settings alone.
+fn again(scene: &Scene<'_>, words: &Words) -> Page {
+    let said = match scene.again {
+        Again::Offered => {
+            let mut page = Page::new(Kind::Menu, words.again);
+            page.items.push(scene.item(words.again_now, "again/now"));
+            return page;
+        }
+        Again::ByRestart => words.again_restart,
+        Again::Told => words.again_told,
+        Again::Later => words.again_later,
+    };
+    let mut page = Page::new(Kind::Text, words.again);
+    page.text.push(said.to_owned());
     page
 }
 
@@ -274,6 +333,8 @@ mod tests {
             lines: vec![("Zoë".to_owned(), "201".to_owned())],
             model: Some("Acme X1".to_owned()),
             mac: "00:04:13:aa:bb:cc".to_owned(),
+            configured: Some("2026-07-29 12:05".to_owned()),
+            passwords: Some(Passwords::Delivered),
             seen: None,
         };
         let code = |code: &'static str| forward.then_some(code);
@@ -286,6 +347,7 @@ mod tests {
             forward_off: code("*73"),
             quiet_on: code("*78"),
             quiet_off: None,
+            again: Again::Offered,
             items_max: 20,
         };
         page(ask, &scene)
@@ -325,9 +387,9 @@ mod tests {
         let book = book(1);
         let labels = |page: Page| page.items.into_iter().map(|item| item.label).collect::<Vec<_>>();
         let without = labels(shown(&Ask::Start, &book, false).unwrap());
-        assert_eq!(without, ["Telefonbuch", "Suchen", "Dieses Telefon"]);
+        assert_eq!(without, ["Telefonbuch", "Suchen", "Dieses Telefon", "Einstellungen neu laden"]);
         let with = labels(shown(&Ask::Start, &book, true).unwrap());
-        assert_eq!(with[2..], ["Rufumleitung", "Umleitung aus", "Nicht stören", "Dieses Telefon"]);
+        assert_eq!(with[2..5], ["Rufumleitung", "Umleitung aus", "Nicht stören"]);
         let forward = |number: &str| shown(&Ask::Forward { number: number.to_owned() }, &book, true).unwrap();
         assert_eq!(forward("").kind, Kind::Input);
         assert_eq!(forward("0171 / 55").entries[0].number, "*72017155");
@@ -343,5 +405,15 @@ mod tests {
         let page = shown(&Ask::Status, &book(0), false).unwrap();
         assert_eq!(page.text[0], "Nummer: Zoë (201)");
         assert_eq!(page.up.unwrap().url, "http://h/menu/000413aabbcc/");
+        let state =
+            ["Einstellungen vom: 2026-07-29 12:05", "Passwörter: auf dem Telefon", "Anmeldung: unbekannt"];
+        assert_eq!(page.text[3..], state);
+    }
+
+    #[test]
+    fn whoever_asks_for_its_settings_says_yes_first() {
+        let page = shown(&Ask::Again { now: false }, &book(0), false).unwrap();
+        assert_eq!((page.kind, page.items.len()), (Kind::Menu, 1));
+        assert_eq!(page.items[0].url, "http://h/menu/000413aabbcc/again/now");
     }
 }

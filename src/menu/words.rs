@@ -20,6 +20,18 @@ pub(super) struct Words {
     pub(super) off: &'static str,
     pub(super) next: &'static str,
     pub(super) previous: &'static str,
+    pub(super) again: &'static str,
+    pub(super) again_now: &'static str,
+    pub(super) again_told: &'static str,
+    pub(super) again_later: &'static str,
+    pub(super) again_restart: &'static str,
+    pub(super) configured: &'static str,
+    pub(super) passwords: &'static str,
+    pub(super) ready: &'static str,
+    pub(super) delivered: &'static str,
+    pub(super) locked: &'static str,
+    pub(super) registration: &'static str,
+    pub(super) unknown: &'static str,
 }
 
 /// The words of a language, ISO 639-1.
@@ -52,6 +64,18 @@ const ENGLISH: Words = Words {
     off: "off",
     next: "Next",
     previous: "Back",
+    again: "Fetch settings again",
+    again_now: "Yes, now",
+    again_told: "This phone is told to fetch its settings.",
+    again_later: "Not now. Try again in two minutes.",
+    again_restart: "Restart this phone: it fetches its settings then.",
+    configured: "Settings of",
+    passwords: "Passwords",
+    ready: "can be fetched",
+    delivered: "on this phone",
+    locked: "locked",
+    registration: "Registration",
+    unknown: "unknown",
 };
 
 const GERMAN: Words = Words {
@@ -72,6 +96,18 @@ const GERMAN: Words = Words {
     off: "aus",
     next: "Weiter",
     previous: "Zurück",
+    again: "Einstellungen neu laden",
+    again_now: "Ja, jetzt",
+    again_told: "Dieses Telefon wird aufgefordert, seine Einstellungen zu laden.",
+    again_later: "Nicht jetzt. Bitte in zwei Minuten noch einmal.",
+    again_restart: "Bitte das Telefon neu starten: dann lädt es seine Einstellungen.",
+    configured: "Einstellungen vom",
+    passwords: "Passwörter",
+    ready: "abrufbar",
+    delivered: "auf dem Telefon",
+    locked: "gesperrt",
+    registration: "Anmeldung",
+    unknown: "unbekannt",
 };
 
 const FRENCH: Words = Words {
@@ -92,6 +128,18 @@ const FRENCH: Words = Words {
     off: "désactiver",
     next: "Suivant",
     previous: "Précédent",
+    again: "Recharger les réglages",
+    again_now: "Oui, maintenant",
+    again_told: "Ce téléphone est invité à charger ses réglages.",
+    again_later: "Pas maintenant. Réessayez dans deux minutes.",
+    again_restart: "Redémarrez ce téléphone : il chargera ses réglages.",
+    configured: "Réglages du",
+    passwords: "Mots de passe",
+    ready: "disponibles",
+    delivered: "sur ce téléphone",
+    locked: "verrouillés",
+    registration: "Enregistrement",
+    unknown: "inconnu",
 };
 
 const SPANISH: Words = Words {
@@ -112,6 +160,18 @@ const SPANISH: Words = Words {
     off: "desactivar",
     next: "Siguiente",
     previous: "Anterior",
+    again: "Recargar la configuración",
+    again_now: "Sí, ahora",
+    again_told: "Se pide a este teléfono que cargue su configuración.",
+    again_later: "Ahora no. Inténtelo de nuevo en dos minutos.",
+    again_restart: "Reinicie este teléfono: entonces carga su configuración.",
+    configured: "Configuración del",
+    passwords: "Contraseñas",
+    ready: "disponibles",
+    delivered: "en este teléfono",
+    locked: "bloqueadas",
+    registration: "Registro",
+    unknown: "desconocido",
 };
 
 const ITALIAN: Words = Words {
@@ -132,6 +192,18 @@ const ITALIAN: Words = Words {
     off: "disattiva",
     next: "Avanti",
     previous: "Indietro",
+    again: "Ricarica impostazioni",
+    again_now: "Sì, adesso",
+    again_told: "A questo telefono viene chiesto di caricare le impostazioni.",
+    again_later: "Non ora. Riprovare tra due minuti.",
+    again_restart: "Riavviare il telefono: così carica le impostazioni.",
+    configured: "Impostazioni del",
+    passwords: "Password",
+    ready: "disponibili",
+    delivered: "su questo telefono",
+    locked: "bloccate",
+    registration: "Registrazione",
+    unknown: "sconosciuta",
 };
 
 const DUTCH: Words = Words {
@@ -152,4 +224,16 @@ const DUTCH: Words = Words {
     off: "uit",
     next: "Volgende",
     previous: "Vorige",
+    again: "Instellingen opnieuw laden",
+    again_now: "Ja, nu",
+    again_told: "Dit toestel wordt gevraagd zijn instellingen te laden.",
+    again_later: "Nu niet. Probeer het over twee minuten opnieuw.",
+    again_restart: "Start dit toestel opnieuw: dan laadt het zijn instellingen.",
+    configured: "Instellingen van",
+    passwords: "Wachtwoorden",
+    ready: "beschikbaar",
+    delivered: "op dit toestel",
+    locked: "vergrendeld",
+    registration: "Registratie",
+    unknown: "onbekend",
 };

@@ -37,6 +37,7 @@ pub struct Interface {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     interfaces: Vec<Interface>,
+    left_out: Vec<Interface>,
 }
 
 impl Table {
@@ -47,19 +48,36 @@ impl Table {
             [] => interface.multicast && !interface.loopback,
             names => names.contains(&interface.name),
         };
-        let usable =
-            |interface: &Interface| interface.up && !interface.addresses.is_empty() && wanted(interface);
-        Ok(Self { interfaces: every()?.into_iter().filter(usable).collect() })
+        let (mut interfaces, mut left_out) = (Vec::new(), Vec::new());
+        for interface in every()?.into_iter().filter(|one| one.up && !one.addresses.is_empty()) {
+            if wanted(&interface) {
+                interfaces.push(interface);
+            } else if !only.is_empty() && !interface.loopback {
+                left_out.push(interface);
+            }
+        }
+        Ok(Self { interfaces, left_out })
     }
 
     /// The table of these interfaces: for tests of decisions.
     pub fn of(interfaces: Vec<Interface>) -> Self {
-        Self { interfaces }
+        Self { interfaces, left_out: Vec::new() }
+    }
+
+    /// The same beside interfaces that are not to be used.
+    #[must_use]
+    pub fn leaving_out(self, left_out: Vec<Interface>) -> Self {
+        Self { left_out, ..self }
     }
 
     /// The usable interfaces, by name.
     pub fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+
+    /// Interfaces that could be used and that nobody named: what is on their links is no business of ours.
+    pub fn left_out(&self) -> &[Interface] {
+        &self.left_out
     }
 
     /// The interface on whose subnet the address lies, and our own address in that subnet. `index` narrows the search

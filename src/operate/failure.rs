@@ -45,6 +45,17 @@ impl Failure {
     }
 }
 
+/// Why a link could not be asked, and what to do about a missing right (`CAP_NET_RAW`).
+pub(crate) fn link(message: String, error: &std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        let program =
+            std::env::current_exe().map_or_else(|_| "offhook".to_owned(), |path| path.display().to_string());
+        let remedy = format!("run it as root, or once: sudo setcap cap_net_raw+ep {program}");
+        return Failure::failed("not_permitted", message, remedy);
+    }
+    Failure::failed("network", message, "ip link shows whether the interface is up; a firewall may forbid it")
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let (code, message, remedy) = (error.code(), error.to_string(), error.remedy());

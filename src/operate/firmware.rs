@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::Failure;
 use super::fleet::Fleet;
-use crate::device::{Approval, Device, Mac, Vendor};
+use crate::device::{Approval, Device, Layer, Mac, Vendor};
 use crate::firmware::{Plan, Release, ReleaseFile, Version};
-use crate::profile::Supplied;
-use crate::provision::{Course, course, taught, told};
+use crate::profile::{Supplied, laid_settings};
+use crate::provision::{Course, HARDWARE, course, taught, told};
 
 pub(crate) use bring::{NewRelease, brought, digest_of, file_name, refused_by_disk, remove};
 
@@ -77,6 +77,9 @@ pub(crate) struct PhoneCheck {
     vendor: Option<Vendor>,
     model: Option<String>,
     firmware: Option<String>,
+    /// Its hardware revision, where somebody or its profile has said it, and in which layer.
+    hardware: Option<String>,
+    hardware_from: Option<Layer>,
     /// `up_to_date`, `step`, `held`, `blocked`, `stuck`, `no_release`, `by_hand`, `no_place`, `unknown`
     pub(crate) state: &'static str,
     /// The release that it gets next.
@@ -100,6 +103,10 @@ impl PhoneCheck {
             dash(self.vendor.as_ref().map(Vendor::as_str)),
             dash(self.model.as_deref()),
             dash(self.firmware.as_deref()),
+            match (&self.hardware, self.hardware_from) {
+                (Some(hardware), Some(layer)) => format!("{hardware} ({})", layer.as_str()),
+                _ => dash(None),
+            },
             self.state.replace('_', " "),
             next,
             self.why.clone().unwrap_or_default(),
@@ -166,11 +173,16 @@ impl Fleet<'_> {
             vendor: device.vendor.clone(),
             model: device.model.clone(),
             firmware: device.firmware.clone(),
+            hardware: None,
+            hardware_from: None,
             state: "unknown",
             next: None,
             then: Vec::new(),
             why: None,
         };
+        if let Some((hardware, layer)) = self.hardware(device) {
+            (check.hardware, check.hardware_from) = (Some(hardware), Some(layer));
+        }
         let course = self.course(device);
         (check.state, check.why) = match course {
             None => ("no_place", Some("no profile knows its vendor".to_owned())),
@@ -198,6 +210,21 @@ impl Fleet<'_> {
         check
     }
 
+    /// The phone's hardware revision, where somebody or its profile has said it.
+    fn hardware(&self, device: &Device) -> Option<(String, Layer)> {
+        let commons = self.store.inventory().commons();
+        let laid = laid_settings(self.profile(device).map(AsRef::as_ref), &self.subject(device, &commons));
+        let hardware = laid.into_iter().find(|laid| laid.name == HARDWARE)?;
+        Some((hardware.value?, hardware.layer))
+    }
+
+    /// Why a phone does not get the firmware that is there for it, if a person can do something about it.
+    pub(crate) fn firmware_note(&self, device: &Device) -> Option<String> {
+        let check = self.phone_check(device);
+        let why = check.why.filter(|_| matches!(check.state, "blocked" | "stuck"))?;
+        Some(format!("firmware: {why}"))
+    }
+
     /// What becomes of a phone's firmware; `None` where no profile knows its vendor.
     fn course(&self, device: &Device) -> Option<Course> {
         let inventory = self.store.inventory();
@@ -216,12 +243,18 @@ impl Fleet<'_> {
         let there =
             if wanted.is_empty() { Vec::new() } else { paths_below(&self.files.join("lang").join(vendor)) };
         let (mut supplied, missing) = taught(&wanted, &there, vendor, base);
-        if let Some(Course::Planned(Plan::Step { release, .. })) = self.course(device)
-            && self.has_file(&release)
-        {
-            supplied.extend(told(&release, base));
-        }
+        supplied.extend(self.told_firmware(device, base));
         (supplied, missing)
+    }
+
+    /// Those of its firmware alone.
+    pub(crate) fn told_firmware(&self, device: &Device, base: &str) -> Supplied {
+        match self.course(device) {
+            Some(Course::Planned(Plan::Step { release, .. })) if self.has_file(&release) => {
+                told(&release, base)
+            }
+            _ => Supplied::new(),
+        }
     }
 
     fn has_file(&self, release: &Arc<Release>) -> bool {

@@ -12,6 +12,7 @@ use super::fleet::Fleet;
 use crate::clock::Timestamp;
 use crate::device::{Device, KeyKind, Layer, Mac, Vendor};
 use crate::profile::{KeyProblem, NOTHING_SUPPLIED, Profile, Scope, Subject};
+use crate::provision::tells;
 use crate::store::FetchedFile;
 
 /// What a phone would get, beside what it has.
@@ -128,7 +129,7 @@ impl<'a> Planner<'a> {
             plan.notes.push("no profile knows its vendor: it gets no files".to_owned());
             return Ok(plan);
         };
-        let mut notes = BTreeSet::new();
+        let mut notes: BTreeSet<String> = self.fleet.firmware_note(device).into_iter().collect();
         let (usual, commons) = (fetched.first(), self.fleet.store.inventory().commons());
         let named = profile.files_for(device.model.as_deref()).filter_map(|(id, file)| {
             let name = profile.file_name(id, Some(device.mac), device.model.as_deref())?;
@@ -140,7 +141,11 @@ impl<'a> Planner<'a> {
             let (host, base) = place.unwrap_or(self.root);
             let own = (scope == Scope::Device).then_some(device);
             let (model, site) = (device.model.as_deref(), self.fleet.site);
-            let (supplied, missing) = own.map(|device| self.fleet.supplied(device, base)).unwrap_or_default();
+            let (supplied, missing) = match own {
+                Some(device) => self.fleet.supplied(device, base),
+                None if tells(profile, id) => (self.fleet.told_firmware(device, base), Vec::new()),
+                None => Default::default(),
+            };
             notes.extend(missing);
             let subject =
                 Subject { device: own, model, site, commons: &commons, host, base, supplied: &supplied };

@@ -226,7 +226,7 @@ impl Round {
 fn is_coming(channel: Channel) -> bool {
     match channel {
         Channel::Pnp | Channel::Http | Channel::Https | Channel::Tftp => true,
-        Channel::Dhcp | Channel::Push | Channel::Scan => false,
+        Channel::Dhcp | Channel::Push | Channel::Scan | Channel::Sip => false,
     }
 }
 

@@ -10,7 +10,7 @@ use super::fleet::Fleet;
 use crate::device::{Group, Key, Mac};
 use crate::firmware::Wish;
 use crate::profile::{LaidSetting, check_fact, check_raw_name};
-use crate::provision::{DEVICE_SETTINGS, FIRMWARE, RELEASE_SETTINGS, device_window};
+use crate::provision::{DEVICE_SETTINGS, FIRMWARE, HARDWARE, RELEASE_SETTINGS, device_window};
 
 /// What the name of a raw parameter begins with.
 pub(crate) const RAW: &str = "raw:";
@@ -58,6 +58,11 @@ pub(crate) fn checked(name: &str, value: Option<&str>) -> Result<Setting, Failur
     }
     if let Some(Err(reason)) = value.filter(|_| name == FIRMWARE).map(str::parse::<Wish>) {
         return Err(refuse(&reason));
+    }
+    if name == HARDWARE && value.is_some_and(|value| value.trim() != value || value.contains(['*', '?'])) {
+        return Err(refuse(
+            "a hardware revision stands as its label has it, without blanks around it, '*' and '?'",
+        ));
     }
     if name.starts_with(RELEASE_SETTINGS) {
         check_release(name, value)?;
@@ -177,6 +182,8 @@ mod tests {
             "raw:a =x",
             "raw:a[]=x",
             "firmware=newest",
+            "hardware= 1.0",
+            "hardware=1.*",
         ] {
             assert!(assigned(wrong).is_err(), "{wrong:?}");
         }

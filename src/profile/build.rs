@@ -142,6 +142,7 @@ impl<'f> Draft<'f> {
         let phonebook = phonebook.or_else(|| parent.and_then(|parent| parent.phonebook.clone()));
         let above = parent.map(Profile::reach);
         let reach = Reach::read(toml.reach.as_ref(), &toml.push, above, &parts.models, &mut findings);
+        let dated = toml.http.dated.iter().filter_map(|text| findings.pattern(text, "http.dated")).collect();
         findings.language_files(toml.language_files.as_ref());
         let templates = findings.templates(&parts, &files, menu.is_some() || phonebook.is_some());
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
@@ -169,6 +170,7 @@ impl<'f> Draft<'f> {
             ranges,
             recognisers,
             pages: identity_pages,
+            dated,
             files,
             models,
             templates,

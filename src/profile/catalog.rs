@@ -71,6 +71,11 @@ impl Catalog {
         (Self::of(profiles), errors)
     }
 
+    /// Whether a phone that calls itself so by HTTP drops an answer without `Last-Modified` and `Connection: close`.
+    pub fn wants_dated(&self, user_agent: &str) -> bool {
+        self.profiles().any(|profile| profile.dated.iter().any(|pattern| pattern.is_match(user_agent)))
+    }
+
     /// The profiles of one origin alone, which may extend built-in ones.
     pub(super) fn of_origin(origin: &Origin) -> (Self, Vec<ProfileError>) {
         let (builtin, _) = match origin {
@@ -262,6 +267,9 @@ impl Catalog {
             | Source::HttpTitle
             | Source::HttpRealm
             | Source::HttpServer
+            | Source::TlsSubject
+            | Source::MdnsHost
+            | Source::MdnsService
             | Source::DhcpVendorClass => {}
         }
         // A phone that is known by its words may write its address where the pattern does not look.
@@ -647,6 +655,9 @@ mod tests {
             Source::HttpRealm,
             Source::HttpServer,
             Source::HttpPage,
+            Source::TlsSubject,
+            Source::MdnsHost,
+            Source::MdnsService,
             Source::DhcpVendorClass,
             Source::Oui,
         ];

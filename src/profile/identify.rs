@@ -117,12 +117,29 @@ pub(super) fn weight(source: Source, has_model: bool) -> u8 {
         (Source::HttpPage, true) => 85,
         (Source::DhcpVendorClass, true) => 75,
         (Source::DhcpVendorClass, false)
-        | (Source::SipEvent | Source::HttpTitle | Source::HttpRealm | Source::HttpServer, true) => 60,
+        | (
+            Source::SipEvent
+            | Source::HttpTitle
+            | Source::HttpRealm
+            | Source::HttpServer
+            | Source::TlsSubject
+            | Source::MdnsHost
+            | Source::MdnsService,
+            true,
+        ) => 60,
         (Source::SipEvent | Source::HttpPath | Source::TftpPath | Source::HttpPage, false)
         | (Source::HttpPath | Source::TftpPath, true) => 50,
         (Source::SipUri, _) => 40,
         // A vendor's name on a page may be that of anything it makes.
-        (Source::HttpTitle | Source::HttpRealm | Source::HttpServer, false) => 35,
+        (
+            Source::HttpTitle
+            | Source::HttpRealm
+            | Source::HttpServer
+            | Source::TlsSubject
+            | Source::MdnsHost
+            | Source::MdnsService,
+            false,
+        ) => 35,
         (Source::Oui, _) => RANGE_CONFIDENCE,
     }
 }
@@ -139,7 +156,10 @@ fn mac_weight(source: Source) -> u8 {
         | Source::DhcpVendorClass
         | Source::HttpTitle
         | Source::HttpRealm
-        | Source::HttpServer => 70,
+        | Source::HttpServer
+        | Source::TlsSubject
+        | Source::MdnsHost
+        | Source::MdnsService => 70,
         Source::HttpPath | Source::TftpPath => 60,
     }
 }

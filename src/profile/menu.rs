@@ -13,7 +13,7 @@ use super::schema::Format;
 use super::subject::Subject;
 use super::template::{Maps, TemplateError, Templates};
 use crate::device::Contact;
-use crate::menu::{self, Ask, Book, PHONEBOOK, Page, Phone, Scene};
+use crate::menu::{self, Again, Ask, Book, PHONEBOOK, Page, Phone, Scene};
 
 /// How phones are told to show who is at them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -198,6 +198,7 @@ fn sample_pages(names: &[&str]) -> Vec<Page> {
         forward_off: Some("*73"),
         quiet_on: Some("*78"),
         quiet_off: Some("*79"),
+        again: Again::Offered,
         items_max: 1,
     };
     let found = |from: usize, search: &str| Ask::Directory { from, search: search.to_owned() };
@@ -213,9 +214,12 @@ fn sample_pages(names: &[&str]) -> Vec<Page> {
         Ask::Forward { number: "200".to_owned() },
         Ask::ForwardOff,
         Ask::Quiet,
+        Ask::Again { now: false },
         Ask::Phonebook,
     ];
-    asks.iter().filter_map(|ask| menu::page(ask, &scene)).collect()
+    let told = Scene { again: Again::Told, ..scene };
+    let told = menu::page(&Ask::Again { now: true }, &told);
+    asks.iter().filter_map(|ask| menu::page(ask, &scene)).chain(told).collect()
 }
 
 /// How pages are written, in every dialect: the escapes of XML are those of HTML.

@@ -1,8 +1,12 @@
-//! The parts of a phone's own URL, for phones whose configuration keeps them in parameters of their own.
+//! What of a secret stands in a file where it is not the whole: the parts of a phone's own URL, for phones whose
+//! configuration keeps them in parameters of their own, and a password's hash, for those that take no other.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
-/// What of a secret stands in a slot: the whole, or one part of the phone's own URL.
+use super::crypt::md5_crypt;
+
+/// What of a secret stands in a slot: the whole, one part of the phone's own URL, or a password's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Part {
     #[default]
@@ -19,6 +23,8 @@ pub(super) enum Part {
     Address,
     /// `http://192.168.1.2:8480`: all but the path.
     Origin,
+    /// `$1$SALT$HASH`
+    Md5Crypt,
 }
 
 impl FromStr for Part {
@@ -33,9 +39,11 @@ impl FromStr for Part {
             "path" => Self::Path,
             "address" => Self::Address,
             "origin" => Self::Origin,
+            "md5-crypt" => Self::Md5Crypt,
             _ => {
                 return Err(format!(
-                    "'{word}' is no part of a URL; write scheme, host, port, path, address or origin"
+                    "'{word}' is no part of a secret; write scheme, host, port, path, address or origin of a URL, or \
+                     md5-crypt"
                 ));
             }
         })
@@ -43,15 +51,27 @@ impl FromStr for Part {
 }
 
 impl Part {
-    /// This part of `url`.
-    pub(super) fn of(self, url: &str) -> &str {
+    /// Whether it is a part of a URL.
+    pub(super) fn is_of_url(self) -> bool {
+        !matches!(self, Self::Whole | Self::Md5Crypt)
+    }
+
+    /// This part of a secret.
+    pub(super) fn of(self, secret: &str) -> Cow<'_, str> {
+        match self {
+            Self::Md5Crypt => Cow::Owned(md5_crypt(secret)),
+            _ => Cow::Borrowed(self.of_url(secret)),
+        }
+    }
+
+    fn of_url(self, url: &str) -> &str {
         let (scheme, address) = url.split_once("://").unwrap_or(("", url));
         let (authority, path) = address.split_once('/').unwrap_or((address, ""));
         // An IPv6 address has colons of its own within its brackets.
         let port_at =
             authority.rfind(':').filter(|at| !authority.get(*at..).unwrap_or_default().contains(']'));
         match self {
-            Self::Whole => url,
+            Self::Whole | Self::Md5Crypt => url,
             Self::Scheme => scheme,
             Self::Host => port_at.and_then(|at| authority.get(..at)).unwrap_or(authority),
             Self::Port => port_at.and_then(|at| authority.get(at + 1..)).unwrap_or(match scheme {

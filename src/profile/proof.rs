@@ -183,7 +183,7 @@ fn unchanged_rest(rendered: &Rendered, choice: &BTreeSet<Slot>, text: &str) -> O
 fn shown(rendered: &Rendered, piece: &SlotPiece) -> Option<String> {
     let mut shown = piece.before.clone();
     let secret = canary_secret(rendered, piece.slot);
-    rendered.writing().escape(piece.part.of(secret.expose()), &mut shown).ok()?;
+    rendered.writing().escape(&piece.part.of(secret.expose()), &mut shown).ok()?;
     shown.push_str(&piece.after);
     Some(shown)
 }

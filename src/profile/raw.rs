@@ -193,10 +193,15 @@ impl RawLines {
     }
 
     /// Takes out of a template's text the lines that these replace, none with a place for something else in it. Of
-    /// elements only those beside the place for raw parameters: the same name deeper in the file is another parameter.
+    /// elements only those beside the place for raw parameters, or in a module that stands there: the same name deeper
+    /// in the file is another parameter. An attribute is a parameter of whichever element.
     pub(super) fn without_replaced(&self, format: Format, text: &str) -> String {
         if self.lines.is_empty() {
             return text.to_owned();
+        }
+        let attributes: Vec<&str> = self.lines.iter().filter_map(|raw| raw.head.attribute()).collect();
+        if format == Format::Xml && !attributes.is_empty() {
+            return Markup::new(text).without_attributes(&attributes);
         }
         let markup = (format == Format::Xml).then(|| Markup::new(text));
         let mut kept = String::with_capacity(text.len());

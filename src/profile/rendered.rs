@@ -8,6 +8,7 @@ use std::sync::Arc;
 use regex::Regex;
 use zeroize::Zeroizing;
 
+use super::crypt::CRYPTED_BYTES_MAX;
 use super::escape::{EscapeError, Unwritable, Writing};
 use super::part::Part;
 use super::preamble::CommentForm;
@@ -231,7 +232,8 @@ impl Rendered {
             secrets.entry(slot).or_insert_with(|| open(slot).filter(|secret| !secret.is_empty()));
         }
         let secret = |slot: Slot| secrets.get(&slot).and_then(Option::as_ref);
-        let longest = |slot: Slot| secret(slot).map_or(0, |secret| secret.expose().len() * ESCAPE_BYTES_MAX);
+        let bytes = |secret: &Secret| (secret.expose().len() * ESCAPE_BYTES_MAX).max(CRYPTED_BYTES_MAX);
+        let longest = |slot: Slot| secret(slot).map_or(0, bytes);
         // Room for everything from the start: a growing buffer would leave copies of secrets behind unwiped.
         let room = self.shape_bytes() + self.slots().map(longest).sum::<usize>();
         let mut filled = Zeroizing::new(String::with_capacity(room));
@@ -314,7 +316,7 @@ fn write_secret(
     out: &mut Zeroizing<String>,
 ) -> Result<(), RenderError> {
     let kind = piece.slot.kind;
-    writing.escape(piece.part.of(secret.expose()), &mut **out).map_err(|error| match error {
+    writing.escape(&piece.part.of(secret.expose()), &mut **out).map_err(|error| match error {
         EscapeError::Unwritable(reason) => RenderError::Secret { kind, reason },
         // A String is never full.
         EscapeError::Full => RenderError::Secret { kind, reason: Unwritable::Control('\u{fffd}') },

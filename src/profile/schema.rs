@@ -31,6 +31,8 @@ pub(super) struct ProfileToml {
     pub(super) release: Option<ReleaseToml>,
     pub(super) reach: Option<ReachToml>,
     #[serde(default)]
+    pub(super) http: HttpToml,
+    #[serde(default)]
     pub(super) push: Vec<Spanned<PushToml>>,
     pub(super) manual: Option<ManualToml>,
     #[serde(default, rename = "match")]
@@ -48,6 +50,15 @@ pub(super) struct ProfileToml {
     pub(super) simulate: Option<Simulate>,
     pub(super) menu: Option<PagesToml>,
     pub(super) language_files: Option<LanguageToml>,
+}
+
+/// `[http]`: what the phones want of answers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HttpToml {
+    /// User-Agents that take an answer only with its date, and when the connection ends with it.
+    #[serde(default)]
+    pub(super) dated: Vec<Spanned<String>>,
 }
 
 /// `[menu]`: pages and the whole directory; either may be missing.
@@ -201,7 +212,7 @@ pub(super) struct MatchToml {
 }
 
 /// The sources of texts that patterns read.
-const SOURCES: [Source; 10] = [
+const SOURCES: [Source; 13] = [
     Source::SipEvent,
     Source::SipUserAgent,
     Source::SipUri,
@@ -211,6 +222,9 @@ const SOURCES: [Source; 10] = [
     Source::HttpTitle,
     Source::HttpRealm,
     Source::HttpServer,
+    Source::TlsSubject,
+    Source::MdnsHost,
+    Source::MdnsService,
     Source::DhcpVendorClass,
 ];
 

@@ -116,6 +116,8 @@ pub struct Reading {
     pub index: Vec<String>,
     /// Elements: the attribute that is the name instead of the element's.
     pub name: Option<String>,
+    /// Elements: the element within that has the name in its text.
+    pub name_in: Option<String>,
     /// Elements: the attribute that is the value instead of the element's text.
     pub value: Option<String>,
     /// Elements: attributes that are settings of their own, `ELEMENT@ATTRIBUTE`; `*`: all of them.

@@ -160,6 +160,9 @@ pub(super) fn common(source: Source) -> &'static [&'static str] {
         | Source::HttpUserAgent
         | Source::HttpPath
         | Source::TftpPath
+        | Source::TlsSubject
+        | Source::MdnsHost
+        | Source::MdnsService
         | Source::DhcpVendorClass
         | Source::Oui => &[],
     }

@@ -101,6 +101,13 @@ impl Templates {
         engine.templates().any(|(_, template)| template.undeclared_variables(true).contains(name))
     }
 
+    /// The same of this template alone.
+    pub(super) fn template_reads(&self, template: &str, name: &str) -> bool {
+        let engine = self.engines.values().next();
+        let template = engine.and_then(|engine| engine.get_template(template).ok());
+        template.is_some_and(|template| template.undeclared_variables(true).contains(name))
+    }
+
     /// Draws a file. The same context gives the same bytes.
     pub(super) fn draw(
         &self,
@@ -261,8 +268,11 @@ fn secret_param(
     };
     let attributes = options.get::<Option<String>>("attributes")?.unwrap_or_default();
     let part: Part = options.get::<Option<&str>>("part")?.unwrap_or("whole").parse().map_err(refuse)?;
-    if part != Part::Whole && kind != SecretKind::Prov {
+    if part.is_of_url() && kind != SecretKind::Prov {
         return Err(refuse("only the prov secret, a URL, has parts"));
+    }
+    if part == Part::Md5Crypt && kind == SecretKind::Prov {
+        return Err(refuse("the prov secret is a URL, and no password: it has no hash"));
     }
     let form = options.get::<Option<&str>>("form")?.map(SecretForm::checked).transpose().map_err(refuse)?;
     options.assert_all_used()?;
@@ -398,7 +408,8 @@ mod tests {
         check_error("{{ secret_param('sip', 0, 'a') }}", "needs a line");
         check_error("{{ secret_param('wifi', 1, 'a') }}", "not a kind of secret");
         check_error("{{ secret_param('sip', 1, 'a', part='host') }}", "has parts");
-        check_error("{{ secret_param('prov', 0, 'a', part='query') }}", "no part of a URL");
+        check_error("{{ secret_param('prov', 0, 'a', part='query') }}", "no part of a secret");
+        check_error("{{ secret_param('prov', 0, 'a', part='md5-crypt') }}", "has no hash");
         check_error("{{ secret_param('prov', 0, 'a', form='{name}') }}", "{value}");
     }
 

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::cache::{Cache, Kept, Key, Place};
 use super::evidence::Deed;
-use super::firmware::{Parts, Places};
+use super::firmware::{Parts, Places, upgrading};
 use super::handout::Step;
 use super::menu::Menu;
 use super::notice::Watched;
@@ -24,8 +24,8 @@ use super::pinned::Pinned;
 use super::running::Running;
 use super::suspects::{Suspects, Treatment};
 use super::{
-    Admission, Answer, Asked, FileRequest, Handed, Heard, Offer, Promise, Proof, Receipt, Roots, Shelf,
-    Votes, Want,
+    Admission, Answer, Asked, FileRequest, Handed, Heard, Offer, Promise, Proof, ProvisionAgain, Receipt,
+    Roots, Shelf, Votes, Want,
 };
 use super::{admission, asker, is_known};
 use crate::alarm::Alarms;
@@ -80,6 +80,8 @@ pub struct DeskParts {
     pub sightings: mpsc::Sender<Heard>,
     /// Where deliveries and refusals go, to be written in batches.
     pub deeds: mpsc::Sender<Deed>,
+    /// Where it goes that somebody at a phone wants it to be provisioned once more.
+    pub again: mpsc::Sender<ProvisionAgain>,
     /// Where an administrator is told of what needs one.
     pub alarms: Alarms,
 }
@@ -138,6 +140,8 @@ impl Desk {
     pub fn new(parts: DeskParts) -> Self {
         let shelf = Shelf::new(parts.files.clone(), parts.clock.clone());
         let news = Mutex::new(Limiter::new(1, NEWS_EVERY, NEWS_MAX));
+        let (told, clock) = (upgrading(parts.store.inventory()), &parts.clock);
+        let places = Mutex::new(Places::resumed(told.into_iter(), clock.now(), clock.instant()));
         Self(Arc::new(Inner {
             parts,
             shelf,
@@ -149,7 +153,7 @@ impl Desk {
             pinned: Pinned::default(),
             running: Arc::default(),
             menu: Menu::default(),
-            places: Mutex::default(),
+            places,
             partial: Mutex::default(),
             said: Mutex::default(),
         }))
@@ -209,6 +213,11 @@ impl Desk {
                 self.0.fetched(*mac, name, kept);
             }
         }
+    }
+
+    /// [`Catalog::wants_dated`]
+    pub fn wants_dated(&self, user_agent: &str) -> bool {
+        self.0.parts.catalog.wants_dated(user_agent)
     }
 
     /// The peer has acknowledged the last byte.

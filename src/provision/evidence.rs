@@ -33,6 +33,15 @@ pub enum Deed {
     },
     /// A phone has fetched another file than before.
     Fetched(Fetched),
+    /// A phone is told of firmware, and so has a place among those that are upgraded.
+    Upgrading {
+        /// Which phone.
+        mac: Mac,
+        /// The release.
+        release: Arc<Release>,
+        /// What it has.
+        had: String,
+    },
     /// A phone has fetched all of the firmware that it was told of.
     Firmware {
         /// Which phone.

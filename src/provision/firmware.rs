@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock::Timestamp;
 use crate::device::{Device, Mac};
 use crate::firmware::{Phone, Plan, Release, Stock, Wish};
-use crate::profile::{LanguageFile, Profile, Subject, Supplied};
+use crate::profile::{FileId, LanguageFile, Profile, Scope, Subject, Supplied};
+use crate::store::Inventory;
 
 /// The setting that says what somebody wants: `latest`, `hold`, a version.
 pub const FIRMWARE: &str = "firmware";
@@ -39,6 +41,27 @@ pub enum Course {
     Stuck(Arc<Release>),
     /// By the catalog.
     Planned(Plan),
+}
+
+/// Whether this file of the profile tells a phone of its firmware: the phone's own, or of those of its model one that has a
+/// word for it.
+pub fn tells(profile: &Profile, file: FileId) -> bool {
+    match profile.file(file).scope() {
+        Scope::Device => true,
+        Scope::Model => URLS.iter().any(|name| profile.file_reads_setting(file, name)),
+        Scope::Site => false,
+    }
+}
+
+/// Who was told of firmware and when, as far as they still have what they had then.
+pub(super) fn upgrading(inventory: &Inventory) -> Vec<(Mac, Timestamp)> {
+    let still = |mac: Mac, had: &str| {
+        let device = inventory.device(mac);
+        device.is_some_and(|device| device.firmware.as_deref().is_none_or(|firmware| firmware == had))
+    };
+    let stock = inventory.stock();
+    let told = stock.tries.iter().filter(|(mac, tried)| still(**mac, &tried.from));
+    told.map(|(mac, tried)| (*mac, tried.at)).collect()
 }
 
 /// What becomes of this phone's firmware, which says that it has `current`.
@@ -113,6 +136,20 @@ pub fn taught(
 pub(super) struct Places(HashMap<Mac, Instant>);
 
 impl Places {
+    /// The places as they were before a restart, of phones that were told at these moments.
+    pub(super) fn resumed(
+        told: impl Iterator<Item = (Mac, Timestamp)>,
+        wall: Timestamp,
+        now: Instant,
+    ) -> Self {
+        let age = |at: Timestamp| {
+            Duration::from_millis(u64::try_from(wall.0.saturating_sub(at.0)).unwrap_or_default())
+        };
+        let recent = told.filter(|(_, at)| age(*at) < UPGRADING_MAX * 2);
+        // A host that has just booted cannot look so far back: then the place lasts longer.
+        Self(recent.map(|(mac, at)| (mac, now.checked_sub(age(at)).unwrap_or(now))).collect())
+    }
+
     /// Whether this phone may be told of its firmware now. A phone that made nothing of its place leaves it to others
     /// for as long as it had it.
     pub(super) fn take(&mut self, mac: Mac, places: usize, now: Instant) -> bool {
@@ -204,6 +241,21 @@ mod tests {
         assert!(places.take(mac(2), 1, clock.instant()));
         clock.advance(UPGRADING_MAX);
         assert!(places.take(mac(1), 1, clock.instant()));
+    }
+
+    #[test]
+    fn a_restart_frees_no_place() {
+        let clock = Clock::manual(Timestamp(0));
+        clock.advance(UPGRADING_MAX * 3);
+        let told = [(mac(1), Timestamp(clock.now().0))];
+        let resumed = || Places::resumed(told.into_iter(), clock.now(), clock.instant());
+        assert!(!resumed().take(mac(2), 1, clock.instant()));
+        assert!(resumed().take(mac(1), 1, clock.instant()), "it keeps its own");
+        clock.advance(UPGRADING_MAX);
+        assert!(!resumed().take(mac(1), 1, clock.instant()), "it rests");
+        assert!(resumed().take(mac(2), 1, clock.instant()));
+        clock.advance(UPGRADING_MAX);
+        assert!(resumed().take(mac(1), 1, clock.instant()));
     }
 
     #[test]

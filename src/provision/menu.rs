@@ -5,19 +5,41 @@
 //! credential as well, its profile says. Whoever comes from elsewhere is asked for the credential, whatever phone it
 //! names, so that nobody learns which are ours.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::tz::TimeZone;
 use tracing::{debug, warn};
 
 use super::credential::{self, Covered, Shown, Verdict, Wrongs};
 use super::desk::{Desk, Inner};
 use super::{Answer, FileBody, FileRequest, Proof};
+use crate::clock::Timestamp;
 use crate::config::MenuConfig;
 use crate::device::{Approval, Channel, Device, Identity, Mac, Step as Life};
-use crate::menu::{self, Ask, Asked, Book, Page, Phone, Scene};
-use crate::profile::{self, MenuAuth, MenuForm, Profile};
+use crate::menu::{self, Again, Ask, Asked, Book, Page, Passwords, Phone, Scene};
+use crate::net::limit::Limiter;
+use crate::profile::{self, MenuAuth, MenuForm, Profile, Told, Zone};
+use crate::release::{Grant, Grants};
 use crate::secret::{Secret, SecretKind};
+
+/// How often somebody at a phone may have it told to fetch its settings: once it has done so it needs no more.
+const AGAIN_EVERY: Duration = Duration::from_mins(2);
+/// Phones that are remembered for that; beyond, nobody is told until some are forgotten.
+const AGAIN_MAX: usize = 16_384;
+
+/// Somebody at a phone wants it to fetch its settings once more. Who takes this tells the phone; no password is armed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProvisionAgain {
+    /// Which phone.
+    pub mac: Mac,
+    /// From where it was asked.
+    pub peer: IpAddr,
+    /// By which service.
+    pub channel: Channel,
+}
 
 /// What a phone asks of its menu.
 #[derive(Debug, Clone, Copy)]
@@ -45,10 +67,18 @@ pub enum MenuAnswer {
 }
 
 /// What the desk remembers for the menu.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Menu {
     book: Mutex<Option<(i64, Arc<Book>)>>,
     wrongs: Mutex<Wrongs>,
+    again: Mutex<Limiter<Mac>>,
+}
+
+impl Default for Menu {
+    fn default() -> Self {
+        let again = Mutex::new(Limiter::new(1, AGAIN_EVERY, AGAIN_MAX));
+        Self { book: Mutex::default(), wrongs: Mutex::default(), again }
+    }
 }
 
 /// A phone of ours, and how its pages are drawn.
@@ -188,7 +218,10 @@ impl Inner {
         let url = format!("{}menu/{}/", root.url(file.local), device.mac.bare());
         let book = self.book().await;
         let config = &self.parts.menu;
-        let phone = phone(device, viewer.profile);
+        let mut phone = phone(device, viewer.profile);
+        if asked.ask == Ask::Status {
+            self.add_state(&mut phone, device).await;
+        }
         let scene = Scene {
             url: &url,
             language: &self.parts.site.language,
@@ -198,6 +231,7 @@ impl Inner {
             forward_off: MenuConfig::code(&config.forward_off),
             quiet_on: MenuConfig::code(&config.dnd_on),
             quiet_off: MenuConfig::code(&config.dnd_off),
+            again: self.again(request, asked, viewer),
             items_max: viewer.form.items_max,
         };
         let (ask, items_max, list) = part(asked, request.query, &viewer.form);
@@ -236,6 +270,42 @@ impl Inner {
             self.heard_of(file, &identity, Life::Served, told);
         }
         MenuAnswer::Given(answer)
+    }
+
+    /// What is known of how the phone stands.
+    async fn add_state(&self, phone: &mut Phone, device: &Device) {
+        let store = &self.parts.store;
+        let zone = Zone::named(&self.parts.site.timezone).ok();
+        let zone = zone.and_then(|zone| TimeZone::posix(&zone.posix).ok()).unwrap_or(TimeZone::UTC);
+        let fetched = store.fetched(device.mac).await.unwrap_or_else(|error| {
+            warn!(device.mac = %device.mac, "Cannot read what {} has fetched: {error}", device.mac);
+            Vec::new()
+        });
+        phone.seen = device.last_seen.and_then(|seen| shown_at(seen, &zone));
+        let newest = fetched.iter().map(|file| file.at).max();
+        phone.configured = newest.and_then(|at| shown_at(at, &zone));
+        phone.passwords = store.inventory().grants(device.mac).and_then(|grants| passwords(&grants));
+    }
+
+    /// Whether this phone can be told to fetch its settings; where somebody at it said yes, it is.
+    fn again(&self, request: &MenuRequest<'_>, asked: &Asked, viewer: &Viewer<'_>) -> Again {
+        let device = &viewer.device;
+        let means = viewer.profile.and_then(|profile| profile.means(Told::Resync, device.model.as_deref()));
+        if means.is_none() {
+            return Again::ByRestart;
+        }
+        // Only GET says yes: whoever looks what a page is like has pressed nothing.
+        if asked.ask != (Ask::Again { now: true }) || request.method != "GET" {
+            return Again::Offered;
+        }
+        if !lock(&self.menu.again).allows(device.mac, self.parts.clock.instant()) {
+            return Again::Later;
+        }
+        let FileRequest { peer, channel, .. } = *request.file;
+        match self.parts.again.try_send(ProvisionAgain { mac: device.mac, peer, channel }) {
+            Ok(()) => Again::Told,
+            Err(_) => Again::Later,
+        }
     }
 
     /// The directory as of the last change of the inventory.
@@ -277,8 +347,28 @@ fn phone(device: &Device, profile: Option<&Profile>) -> Phone {
         lines: device.lines.iter().map(name).collect(),
         model: device.model.as_ref().map(|model| format!("{vendor} {model}").trim().to_owned()),
         mac: device.mac.to_string(),
-        seen: device.last_seen.map(|seen| seen.to_string().chars().take(16).collect()),
+        ..Phone::default()
     }
+}
+
+/// How the passwords of a phone stand together: ready if one is, delivered if all are.
+fn passwords(grants: &Grants) -> Option<Passwords> {
+    let grants = &grants.grants;
+    if grants.is_empty() {
+        None
+    } else if grants.iter().any(Grant::is_armed) {
+        Some(Passwords::Ready)
+    } else if grants.iter().all(|grant| grant.delivered == Some(grant.version)) {
+        Some(Passwords::Delivered)
+    } else {
+        Some(Passwords::Locked)
+    }
+}
+
+/// A moment as the clocks of the site show it, to the minute.
+fn shown_at(at: Timestamp, zone: &TimeZone) -> Option<String> {
+    let at = jiff::Timestamp::from_millisecond(at.0).ok()?.to_zoned(zone.clone());
+    Some(at.strftime("%Y-%m-%d %H:%M").to_string())
 }
 
 /// Which part of the directory a phone gets that asks for all of it, and which of its lists it calls that: its profile says

@@ -13,6 +13,12 @@ pub const UNCONFIRMED_MAX: u64 = 1 << 10;
 pub const ADDRESSES_MAX: u64 = 1 << 20;
 /// How often somebody who says nothing is asked on a link: one frame may be lost.
 pub const PASSES: u64 = 2;
+/// Hosts that are asked what they are at a time: each is a socket or two, and some hundred packets a second in all.
+pub const VISITS_MAX: usize = 256;
+/// How long a visit of somebody takes who says nothing.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How long answers by ARP are awaited after the last question, and a little more.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +84,14 @@ pub enum PlanError {
     /// Addresses of the Internet, without a confirmation.
     #[error("{0} is no network of a LAN: it would be asked over the Internet")]
     Public(Span),
+    /// A link that is not to be used.
+    #[error("{span} is on {interface}, which agent.interfaces leaves out")]
+    LeftOut {
+        /// Which addresses.
+        span: Span,
+        /// Its interface.
+        interface: String,
+    },
     /// More than is ever asked for.
     #[error("{0} addresses are more than the {ADDRESSES_MAX} that one scan asks for")]
     TooMany(u64),
@@ -90,6 +104,7 @@ impl PlanError {
             Self::NoNetwork => "no_interface",
             Self::NoHosts(_) => "no_hosts",
             Self::Unconfirmed { .. } | Self::Public(_) => "unconfirmed",
+            Self::LeftOut { .. } => "left_out",
             Self::TooMany(_) => "too_many",
         }
     }
@@ -103,6 +118,7 @@ impl PlanError {
                 "add --yes to ask all of them, --rate N to ask faster, or name a smaller network"
             }
             Self::Public(_) => "is it mistyped? add --yes if these hosts are yours",
+            Self::LeftOut { .. } => "add the interface to agent.interfaces, or name another network",
             Self::TooMany(_) => "name smaller networks",
         }
     }
@@ -120,6 +136,11 @@ pub fn plan(wanted: &[Prefix], table: &Table, rate: u32, confirmed: bool) -> Res
     let mut spans = Vec::new();
     for (first, last) in joined(rows) {
         cut(first, last, &links, &mut spans);
+    }
+    for span in spans.iter().filter(|span| span.reach == Reach::Router) {
+        if let Some(interface) = table.left_out().iter().find(|other| span.is_on(other)) {
+            return Err(PlanError::LeftOut { span: span.clone(), interface: interface.name.clone() });
+        }
     }
     let ours = table.interfaces().iter().flat_map(|interface| &interface.addresses);
     let is_asked = |address: &Ipv4Addr| spans.iter().any(|span| span.contains(*address));
@@ -149,10 +170,25 @@ impl Plan {
         self.spans.iter().map(Span::size).sum()
     }
 
-    /// How long it takes at most, when nobody answers.
+    /// How long it takes when nobody answers, in whole seconds. Whoever answers is visited meanwhile; the last of them
+    /// may add some seconds.
     pub fn time(&self, rate: u32) -> Duration {
-        let questions: u64 = self.spans.iter().map(Span::questions).sum();
-        Duration::from_secs(questions.div_ceil(rate.max(1).into()))
+        let asking = self.questions().saturating_mul(1_000) / u64::from(rate.max(1));
+        let routed: u64 = self.spans.iter().filter(|span| span.reach == Reach::Router).map(Span::size).sum();
+        let lots = u32::try_from(routed.div_ceil(VISITS_MAX as u64)).unwrap_or(u32::MAX);
+        let last = if routed > 0 { SILENCE } else { LAST_ANSWERS };
+        let time = (Duration::from_millis(asking) + last).max(SILENCE.saturating_mul(lots));
+        Duration::from_secs(time.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
+    }
+
+    /// How many questions it takes at most.
+    pub fn questions(&self) -> u64 {
+        self.spans.iter().map(Span::questions).sum()
+    }
+
+    /// The link that this address is on.
+    pub fn link_of(&self, address: Ipv4Addr) -> Option<&Link> {
+        self.spans.iter().find(|span| span.contains(address))?.link()
     }
 
     /// The same text for the same addresses asked in the same way, and for no others.
@@ -185,6 +221,12 @@ impl Span {
                 || (first == 100 && second & 0xc0 == 64)
         };
         self.reach == Reach::Router && !(is_own(self.first) && is_own(self.last))
+    }
+
+    /// Whether some of them are on this interface's link.
+    fn is_on(&self, interface: &Interface) -> bool {
+        let meets = |prefix: &Prefix| prefix.first() <= self.last && prefix.last() >= self.first;
+        interface.addresses.iter().any(|(_, prefix)| meets(prefix))
     }
 
     /// How many questions it takes at most.
@@ -395,6 +437,19 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_is_left_out_is_no_network_behind_a_router() {
+        let table = table().leaving_out(vec![interface(4, "eth2", &["172.16.9.1/24"])]);
+        let check = |wanted: &str| plan(&[wanted.parse().unwrap()], &table, SCAN_RATE, true);
+        let error = check("172.16.8.0/22").unwrap_err();
+        assert_eq!(error.code(), "left_out");
+        assert!(
+            error.to_string().ends_with("behind a router is on eth2, which agent.interfaces leaves out"),
+            "{error}"
+        );
+        assert!(check("172.16.4.0/22").is_ok() && check("192.168.1.0/24").is_ok());
+    }
+
+    #[test]
     fn own_addresses_are_left_out_and_tunnels_and_loopback_are_not_swept() {
         let plan = plan(&[], &table(), SCAN_RATE, true).unwrap();
         assert_eq!(plan.own, [Ipv4Addr::new(192, 168, 1, 35), Ipv4Addr::new(10, 0, 0, 1)]);
@@ -420,7 +475,10 @@ mod tests {
     #[test]
     fn the_time_is_that_of_asking_everybody_twice() {
         assert_eq!(planned(&["192.168.1.0/24"]).unwrap().time(50), Duration::from_secs(11));
-        assert_eq!(planned(&["10.9.0.0/24"]).unwrap().time(50), Duration::from_secs(6));
+        let routed = planned(&["10.9.0.0/24"]).unwrap();
+        assert_eq!(routed.time(50), Duration::from_secs(9), "the last one is silent for three seconds");
+        let many = plan(&["10.64.0.0/16".parse().unwrap()], &table(), SCAN_RATE, true).unwrap();
+        assert_eq!(many.time(100_000), Duration::from_secs(768), "256 of them at a time");
         assert_eq!(
             [11, 121, 8_000].map(|seconds| in_words(Duration::from_secs(seconds))),
             ["11 s", "3 min", "3 h"]

@@ -1,16 +1,17 @@
 //! Scans: sends the sweep's questions, visits who answers, writes down what was found, and tells of it while it goes on.
 
+mod announce;
 mod knock;
 mod ledger;
+mod order;
+mod secure;
 mod turn;
 mod visit;
 mod web;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,23 +19,21 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use announce::Announced;
 use ledger::{Ledger, LedgerParts};
+pub use ledger::{difference, found};
+pub use order::{Duplicate, News, Order, Remarks, Report, ScanError, ScanParts};
 use turn::Turn;
 use visit::{Host, Visited};
 
-use super::finding::{Difference, Finding};
-use super::plan::{Link, Plan, Span};
+use super::finding::Finding;
+use super::plan::{Link, Plan, Span, VISITS_MAX};
 use super::sweep::{Answer, Command, Sweep};
-use crate::clock::{Clock, Entropy, Timestamp};
-use crate::config::AdoptConfig;
 use crate::device::Mac;
 use crate::net::arp::{ArpWire, Claim};
-use crate::profile::Catalog;
-use crate::store::{ScanState, Store, StoreError};
+use crate::store::{ScanRow, ScanState};
 
-/// Hosts that are asked what they are at a time: each is a socket or two, and some hundred packets a second in all.
-const VISITS_MAX: usize = 256;
-/// Hosts that wait for that; until there are fewer, nobody else is asked for.
+/// Hosts that wait to be visited; until there are fewer, nobody else is asked for.
 const WAITING_MAX: usize = 1_024;
 /// Lots of answers between who hears them and who counts them.
 const HEARD_MAX: usize = 256;
@@ -45,161 +44,93 @@ const TOLD_EVERY: Duration = Duration::from_millis(200);
 /// How long a full queue of an interface is left alone.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
-/// What a scan works with.
-#[derive(Debug, Clone)]
-pub struct ScanParts {
-    /// Who tells phones from each other.
-    pub catalog: Arc<Catalog>,
-    /// Where what was found is written, in the hands of this agent.
-    pub store: Store,
-    /// Which strangers become phones of ours.
-    pub adopt: AdoptConfig,
-    /// The time.
-    pub clock: Clock,
-    /// Randomness.
-    pub entropy: Entropy,
-    /// The file that is locked while a scan runs.
-    pub lock: PathBuf,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone)]
-pub struct Order {
-    /// Whom to ask.
-    pub plan: Plan,
-    /// Questions a second.
-    pub rate: u32,
-    /// Whether to begin anew where an earlier scan did not come to its end.
-    pub fresh: bool,
-}
-
-/// What is told while a scan runs.
-#[derive(Debug)]
-pub enum News {
-    /// An earlier scan did not come to its end, and this one goes on with it.
-    Resumed {
-        /// When that began.
-        since: Timestamp,
-        /// How many hosts it had found.
-        found: usize,
-    },
-    /// How far it has come.
-    Progress {
-        /// Addresses that were asked.
-        asked: u64,
-        /// All that will be.
-        total: u64,
-    },
-    /// A host, and what it is.
-    Found(Box<Finding>),
-    /// Two hosts claim one address.
-    Duplicate(Duplicate),
-    /// A host answers for whoever is asked for.
-    Proxy(Mac),
-}
-
-/// Two hosts with one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-pub struct Duplicate {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Who answered first.
-    pub first: Mac,
-    /// Who answered, too.
-    pub other: Mac,
-}
-
-/// What a scan came to.
-#[derive(Debug)]
-pub struct Report {
-    /// Whether everybody was asked.
-    pub state: ScanState,
-    /// When it began; of one that went on, when the first of them did.
-    pub started: Timestamp,
-    /// When it ended.
-    pub ended: Timestamp,
-    /// How many hosts answered in whatever way.
-    pub answered: usize,
-    /// Everybody who was found, by address.
-    pub found: Vec<Finding>,
-    /// Addresses that two hosts claim.
-    pub duplicates: Vec<Duplicate>,
-    /// Hosts that answer for others.
-    pub proxies: Vec<Mac>,
-    /// What has changed since the last one; `None` where there was none, or this one was stopped.
-    pub difference: Option<Difference>,
-}
-
-/// Why there was no scan, or not all of it.
-#[derive(Debug, thiserror::Error)]
-pub enum ScanError {
-    /// Another process scans.
-    #[error("another scan is running on this host")]
-    Busy,
-    /// Nobody can tell whether another process scans.
-    #[error("cannot lock {}: {error}", path.display())]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The link cannot be asked.
-    #[error("cannot ask by ARP on {interface}: {error}")]
-    Link {
-        /// Its interface.
-        interface: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The database does not take it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
 /// Scans, and tells of it; when it is cancelled, it stops and keeps what it found.
 pub async fn scan(
     parts: ScanParts,
     order: Order,
-    mut tell: impl FnMut(&News),
+    tell: impl FnMut(&News),
     cancel: CancellationToken,
 ) -> Result<Report, ScanError> {
-    let locked = |error| ScanError::Lock { path: parts.lock.clone(), error };
-    let turn = Turn::take(&parts.lock).map_err(locked)?.ok_or(ScanError::Busy)?;
-    let wires = wires(&order.plan)?;
-    let ledger_parts = LedgerParts {
-        store: parts.store.clone(),
-        catalog: Arc::clone(&parts.catalog),
-        adopt: parts.adopt.clone(),
-        clock: parts.clock.clone(),
-    };
-    let (ledger, found) = Ledger::open(ledger_parts, &order.plan.name(), order.fresh).await?;
-    let scan = ledger.scan();
-    if scan.position > 0 {
-        tell(&News::Resumed { since: scan.started, found: found.len() });
+    let begun = Scan::begin(parts, order).await?;
+    begun.run(tell, cancel).await
+}
+
+/// A scan that has its turn, is written down, and has asked nobody yet.
+pub struct Scan {
+    walk: Walk,
+    resumed: bool,
+    _turn: Turn,
+}
+
+impl Scan {
+    /// Takes the turn, and opens what it asks by; the row is written under the conditions of `parts.store`.
+    pub async fn begin(parts: ScanParts, order: Order) -> Result<Self, ScanError> {
+        let locked = |error| ScanError::Lock { path: parts.lock.clone(), error };
+        let turn = Turn::take(&parts.lock).map_err(locked)?.ok_or(ScanError::Busy)?;
+        let wires = wires(&order.plan)?;
+        let ledger_parts = LedgerParts {
+            store: parts.store.clone(),
+            catalog: Arc::clone(&parts.catalog),
+            adopt: parts.adopt.clone(),
+            clock: parts.clock.clone(),
+        };
+        let Order { plan, rate, fresh } = order;
+        let total = plan.questions();
+        let (ledger, found) = Ledger::open(ledger_parts, &plan.name(), total, fresh).await?;
+        let position = ledger.scan().position;
+        // What a host behind a router, or one that another one speaks for, says of itself, is no answer by ARP.
+        let by_arp = |one: &Finding| one.mac.filter(|_| plan.link_of(one.address).is_some());
+        let known: Vec<(Ipv4Addr, Option<Mac>)> =
+            found.iter().map(|one| (one.address, by_arp(one))).collect();
+        let now = parts.clock.instant();
+        let Remarks { duplicates, proxies } = ledger.remarks();
+        let walk = Walk {
+            sweep: Sweep::new(plan.clone(), rate, position, &known, now),
+            plan,
+            parts,
+            ledger,
+            wires,
+            announced: Announced::default(),
+            outbox: HashMap::new(),
+            waiting: VecDeque::new(),
+            visits: JoinSet::new(),
+            under_way: BTreeMap::new(),
+            found,
+            duplicates,
+            proxies,
+            written: now,
+            told: None,
+        };
+        Ok(Self { walk, resumed: position > 0, _turn: turn })
     }
-    let known: Vec<(Ipv4Addr, Option<Mac>)> = found.iter().map(|one| (one.address, one.mac)).collect();
-    let now = parts.clock.instant();
-    let plan = order.plan.clone();
-    let walk = Walk {
-        sweep: Sweep::new(order.plan, order.rate, scan.position, &known, now),
-        plan,
-        parts,
-        ledger,
-        wires,
-        outbox: HashMap::new(),
-        waiting: VecDeque::new(),
-        visits: JoinSet::new(),
-        under_way: BTreeMap::new(),
-        found,
-        duplicates: Vec::new(),
-        proxies: Vec::new(),
-        written: now,
-        told: None,
-    };
-    let report = walk.run(&mut tell, cancel).await;
-    drop(turn);
-    report
+
+    /// Its row, as it was when it began.
+    pub fn row(&self) -> &ScanRow {
+        self.walk.ledger.scan()
+    }
+
+    /// Whether it goes on with one that did not come to its end.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Asks everybody, and tells of it; when it is cancelled, it stops and keeps what it found.
+    pub async fn run(
+        self,
+        mut tell: impl FnMut(&News),
+        cancel: CancellationToken,
+    ) -> Result<Report, ScanError> {
+        if self.resumed {
+            tell(&News::Resumed { since: self.row().started, found: self.walk.found.len() });
+        }
+        self.walk.run(&mut tell, cancel).await
+    }
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan").field("row", self.row()).finish_non_exhaustive()
+    }
 }
 
 /// One of our addresses on the link of an interface.
@@ -228,6 +159,7 @@ struct Walk {
     sweep: Sweep,
     ledger: Ledger,
     wires: HashMap<Place, Arc<ArpWire>>,
+    announced: Announced,
     /// Questions that an interface has not taken yet.
     outbox: HashMap<Place, Vec<Ipv4Addr>>,
     waiting: VecDeque<Host>,
@@ -259,6 +191,7 @@ impl Walk {
                 self.written = now;
             }
             if self.sweep.poll_timeout().is_none() && self.waiting.is_empty() && self.visits.is_empty() {
+                self.leave_out_the_gone();
                 break;
             }
             let pause = self.pause(now);
@@ -287,6 +220,9 @@ impl Walk {
     fn listen(&self) -> (mpsc::Receiver<(u32, Vec<Claim>)>, JoinSet<()>) {
         let (hear, heard) = mpsc::channel(HEARD_MAX);
         let mut ears = JoinSet::new();
+        let mut links: Vec<Link> = self.plan.spans.iter().filter_map(Span::link).cloned().collect();
+        links.dedup_by_key(|link| link.interface);
+        ears.spawn(self.announced.clone().listen(links));
         for ((interface, _), wire) in &self.wires {
             let (interface, wire, hear) = (*interface, Arc::clone(wire), hear.clone());
             ears.spawn(async move {
@@ -329,7 +265,7 @@ impl Walk {
             && let Some(host) = self.waiting.pop_front()
         {
             let (catalog, entropy) = (Arc::clone(&self.parts.catalog), self.parts.entropy.clone());
-            self.visits.spawn(visit::visit(host, catalog, entropy));
+            self.visits.spawn(visit::visit(host, catalog, entropy, self.announced.clone()));
         }
         if self.told.is_none_or(|told| now.saturating_duration_since(told) >= TOLD_EVERY) {
             self.told = Some(now);
@@ -345,30 +281,41 @@ impl Walk {
                     self.outbox.entry(at).or_default().push(address);
                 }
             }
-            Command::Knock { address } => self.expect(address, None),
-            Command::Found { address, mac, .. } => self.expect(address, Some(mac)),
+            Command::Knock { address } => self.expect(address, None, false),
+            Command::Found { address, mac, .. } => self.expect(address, Some(mac), true),
             Command::Duplicate { address, first, other } => {
                 let duplicate = Duplicate { address, first, other };
                 tell(&News::Duplicate(duplicate));
                 self.duplicates.push(duplicate);
             }
-            Command::Proxy { mac } => {
-                tell(&News::Proxy(mac));
-                self.proxies.push(mac);
-            }
+            Command::Proxy { mac } => self.know_proxy(mac, tell),
         }
     }
 
-    /// The link that this address is on.
-    fn link_of(&self, address: Ipv4Addr) -> Option<&Link> {
-        self.plan.spans.iter().find(|span| span.contains(address))?.link()
+    /// Whom it has answered for so far is asked once more, as somebody whose hardware address nobody knows.
+    fn know_proxy(&mut self, mac: Mac, tell: &mut impl FnMut(&News)) {
+        if !self.proxies.contains(&mac) {
+            tell(&News::Proxy(mac));
+            self.proxies.push(mac);
+        }
+        let (behind, rest) = self.found.drain(..).partition(|one| one.mac == Some(mac));
+        self.found = rest;
+        let behind: Vec<Finding> = behind;
+        for one in behind {
+            self.expect(one.address, None, true);
+        }
     }
 
-    fn expect(&mut self, address: Ipv4Addr, mac: Option<Mac>) {
+    fn link_of(&self, address: Ipv4Addr) -> Option<&Link> {
+        self.plan.link_of(address)
+    }
+
+    fn expect(&mut self, address: Ipv4Addr, mac: Option<Mac>, is_there: bool) {
+        let mac = mac.filter(|mac| !self.proxies.contains(mac));
         let ours = self.link_of(address).map_or(Ipv4Addr::UNSPECIFIED, |link| link.ourselves.address);
         let position = self.sweep.position_of(address);
         *self.under_way.entry(position).or_default() += 1;
-        self.waiting.push_back(Host { address, mac, ours, position });
+        self.waiting.push_back(Host { address, mac, is_there, ours, position });
     }
 
     fn hear(&mut self, interface: u32, claims: &[Claim]) {
@@ -386,20 +333,33 @@ impl Walk {
             }
         }
         let Some(found) = found else { return };
+        if host.mac.is_some_and(|mac| self.proxies.contains(&mac)) {
+            // It was being visited when that was noticed.
+            return self.expect(host.address, None, true);
+        }
         let mut finding = Finding::new(host.address, host.mac, &found, self.parts.clock.now());
         self.ledger.add(&mut finding, &found, host.mac).await;
         let news = News::Found(Box::new(finding));
         tell(&news);
         if let News::Found(finding) = news {
+            self.found.retain(|known| known.address != finding.address);
             self.found.push(*finding);
         }
+    }
+
+    /// Whom an earlier run found, and who did not answer this one.
+    fn leave_out_the_gone(&mut self) {
+        let gone: Vec<Ipv4Addr> = self.sweep.gone().collect();
+        self.found.retain(|one| !gone.contains(&one.address));
+        self.ledger.remove(gone);
     }
 
     /// Whoever goes on finds those again who were not visited yet.
     async fn write(&mut self, state: ScanState) -> Result<(), ScanError> {
         let unvisited = self.under_way.first_key_value().map(|(position, _)| *position);
         let position = unvisited.unwrap_or(u64::MAX).min(self.sweep.position());
-        Ok(self.ledger.write(state, position).await?)
+        let remarks = Remarks { duplicates: self.duplicates.clone(), proxies: self.proxies.clone() };
+        Ok(self.ledger.write(state, position, self.answered(), &remarks).await?)
     }
 
     fn pause(&self, now: Instant) -> Duration {
@@ -419,10 +379,14 @@ impl Walk {
         tell(&News::Progress { asked, total });
     }
 
+    /// How many hosts answered in whatever way.
+    fn answered(&self) -> usize {
+        let otherwise = self.found.iter().filter(|one| !self.sweep.has_heard(one.address)).count();
+        self.sweep.answered() + otherwise
+    }
+
     async fn report(mut self, state: ScanState) -> Result<Report, ScanError> {
         self.found.sort_by_key(|finding| finding.address);
-        let behind_router =
-            self.found.iter().filter(|finding| self.link_of(finding.address).is_none()).count();
         let difference = match state {
             ScanState::Complete => self.ledger.difference(&self.found).await?,
             ScanState::Running | ScanState::Stopped => None,
@@ -431,7 +395,7 @@ impl Walk {
             state,
             started: self.ledger.scan().started,
             ended: self.parts.clock.now(),
-            answered: self.sweep.answered() + behind_router,
+            answered: self.answered(),
             difference,
             found: self.found,
             duplicates: self.duplicates,

@@ -83,6 +83,12 @@ impl Store {
         Self { condition: Some(condition.into()), ..self.clone() }
     }
 
+    /// The same store without a condition: for what follows from a deed.
+    #[must_use]
+    pub fn unconditionally(&self) -> Self {
+        Self { condition: None, ..self.clone() }
+    }
+
     /// Whether this was done before, within a day; memory has then what came of it.
     pub async fn done_before(&self, once: &Once) -> Result<Option<Earlier>, StoreError> {
         let mut connection = self.inner.db.reader().acquire().await.map_err(failed(READ))?;

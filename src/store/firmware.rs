@@ -12,6 +12,7 @@ use super::error::{StoreError, failed};
 use super::inventory::Delta;
 use super::load;
 use super::write::{Cell, Write};
+use crate::clock::Timestamp;
 use crate::device::{Mac, Vendor};
 use crate::firmware::{Release, ReleaseFile, Try, Version};
 
@@ -85,26 +86,41 @@ impl Store {
 
     /// A phone that had `had` has fetched all of this release once more.
     pub async fn count_firmware(&self, mac: Mac, release: &Release, had: &str) -> Result<(), StoreError> {
+        let counted = |before: Option<&Try>, at| Try::counted(before, release, had, at);
+        self.write_try(mac, counted).await
+    }
+
+    /// A phone that has `had` was told of this release.
+    pub async fn tell_firmware(&self, mac: Mac, release: &Release, had: &str) -> Result<(), StoreError> {
+        let told = |before: Option<&Try>, at| Try::told(before, release, had, at);
+        self.write_try(mac, told).await
+    }
+
+    async fn write_try(
+        &self,
+        mac: Mac,
+        next: impl Fn(Option<&Try>, Timestamp) -> Option<Try>,
+    ) -> Result<(), StoreError> {
         let mut write = Write::begin(self).await?;
         if !self.inventory().has(mac) {
             return Ok(());
         }
         let stock = self.inventory().stock();
-        let Some(counted) = Try::counted(stock.tries.get(&mac), release, had) else { return Ok(()) };
+        let Some(tried) = next(stock.tries.get(&mac), write.now) else { return Ok(()) };
         let cells = [
             Cell::Text(load::key(mac)),
-            Cell::text(counted.sha256.as_str()),
-            Cell::text(had),
-            Cell::Number(counted.fetched.into()),
-            Cell::Number(write.now.0),
+            Cell::text(tried.sha256.as_str()),
+            Cell::text(tried.from.as_str()),
+            Cell::Number(tried.fetched.into()),
+            Cell::Number(tried.at.0),
             Cell::Number(write.generation),
         ];
         let sql = "INSERT INTO firmware_try (mac, sha256, had, fetched, last_ms, changed) \
                    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (mac) DO UPDATE SET sha256 = excluded.sha256, \
                    had = excluded.had, fetched = excluded.fetched, last_ms = excluded.last_ms, \
                    changed = excluded.changed";
-        write.change("count the firmware", sql, cells).await?;
-        let stock = StockDelta { releases: None, tries: vec![(mac, counted)] };
+        write.change("write down the phone's firmware", sql, cells).await?;
+        let stock = StockDelta { releases: None, tries: vec![(mac, tried)] };
         write.commit_with(Delta { stock, ..Delta::default() }).await
     }
 
@@ -147,15 +163,15 @@ pub(super) async fn changed_after(
         Some(_) => Some(releases(connection).await?),
         None => None,
     };
-    let rows: Vec<(String, String, String, i64)> =
-        sqlx::query_as("SELECT mac, sha256, had, fetched FROM firmware_try WHERE changed > $1")
+    let rows: Vec<(String, String, String, i64, i64)> =
+        sqlx::query_as("SELECT mac, sha256, had, fetched, last_ms FROM firmware_try WHERE changed > $1")
             .bind(after)
             .fetch_all(connection)
             .await
             .map_err(failed(READ))?;
-    let tries = rows.into_iter().map(|(mac, sha256, from, fetched)| {
+    let tries = rows.into_iter().map(|(mac, sha256, from, fetched, at)| {
         let fetched = u32::try_from(fetched).unwrap_or(u32::MAX);
-        Ok((load::parse(&mac, "firmware_try.mac")?, Try { sha256, from, fetched }))
+        Ok((load::parse(&mac, "firmware_try.mac")?, Try { sha256, from, fetched, at: Timestamp(at) }))
     });
     Ok(StockDelta { releases, tries: tries.collect::<Result<_, StoreError>>()? })
 }

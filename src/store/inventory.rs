@@ -346,6 +346,6 @@ pub(super) fn way_of(channel: Channel, led_here: bool) -> Option<Way> {
         Channel::Http | Channel::Https | Channel::Tftp if led_here => Some(Way::OneTouchAuto),
         Channel::Http | Channel::Https | Channel::Tftp => Some(Way::OneTouchManual),
         Channel::Scan => Some(Way::OneTouchAuto),
-        Channel::Dhcp | Channel::Push => None,
+        Channel::Dhcp | Channel::Push | Channel::Sip => None,
     }
 }

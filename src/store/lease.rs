@@ -1,38 +1,29 @@
 //! DHCP leases and reservations. A lease is durable before its client hears of it; those that are asked for together
 //! share one commit. Belongs to an agent and its interface: two agents never give from one pool.
 
-use std::collections::BTreeMap;
+mod commit;
+mod journal;
+
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
+pub(super) use self::commit::Commits;
 use super::Store;
 use super::error::{StoreError, failed};
 use super::load;
-use super::queue;
-use super::write::{Cell, Write, insert_rows};
+use super::write::{Cell, Write};
 use crate::clock::{BootId, BootInstant, Timestamp};
 use crate::device::Mac;
 use crate::hex::{hex, unhex};
 
-/// Leases of one commit, give or take those that were asked for in the same moment. More wait for the next one.
-const TOGETHER_MAX: usize = 8_192;
-/// How long a client waits for a commit: it asks again after four seconds (RFC 2131, 4.1), and then there is a new one.
-const COMMIT_WAIT: Duration = Duration::from_millis(2_300);
-/// What nobody waits for lets leases go first until none was asked for in this time,
-const LEASES_REST: Duration = Duration::from_millis(20);
-/// but not more often than this: a second, as long as a fleet takes for its leases.
-const LEASES_FIRST: u32 = 50;
 /// So long behind its end a lease is remembered, for the phone that comes back.
 const KEPT: Duration = Duration::from_hours(90 * 24);
 /// Leases that are remembered behind their end.
 const ENDED_MAX: i64 = 100_000;
-/// What every statement that writes does, for its error.
-const WRITE: &str = "write the lease";
 
 /// An address and who has it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -92,6 +83,10 @@ impl LeaseState {
             Self::Quarantined => "quarantined",
         }
     }
+
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == word)
+    }
 }
 
 /// An address that is kept for one client.
@@ -105,99 +100,12 @@ pub struct Reservation {
     pub since: Timestamp,
 }
 
-pub(super) type Queue = queue::Queue<Vec<LeaseRow>, ()>;
-
-/// How often leases were asked for, and how often they had been when none was asked for for a while.
-#[derive(Debug, Default)]
-pub(super) struct Asked {
-    so_far: AtomicU64,
-    at_rest: AtomicU64,
-}
-
-const COLUMNS: &str = "dhcp_lease (agent, interface, address, mac, client_id, host_name, class, state, granted_ms, \
-                       granted_boot, granted_boot_ms, duration_ms, until_ms)";
-
 impl Store {
-    /// Writes leases; what is given back is done when all of them are durable. An error means that no client may be told
-    /// of its own. Leases are written in the order of these calls.
-    pub fn commit_leases(
-        &self,
-        leases: Vec<LeaseRow>,
-    ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        self.inner.leases_asked.so_far.fetch_add(1, Ordering::Relaxed);
-        let (answer, idle) = self.inner.leases.push(leases);
-        if idle {
-            // On a task of its own: whoever gives up must not take the others' commit along.
-            tokio::spawn(self.clone().serve_leases());
-        }
-        async {
-            match tokio::time::timeout(COMMIT_WAIT, answer).await {
-                Ok(Ok(done)) => done,
-                Ok(Err(_)) | Err(_) => Err(StoreError::Busy),
-            }
-        }
-    }
-
-    async fn serve_leases(self) {
-        let serving = self.inner.leases.serving();
-        loop {
-            let right = self.inner.writer.lock().await;
-            let mut rows = 0;
-            let waiting = self.inner.leases.take_until(|_, next| {
-                rows += next.len();
-                rows > next.len() && rows > TOGETHER_MAX
-            });
-            if waiting.is_empty() {
-                return serving.done();
-            }
-            let outcome = self.write_leases(waiting.iter().flat_map(|one| &one.question)).await;
-            drop(right);
-            match outcome {
-                Ok(()) => waiting.into_iter().for_each(|one| one.answer(Ok(()))),
-                Err(error) => queue::fail(waiting, error),
-            }
-        }
-    }
-
-    /// Waits until no lease is asked for: what a phone is waiting for comes before what is written down of it.
-    pub async fn when_leases_rest(&self) {
-        let Asked { so_far, at_rest } = &self.inner.leases_asked;
-        for _ in 0..LEASES_FIRST {
-            let before = so_far.load(Ordering::Relaxed);
-            if at_rest.load(Ordering::Relaxed) == before {
-                return;
-            }
-            tokio::time::sleep(LEASES_REST).await;
-            if so_far.load(Ordering::Relaxed) == before {
-                at_rest.store(before, Ordering::Relaxed);
-            }
-        }
-    }
-
-    async fn write_leases(&self, leases: impl Iterator<Item = &LeaseRow>) -> Result<(), StoreError> {
-        // The last word about each address counts, and two processes write in one order.
-        let by_address: BTreeMap<(&str, Ipv4Addr), &LeaseRow> =
-            leases.map(|lease| ((lease.interface.as_str(), lease.address), lease)).collect();
-        let agent = self.agent.as_deref().unwrap_or_default();
-        let rows = by_address.into_values().map(|lease| lease.cells(agent)).collect();
-        let mut transaction = self.inner.db.begin().await?;
-        insert_rows(
-            &mut transaction,
-            WRITE,
-            COLUMNS,
-            rows,
-            "ON CONFLICT (agent, interface, address) DO UPDATE SET mac = excluded.mac, client_id = excluded.client_id, \
-             host_name = excluded.host_name, class = excluded.class, state = excluded.state, \
-             granted_ms = excluded.granted_ms, granted_boot = excluded.granted_boot, \
-             granted_boot_ms = excluded.granted_boot_ms, duration_ms = excluded.duration_ms, \
-             until_ms = excluded.until_ms",
-        )
-        .await?;
-        transaction.commit().await.map_err(failed(WRITE))
-    }
-
-    /// This agent's leases, those behind their end among them; or, outside an agent, all agents'.
+    /// This agent's leases by interface and address, those behind their end among them; or, outside an agent, all agents',
+    /// as they were within the last second.
     pub async fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
+        // Nothing goes from the journal into the database meanwhile.
+        let _right = self.inner.writer.lock().await;
         let rows = sqlx::query(
             "SELECT interface, address, mac, client_id, host_name, class, state, granted_ms, granted_boot, \
              granted_boot_ms, duration_ms FROM dhcp_lease WHERE $1 = '' OR agent = $1",
@@ -206,9 +114,8 @@ impl Store {
         .fetch_all(self.inner.db.reader())
         .await
         .map_err(failed("read the leases"))?;
-        let mut leases = rows.iter().map(lease).collect::<Result<Vec<_>, _>>()?;
-        leases.sort_by(|a, b| (&a.interface, a.address).cmp(&(&b.interface, b.address)));
-        Ok(leases)
+        let leases = rows.iter().map(lease).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.inner.leases.over(leases))
     }
 
     /// Forgets leases that ended long ago, and the oldest where there are too many; says how many.
@@ -301,8 +208,7 @@ fn lease(row: &AnyRow) -> Result<LeaseRow, StoreError> {
     let maybe = |column: &str| row.try_get::<Option<String>, _>(column).map_err(failed("read the leases"));
     let number = |column: &str| row.try_get::<i64, _>(column).map_err(failed("read the leases"));
     let damaged = |column| StoreError::Damaged(format!("a row's dhcp_lease.{column} is not understood"));
-    let state = text("state")?;
-    let state = LeaseState::ALL.into_iter().find(|known| known.as_str() == state);
+    let state = LeaseState::of(&text("state")?);
     let client_id = maybe("client_id")?.map(|text| unhex(&text).ok_or_else(|| damaged("client_id")));
     Ok(LeaseRow {
         interface: text("interface")?,
@@ -344,7 +250,7 @@ mod tests {
     use crate::clock::Clock;
     use futures_util::future::join_all;
 
-    fn lease(last: u8, until: i64) -> LeaseRow {
+    pub(super) fn lease(last: u8, until: i64) -> LeaseRow {
         LeaseRow {
             interface: "eth0.40".to_owned(),
             address: Ipv4Addr::new(192, 168, 40, last),

@@ -21,6 +21,13 @@ impl Store {
         write.commit().await
     }
 
+    /// Writes down that somebody has phones told something; what each is told has a row of its own.
+    pub async fn round_begun(&self, deed: &'static str, phones: usize) -> Result<(), StoreError> {
+        let mut write = Write::begin(self).await?;
+        write.audit("round_begun", None, &serde_json::json!({ "told": deed, "phones": phones })).await?;
+        write.commit().await
+    }
+
     /// Adds moments to phones' lives that are no sightings: what is known of them comes from here, not from them.
     pub async fn note(&self, moments: &[Sighting]) -> Result<(), StoreError> {
         let _right = self.inner.writer.lock().await;

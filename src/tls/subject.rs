@@ -3,10 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
 
 use crate::device::Mac;
 
+/// Characters of a common name that are kept (RFC 5280 has 64 at most).
+const NAME_CHARS_MAX: usize = 64;
 /// Words that Cisco writes directly before a MAC.
 const PREFIXES: [&str; 2] = ["SEP", "ATA"];
 
@@ -17,6 +21,15 @@ pub(super) fn sole_mac(subject: &X509Name<'_>) -> Option<Mac> {
     let found: BTreeSet<Mac> = texts.flat_map(|text| macs(&text)).collect();
     let mut found = found.into_iter();
     found.next().filter(|_| found.next().is_none())
+}
+
+/// The common name of a certificate, as its holder writes it; whoever shows it need not be that.
+pub fn common_name(certificate: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?;
+    let name = text(name.attr_value().data)?;
+    let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_CHARS_MAX).collect();
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 /// An attribute's text: UTF-8 as it is, two octets a character (`BMPString`) without the empty ones.

@@ -227,7 +227,7 @@ fn the_eleventh_of_eleven_phones_waits() {
         let server = lab.host("agent", "192.168.1.35/24");
         let rows = MACS.iter().enumerate().map(|(n, mac)| format!("{mac},yealink,T46U,{n},x\n"));
         let accounts = rows.fold("mac,vendor,model,username,password\n".to_owned(), |all, row| all + &row);
-        let agent = Agent::start(lab, &server, &Setup { accounts, ..Setup::default() });
+        let mut agent = Agent::start(lab, &server, &Setup { accounts, ..Setup::default() });
         bring(lab, &agent);
         let address = |n: usize| format!("192.168.1.{}/24", 101 + n);
         let hosts: Vec<Host> = MACS
@@ -238,6 +238,9 @@ fn the_eleventh_of_eleven_phones_waits() {
         let phones: Vec<Phone<'_>> = hosts.iter().zip(MACS).map(|(host, mac)| Phone { host, mac }).collect();
         let told: Vec<bool> = phones.iter().map(|phone| phone.told("108.86.0.20").is_some()).collect();
         assert_eq!(told, [&[true; 10][..], &[false]].concat());
+        agent.end();
+        agent.begin(&[]);
+        assert_eq!(phones[10].told("108.86.0.20"), None, "a restart frees no place");
         assert!(phones[3].told("108.86.0.20").is_some(), "it keeps its place");
         assert_eq!(phones[3].told("108.86.0.90"), None, "it is done");
         assert!(phones[10].told("108.86.0.20").is_some());

@@ -87,6 +87,25 @@ fn a_phone_gets_its_file_whatever_way_it_asks() {
 }
 
 #[test]
+fn a_phone_that_drops_undated_answers_gets_none() {
+    let services = Services::start(&[("t.rom", b"12345")], 64);
+    let avaya = "User-Agent: AVAYA/96x1-IPT-SIP-R7_1_15_0_4 9608G\r\n";
+    for path in [FILE, "firmware/yealink/t.rom", "46xxsettings.txt"] {
+        // Nothing in the request says that the connection is to end.
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: pbx\r\n{avaya}\r\n");
+        let answer = say(&services, PHONE, request.as_bytes());
+        assert_eq!(header(&answer, "connection"), Some("close"), "{path}: {answer}");
+        let dated = header(&answer, "last-modified").unwrap();
+        assert!(dated.len() == 29 && dated.ends_with(" GMT"), "{path}: {dated}");
+        let length: usize = header(&answer, "content-length").unwrap().parse().unwrap();
+        assert_eq!(length, body(&answer).len(), "{path}");
+    }
+    let other = get(&services, PHONE, FILE, "User-Agent: Yealink SIP-T46U 108.86.0.90\r\n");
+    assert_eq!(header(&other, "last-modified"), None);
+    services.stop();
+}
+
+#[test]
 fn everything_that_is_not_for_this_peer_is_the_same_404() {
     let services = Services::start(&[("a.bin", b"firmware")], 64);
     let unknown = get(&services, PHONE, "/no-such-file", "");

@@ -51,6 +51,7 @@ mod release_window;
 mod rest;
 mod rival;
 mod scan;
+mod scan_rest;
 mod scenarios;
 mod second_life;
 mod services;

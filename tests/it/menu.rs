@@ -7,6 +7,9 @@ use std::process::Command;
 use offhook::config::MenuConfig;
 use offhook::device::{Contact, Mac};
 
+use crate::agent::{Agent, Setup};
+use crate::lab;
+use crate::push::answer;
 use crate::services::Services;
 
 const ACCOUNTS: &str = "mac,vendor,model,username,password,display_name,web_password,menu_password\n\
@@ -171,6 +174,70 @@ fn a_gigaset_pages_through_the_directory_by_itself() {
     let (_, body) = ask("first=0&count=0&set_first=nobody");
     assert!(body.contains("total=\"0\" first=\"1\" last=\"0\""), "{body}");
     services.stop();
+}
+
+#[test]
+fn a_phone_asks_for_its_settings_once_in_a_while_and_no_password_is_armed() {
+    let services = services();
+    let (from, mac) = ("127.0.0.12", "menu/805ec0aabbcc");
+    let (_, body) = ask(&services, from, &format!("{mac}/"), &[]);
+    assert!(body.contains(&format!("{mac}/again<")), "{body}");
+    let (_, body) = ask(&services, from, &format!("{mac}/again"), &[]);
+    assert!(body.contains(&format!("{mac}/again/now<")), "{body}");
+    let now = format!("{mac}/again/now");
+    assert_eq!(ask(&services, from, &now, &["--head"]).0, 200);
+    assert_eq!(services.again(), [""; 0], "asked, and not yet said yes");
+    let state = |body: &str| (body.contains("is told to fetch"), body.contains("in two minutes"));
+    assert_eq!(state(&ask(&services, from, &now, &[]).1), (true, false));
+    assert_eq!(services.again(), ["80:5e:c0:aa:bb:cc"]);
+    assert_eq!(state(&ask(&services, from, &now, &[]).1), (false, true));
+    assert_eq!(ask(&services, "127.0.0.13", &now, &[]).0, 404, "another phone");
+    assert_eq!(services.again(), [""; 0]);
+    let (_, body) = ask(&services, from, &format!("{mac}/status"), &[]);
+    for line in
+        ["Number: &lt;Ann&gt; &quot;A&quot; (202)", "Passwords: can be fetched", "Registration: unknown"]
+    {
+        assert!(body.replace("&#34;", "&quot;").contains(line), "{line}: {body}");
+    }
+    services.stop();
+}
+
+#[test]
+fn who_asks_for_its_settings_is_told_to_fetch_them() {
+    lab::run("menu::who_asks_for_its_settings_is_told_to_fetch_them", |lab| {
+        const MAC: &str = "00:15:65:f4:f9:e1";
+        let server = lab.host("agent", "192.168.1.35/24");
+        let accounts = format!("mac,vendor,model,username,password\n{MAC},yealink,T46U,201,geheim\n");
+        let setup = Setup { accounts, config: "[menu]\nenabled = true\n".to_owned() };
+        let agent = Agent::start(lab, &server, &setup);
+        let phone = lab.phone("phone", MAC, "lan", "192.168.1.100/24");
+        let get = |path: &str| {
+            phone.run(&["curl", "-sS", "--max-time", "30", &format!("http://192.168.1.35:8480/{path}")])
+        };
+        get("001565f4f9e1.cfg");
+        lab::poll("the phone's first sighting", || {
+            agent.device(MAC).filter(|device| device["address"] == "192.168.1.100")
+        });
+        let before = agent.grants(MAC);
+        let socket = phone.udp("192.168.1.100:5060");
+        let page = get("menu/again/now");
+        assert!(page.contains("is told to fetch"), "{page}");
+        let mut buffer = [0; 4096];
+        let (length, from) = socket.recv_from(&mut buffer).unwrap();
+        let notify = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert!(
+            notify.starts_with("NOTIFY sip:201@192.168.1.100") && notify.contains("check-sync"),
+            "{notify}"
+        );
+        socket.send_to(answer(&buffer[..length], "200 OK").as_bytes(), from).unwrap();
+        lab::poll("the answer in the phone's life", || {
+            let shown = agent.json(&["device", "show", MAC]);
+            shown["timeline"].as_array()?.iter().any(|one| one["step"] == "accepted").then_some(())
+        });
+        assert_eq!(agent.audit("asked_again")[0]["detail"]["peer"], "192.168.1.100");
+        assert_eq!(agent.audit("resync").len(), 1);
+        assert_eq!(agent.grants(MAC), before, "no password is armed");
+    });
 }
 
 #[test]

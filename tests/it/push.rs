@@ -60,7 +60,7 @@ fn is_notify(packet: &Packet) -> bool {
 }
 
 /// What a NOTIFY is answered with.
-fn answer(notify: &[u8], status: &str) -> String {
+pub(crate) fn answer(notify: &[u8], status: &str) -> String {
     let text = String::from_utf8_lossy(notify);
     let names = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
     let mut answer = format!("SIP/2.0 {status}\r\n");

@@ -266,7 +266,7 @@ fn nothing_is_sent_in_a_dry_run_and_a_missing_right_says_what_to_do() {
         lab.await_cables();
         let seen = agent.capture();
         let told = desk.scanned(&["--dry-run"]);
-        assert_eq!((&told["addresses"], &told["seconds_max"]), (&254.into(), &11.into()));
+        assert_eq!((&told["addresses"], &told["seconds"]), (&254.into(), &11.into()));
         assert_eq!(seen.count(asks), 0);
         let config = desk.config.to_string_lossy();
         let user = ["unshare", "-U", "--map-user=1000", "--map-group=1000", OFFHOOK, "--config", &config];

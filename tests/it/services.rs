@@ -15,7 +15,7 @@ use offhook::net::Prefix;
 use offhook::net::interfaces::{Interface, Interfaces, Table};
 use offhook::net::neighbours::Neighbours;
 use offhook::profile::{Catalog, Site};
-use offhook::provision::{Deed, Desk, DeskParts, Roots};
+use offhook::provision::{Deed, Desk, DeskParts, ProvisionAgain, Roots};
 use offhook::release::{Evidence, Grants};
 use offhook::store::{ImportOptions, Sheet, Store, Vault};
 use offhook::tftp::server::TftpServer;
@@ -45,6 +45,7 @@ pub(crate) struct Services {
     store: Store,
     desk: Desk,
     deeds: Mutex<mpsc::Receiver<Deed>>,
+    again: Mutex<mpsc::Receiver<ProvisionAgain>>,
     _folder: tempfile::TempDir,
     _sightings: mpsc::Receiver<offhook::provision::Heard>,
 }
@@ -88,8 +89,9 @@ impl Services {
         let (sender, receiver) = mpsc::channel(1000);
         let context = runtime.enter();
         let (deed, deeds) = mpsc::channel(1000);
-        let (store, desk) =
-            runtime.block_on(desk(inventory, clock, folder.path(), interfaces.clone(), sender, deed));
+        let (wish, again) = mpsc::channel(1000);
+        let news = News { sightings: sender, deeds: deed, again: wish };
+        let (store, desk) = runtime.block_on(desk(inventory, clock, folder.path(), interfaces.clone(), news));
         let any = SocketAddr::from(([0, 0, 0, 0], 0));
         let http = HttpServer::bind(any, connections_per_address, interfaces.clone(), clock.clone()).unwrap();
         let tftp = TftpServer::bind(any, Vec::new(), interfaces, clock.clone()).unwrap();
@@ -109,6 +111,7 @@ impl Services {
             store,
             desk,
             deeds: Mutex::new(deeds),
+            again: Mutex::new(again),
             _folder: folder,
             _sightings: receiver,
         }
@@ -149,6 +152,12 @@ impl Services {
         take()
     }
 
+    /// Which phones shall be provisioned once more since the last time, by a wish at them.
+    pub(crate) fn again(&self) -> Vec<String> {
+        let mut again = self.again.lock().unwrap();
+        std::iter::from_fn(|| again.try_recv().ok()).map(|wish| wish.mac.to_string()).collect()
+    }
+
     /// An operator locks the phone.
     pub(crate) fn lock(&self) {
         self.runtime.block_on(self.store.lock(MAC.parse().unwrap(), |_| true)).unwrap();
@@ -184,13 +193,19 @@ struct Inventory<'a> {
     menu: MenuConfig,
 }
 
+/// What the desk tells of, and to whom.
+struct News {
+    sightings: mpsc::Sender<offhook::provision::Heard>,
+    deeds: mpsc::Sender<Deed>,
+    again: mpsc::Sender<ProvisionAgain>,
+}
+
 async fn desk(
     inventory: Inventory<'_>,
     clock: &Clock,
     folder: &std::path::Path,
     interfaces: Interfaces,
-    sightings: mpsc::Sender<offhook::provision::Heard>,
-    deeds: mpsc::Sender<Deed>,
+    news: News,
 ) -> (Store, Desk) {
     let url = format!("sqlite:{}", folder.join("offhook.db").display());
     let vault = Vault::with_key([7; 32]);
@@ -206,7 +221,8 @@ async fn desk(
         agent: "test".into(),
         release: ReleaseConfig::default(),
         expired_certificates: ExpiredCertificates::default(),
-        deeds,
+        deeds: news.deeds,
+        again: news.again,
         alarms: Alarms::default(),
         adopt: AdoptConfig::default(),
         site,
@@ -219,7 +235,7 @@ async fn desk(
         clock: clock.clone(),
         files: folder.join("files"),
         roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), ..Roots::default() },
-        sightings,
+        sightings: news.sightings,
     });
     (store, desk)
 }

@@ -4,6 +4,8 @@ use crate::agent::{Agent, Setup};
 use crate::lab;
 use crate::phone::{Phone, Vendor};
 
+const REGISTRAR: &str = "192.168.1.35:5060";
+
 const PHONE: &str = "00:15:65:00:00:01";
 const OTHER: &str = "00:15:65:00:00:02";
 const STRANGER: &str = "00:15:65:00:00:03";
@@ -24,6 +26,15 @@ fn broken(agent: &Agent, phone: &str, step: &str, code: &str) -> String {
     });
     assert_eq!((&told["verdict"], &told["step"]), (&"broken".into(), &step.into()), "{told:#}");
     format!("{} {}", told["text"].as_str().unwrap(), told["remedy"].as_str().unwrap())
+}
+
+/// The phone asks the registrar for its account, which answers.
+fn register(phone: &Phone, pbx: &std::net::UdpSocket, seq: u32, more: &str, status: &str) {
+    let head = format!("To: <sip:201@pbx>\r\nCall-ID: r1\r\nCSeq: {seq} REGISTER\r\n");
+    phone.send(format!("REGISTER sip:pbx SIP/2.0\r\n{head}{more}\r\n").as_bytes(), REGISTRAR);
+    let mut bytes = [0; 2048];
+    let (_, from) = pbx.recv_from(&mut bytes).unwrap();
+    pbx.send_to(format!("SIP/2.0 {status}\r\n{head}\r\n").as_bytes(), from).unwrap();
 }
 
 #[test]
@@ -70,6 +81,20 @@ fn the_first_step_that_broke_is_named_with_its_remedy() {
         let text = agent.offhook(&["why", PHONE]);
         assert!(text.contains("ok      served") && text.contains("up: it has everything"), "{text}");
         assert!(!text.contains("secret"), "{text}");
+
+        // The PBX of this host, which has the port.
+        let pbx = host.udp(REGISTRAR);
+        let credential = "Authorization: Digest username=\"201\"\r\n";
+        register(&phone, &pbx, 1, "", "401 Unauthorized");
+        register(&phone, &pbx, 2, credential, "403 Forbidden");
+        let said = broken(&agent, PHONE, "registered", "registrar_refuses");
+        assert!(said.contains("account 201 was refused with 403"), "{said}");
+        register(&phone, &pbx, 3, credential, "200 OK");
+        lab::poll("it to be registered", || {
+            let steps = why(&agent, PHONE).1["steps"].as_array().unwrap().clone();
+            let last = steps.last().unwrap();
+            (last["state"] == "done" && last["text"] == "account 201 registered (192.168.1.35)").then_some(())
+        });
 
         agent.end();
         assert!(broken(&agent, PHONE, "agent", "agent_down").contains("offhook run"));

@@ -95,7 +95,8 @@ fn every_route_is_described_and_nothing_else() {
         document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
     {
         names.push(item["operationId"].as_str().unwrap().to_owned());
-        assert!(item["summary"].is_string() && item["responses"]["200"]["description"].is_string(), "{item}");
+        let done = ["200", "202"].iter().any(|status| item["responses"][status]["description"].is_string());
+        assert!(item["summary"].is_string() && done, "{item}");
     }
     assert_eq!(names.len(), served.len());
     names.sort();

@@ -1,17 +1,15 @@
 //! `offhook device resync` and `reboot`: tells running phones to fetch again or to start anew, and says who came.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Context, Failure, Outcome, open, output, run};
 use crate::clock::{Clock, Entropy};
-use crate::device::{Approval, Device, Mac, Vendor};
+use crate::device::Mac;
 use crate::net::interfaces::{Interfaces, Table};
 use crate::net::neighbours::{INHERITED_PINS_KEPT, NeighbourOptions, Neighbours};
 use crate::operate::push::{Fate, Round, Row, Wish};
-use crate::operate::view;
-use crate::profile::{Catalog, Told};
+use crate::operate::round::Selection;
+use crate::profile::Told;
 use crate::push::decide::{Rate, TIMER_F, Way};
 use crate::push::server::{Pace, Parts};
 use crate::store::Store;
@@ -48,7 +46,7 @@ pub(crate) struct Args {
 
 pub(super) async fn run(context: &Context, store: &Store, args: Args, told: Told) -> Outcome {
     let catalog = open::catalog(context);
-    let devices = args.devices(store, &catalog).await?;
+    let devices = args.selection().devices(store, &catalog).await?;
     let registrar = context.config.sip.registrar.as_deref();
     let wish = Wish { told, way: args.via, registrar };
     let mut round = Round::plan(store, &catalog, &devices, wish).await?;
@@ -125,38 +123,9 @@ fn parts(context: &Context, way: Way) -> Result<Parts, Failure> {
 }
 
 impl Args {
-    /// The phones that are meant, each once.
-    async fn devices(&self, store: &Store, catalog: &Catalog) -> Result<Vec<Arc<Device>>, Failure> {
-        if !self.all {
-            let macs: BTreeSet<Mac> = self.macs.iter().copied().collect();
-            let mut devices = Vec::new();
-            for mac in macs {
-                devices.push(view::known(store, mac).await?);
-            }
-            return Ok(devices);
-        }
-        let devices = store.inventory().devices().into_iter();
-        let devices: Vec<_> = devices.filter(|device| self.wants(device, catalog)).collect();
-        if devices.is_empty() {
-            let message = "no approved phone is left by the filters: nothing was sent";
-            return Err(Failure::no("nothing", message, "offhook device list shows the phones"));
-        }
-        Ok(devices)
-    }
-
-    fn wants(&self, device: &Device, catalog: &Catalog) -> bool {
-        let profile = device.vendor.as_ref().and_then(|vendor| catalog.get(vendor));
-        let same_model = |wanted: &String| {
-            let name = |written: &str| match profile {
-                Some(profile) => profile.table_name(written),
-                None => written.to_owned(),
-            };
-            device.model.as_ref().is_some_and(|model| name(model).eq_ignore_ascii_case(&name(wanted)))
-        };
-        let same_vendor = |wanted: &String| device.vendor.as_ref() == Some(&Vendor::new(wanted));
-        device.approval == Approval::Approved
-            && self.vendor.as_ref().is_none_or(same_vendor)
-            && self.model.as_ref().is_none_or(same_model)
+    fn selection(&self) -> Selection {
+        let (macs, vendor, model) = (self.macs.clone(), self.vendor.clone(), self.model.clone());
+        Selection { macs, all: self.all, vendor, model }
     }
 }
 

@@ -6,31 +6,24 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::device::Mac;
+use crate::operate::scan::{Planned, how};
 use crate::scan::finding::{Difference, Finding, Kind};
-use crate::scan::plan::{Plan, Reach, in_words};
-use crate::scan::server::{Duplicate, Report};
+use crate::scan::plan::in_words;
+use crate::scan::server::{Duplicate, Order, Report};
 use crate::store::ScanState;
 
 /// What is going to be asked.
-pub(super) fn head(plan: &Plan, rate: u32) -> String {
-    let (addresses, time) = (plan.addresses(), in_words(plan.time(rate)));
-    format!("Scanning {}: {addresses} addresses, {time} at most at {rate} a second\n", plan.name())
+pub(super) fn head(Order { plan, rate, .. }: &Order) -> String {
+    let (addresses, time) = (plan.addresses(), in_words(plan.time(*rate)));
+    format!("Scanning {}: {addresses} addresses, about {time} at {rate} a second\n", plan.name())
 }
 
 /// What would be asked.
-pub(super) fn dry_run(plan: &Plan, rate: u32, is_json: bool) {
-    let how = |reach: &Reach| match reach {
-        Reach::Link(link) => format!("by ARP on {}, SIP OPTIONS and HTTP to who answers", link.name),
-        Reach::Router => "by SIP OPTIONS to port 5060 and HTTP to port 80, through a router".to_owned(),
-    };
+pub(super) fn dry_run(order: &Order, is_json: bool) {
     if is_json {
-        let span = |span: &crate::scan::plan::Span| json!({ "first": span.first, "last": span.last, "addresses": span.size(), "how": how(&span.reach) });
-        let spans: Vec<Value> = plan.spans.iter().map(span).collect();
-        let (addresses, seconds) = (plan.addresses(), plan.time(rate).as_secs());
-        return super::output::value(
-            &json!({ "dry_run": true, "networks": spans, "addresses": addresses, "rate": rate, "seconds_max": seconds }),
-        );
+        return super::output::value(&json!(Planned::of(order)));
     }
+    let Order { plan, rate, .. } = order;
     let mut text = String::new();
     for span in &plan.spans {
         let _ =
@@ -40,7 +33,11 @@ pub(super) fn dry_run(plan: &Plan, rate: u32, is_json: bool) {
     if !own.is_empty() {
         let _ = writeln!(text, "not asked, because they are this host's own: {}", own.join(", "));
     }
-    let _ = writeln!(text, "{} at most at {rate} a second; nothing was sent", in_words(plan.time(rate)));
+    let time = in_words(plan.time(*rate));
+    let _ = writeln!(
+        text,
+        "about {time} at {rate} a second, and a few more for who answers last; nothing was sent"
+    );
     super::output::print(&text);
 }
 
@@ -83,7 +80,8 @@ pub(super) fn duplicate(duplicate: &Duplicate) -> String {
 /// A host that answers for others.
 pub(super) fn proxy(mac: Mac) -> String {
     format!(
-        "{mac} answers for whoever is asked for, as a router does that is an ARP proxy: its further addresses are only counted\n"
+        "{mac} answers for other hosts, as a router or an access point does that is an ARP proxy: who is behind it is told by \
+         its address\n"
     )
 }
 
@@ -101,7 +99,9 @@ pub(super) fn foot(report: &Report, all: bool) -> String {
         let _ = writeln!(text, "{hosts} a hardware address of a maker of phones, and said nothing (--all)");
     }
     if report.state != ScanState::Complete {
-        text.push_str("Stopped before its end; the next scan of these networks goes on from here\n");
+        text.push_str(
+            "Stopped before its end; the next scan of these networks goes on from here, within a day\n",
+        );
     }
     if let Some(difference) = &report.difference {
         text.push_str(&changes(difference));

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use super::super::Packet;
 use super::super::decide;
-use super::super::message::{Draft, Kind, Message, code};
+use super::super::message::{Draft, Kind, Listed, Message, code};
 use super::super::reply::{Because, Destination, Reply};
 use super::settings::{LEASE_MIN, Settings};
 use super::{Guest, Lease, Server};
 
-/// Options of most answers.
-const OPTIONS_USUAL: usize = 16;
 /// What a NAK tells whoever reads a capture.
 const START_ANEW: &[u8] = b"this address is not yours here";
 
@@ -47,15 +45,13 @@ impl Server {
 
     /// An OFFER of nothing: it says that this server is here.
     pub(super) fn presence(&self, packet: &Packet) -> Reply {
-        let own = vec![(code::SERVER, self.settings.address.octets().to_vec())];
-        let reply = self.reply(Kind::Offer, packet, Ipv4Addr::UNSPECIFIED, own, Because::Search);
+        let reply = self.reply(Kind::Offer, packet, Ipv4Addr::UNSPECIFIED, self.named(), Because::Search);
         Reply { to: Destination::Broadcast, ..reply }
     }
 
     pub(super) fn nak(&self, packet: &Packet, because: Because) -> Reply {
-        let own = vec![(code::SERVER, self.settings.address.octets().to_vec())];
         let none = Ipv4Addr::UNSPECIFIED;
-        let reply = self.reply(Kind::Nak, packet, none, echoed(&packet.message, own), because);
+        let reply = self.reply(Kind::Nak, packet, none, echoed(&packet.message, self.named()), because);
         refusal(&reply)
     }
 
@@ -64,7 +60,7 @@ impl Server {
         kind: Kind,
         packet: &Packet,
         address: Ipv4Addr,
-        options: Vec<(u8, Vec<u8>)>,
+        options: Listed,
         because: Because,
     ) -> Reply {
         let message = &packet.message;
@@ -106,23 +102,28 @@ impl Server {
 
     /// The lease and the mask always; of the rest what the client asked for, or all of the network's where it does not
     /// say. The more important ones come first: a small client may not take them all.
-    fn options(&self, message: &Message, guest: Guest<'_>, duration: Duration) -> Vec<(u8, Vec<u8>)> {
+    fn options(&self, message: &Message, guest: Guest<'_>, duration: Duration) -> Listed {
         let seconds = u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-        let time = |seconds: u32| seconds.to_be_bytes().to_vec();
-        let mut options = Vec::with_capacity(OPTIONS_USUAL);
+        let mut options = self.named();
         options.extend([
-            (code::SERVER, self.settings.address.octets().to_vec()),
-            (code::LEASE_TIME, time(seconds)),
-            (code::SUBNET_MASK, self.settings.mask().octets().to_vec()),
-            (code::RENEWAL_TIME, time(seconds / 2)),
+            (code::LEASE_TIME, seconds.to_be_bytes()),
+            (code::SUBNET_MASK, self.settings.mask().octets()),
+            (code::RENEWAL_TIME, (seconds / 2).to_be_bytes()),
             // 0.875 of it.
-            (code::REBINDING_TIME, time(seconds - seconds / 8)),
+            (code::REBINDING_TIME, (seconds - seconds / 8).to_be_bytes()),
         ]);
         let asked = message.options.asked();
         let is_asked = |(code, _): &&(u8, Vec<u8>)| asked.is_empty() || asked.contains(code);
-        options.extend(self.network.iter().filter(is_asked).cloned());
+        options.extend(self.network.iter().filter(is_asked).map(|(code, value)| (*code, value)));
         options.extend(decide::known(message, guest.values));
         echoed(message, options)
+    }
+
+    /// As which server it answers, and nothing else yet.
+    fn named(&self) -> Listed {
+        let mut options = Listed::new();
+        options.push(code::SERVER, &self.settings.address.octets());
+        options
     }
 }
 
@@ -148,11 +149,13 @@ pub(super) fn network(settings: &Settings) -> Vec<(u8, Vec<u8>)> {
 /// section 4.3.2), and a relay is told the same.
 pub(super) fn refusal(reply: &Reply) -> Reply {
     let mut reply = reply.clone();
-    let kept = [code::SERVER, code::CLIENT_ID, code::RELAY_AGENT];
+    let said = [(code::MESSAGE, START_ANEW)];
+    let named = reply.draft.options.get(code::SERVER).map(|server| (code::SERVER, server));
+    let kept =
+        reply.draft.options.iter().filter(|(code, _)| [code::CLIENT_ID, code::RELAY_AGENT].contains(code));
+    reply.draft.options = named.into_iter().chain(said).chain(kept).collect();
     reply.draft.kind = Kind::Nak;
     (reply.draft.yiaddr, reply.draft.ciaddr) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED);
-    reply.draft.options.retain(|(code, _)| kept.contains(code));
-    reply.draft.options.insert(1.min(reply.draft.options.len()), (code::MESSAGE, START_ANEW.to_vec()));
     match reply.to {
         Destination::Relay { .. } => reply.draft.broadcast = true,
         Destination::Client { .. } | Destination::Broadcast => reply.to = Destination::Broadcast,
@@ -161,11 +164,11 @@ pub(super) fn refusal(reply: &Reply) -> Reply {
 }
 
 /// The client's own identifier goes back to it (RFC 6842), and to the relay what it put in (RFC 3046, section 2.2).
-fn echoed(message: &Message, mut options: Vec<(u8, Vec<u8>)>) -> Vec<(u8, Vec<u8>)> {
+fn echoed(message: &Message, mut options: Listed) -> Listed {
     let is_relayed = !message.giaddr.is_unspecified();
     let agent = message.options.get(code::RELAY_AGENT).filter(|_| is_relayed);
     let id = message.options.get(code::CLIENT_ID);
-    options.extend(id.map(|id| (code::CLIENT_ID, id.to_vec())));
-    options.extend(agent.map(|agent| (code::RELAY_AGENT, agent.to_vec())));
+    options.extend(id.map(|id| (code::CLIENT_ID, id)));
+    options.extend(agent.map(|agent| (code::RELAY_AGENT, agent)));
     options
 }

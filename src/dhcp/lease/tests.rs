@@ -21,12 +21,11 @@ fn who(standing: Standing) -> Who {
 }
 
 fn codes(reply: &Reply) -> Vec<u8> {
-    reply.draft.options.iter().map(|(code, _)| *code).collect()
+    reply.draft.options.iter().map(|(code, _)| code).collect()
 }
 
 fn option(reply: &Reply, code: u8) -> &[u8] {
-    let found = reply.draft.options.iter().find(|(other, _)| *other == code);
-    found.map_or(&[], |(_, value)| value.as_slice())
+    reply.draft.options.get(code).unwrap_or_default()
 }
 
 fn seconds(reply: &Reply, code: u8) -> u32 {

@@ -6,6 +6,9 @@ use std::net::Ipv4Addr;
 
 use super::code;
 
+/// Octets of what most answers say.
+const LISTED_USUAL: usize = 128;
+
 /// A message's options, by number, the parts of each joined (RFC 3396). One piece of memory, in which a number, a length
 /// of two octets and a value follow each other.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -18,11 +21,7 @@ impl Options {
         let mut octets = Vec::with_capacity(parts.iter().map(|(_, value)| value.len() + 3).sum());
         for same in parts.chunk_by(|(one, _), (other, _)| one == other) {
             let Some((code, _)) = same.first() else { continue };
-            let room = usize::from(u16::MAX);
-            let len = same.iter().map(|(_, value)| value.len()).sum::<usize>().min(room);
-            octets.push(*code);
-            octets.extend(u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
-            octets.extend(same.iter().flat_map(|(_, value)| *value).take(len));
+            put(&mut octets, *code, same.iter().map(|(_, value)| *value));
         }
         Self(octets.into())
     }
@@ -44,13 +43,7 @@ impl Options {
 
     /// Every option, by number.
     pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        let mut rest: &[u8] = &self.0;
-        std::iter::from_fn(move || {
-            let [code, high, low, behind @ ..] = rest else { return None };
-            let (value, next) = behind.split_at_checked(u16::from_be_bytes([*high, *low]).into())?;
-            rest = next;
-            Some((*code, value))
-        })
+        each(&self.0)
     }
 
     /// All of them, by number.
@@ -105,6 +98,73 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
+}
+
+/// Options that are to be written, in this order; kept as [`Options`] are.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Listed(Vec<u8>);
+
+impl Listed {
+    /// None, with room for what most answers say.
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(LISTED_USUAL))
+    }
+
+    /// One more, behind the others.
+    pub fn push(&mut self, code: u8, value: &[u8]) {
+        put(&mut self.0, code, std::iter::once(value));
+    }
+
+    /// The octets of the first of this number.
+    pub fn get(&self, code: u8) -> Option<&[u8]> {
+        self.iter().find(|(other, _)| *other == code).map(|(_, value)| value)
+    }
+
+    /// Every one, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        each(&self.0)
+    }
+}
+
+impl<V: AsRef<[u8]>> Extend<(u8, V)> for Listed {
+    fn extend<I: IntoIterator<Item = (u8, V)>>(&mut self, options: I) {
+        options.into_iter().for_each(|(code, value)| self.push(code, value.as_ref()));
+    }
+}
+
+impl<V: AsRef<[u8]>> FromIterator<(u8, V)> for Listed {
+    fn from_iter<I: IntoIterator<Item = (u8, V)>>(options: I) -> Self {
+        let mut listed = Self::new();
+        listed.extend(options);
+        listed
+    }
+}
+
+impl fmt::Debug for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// Puts an option behind the others; of one that is too long, as much as its length can say.
+fn put<'a>(octets: &mut Vec<u8>, code: u8, parts: impl Iterator<Item = &'a [u8]> + Clone) {
+    let len = parts.clone().map(<[u8]>::len).sum::<usize>().min(usize::from(u16::MAX));
+    octets.push(code);
+    octets.extend(u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
+    let end = octets.len() + len;
+    parts.for_each(|part| octets.extend_from_slice(part));
+    octets.truncate(end);
+}
+
+/// What was put there.
+fn each(octets: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = octets;
+    std::iter::from_fn(move || {
+        let [code, high, low, behind @ ..] = rest else { return None };
+        let (value, next) = behind.split_at_checked(u16::from_be_bytes([*high, *low]).into())?;
+        rest = next;
+        Some((*code, value))
+    })
 }
 
 /// What a number in an option may be.

@@ -150,7 +150,8 @@ fn documented_values_of_option_43_are_read_and_written_as_they_are() {
         let message = discover(&[&[43, u8::try_from(value.len()).unwrap()], &value[..]].concat());
         assert_eq!(message.options.get(code::VENDOR_SPECIFIC), Some(&value[..]));
         assert!(!decide::is_rogue_detection(&message), "{value:?}");
-        let draft = Draft { options: vec![(43, value.clone())], ..Draft::answer(Kind::Ack, &message) };
+        let draft =
+            Draft { options: [(43, &value)].into_iter().collect(), ..Draft::answer(Kind::Ack, &message) };
         let read = Message::read(&draft.write(548).bytes).unwrap();
         assert_eq!(read.options.get(43), Some(&value[..]));
     }
@@ -163,7 +164,7 @@ fn documented_values_of_option_43_are_read_and_written_as_they_are() {
 fn a_long_option_is_written_in_parts_and_the_message_padded() {
     let url: Vec<u8> = (0..300_u16).map(|at| b'a' + u8::try_from(at % 26).unwrap()).collect();
     let question = Ask::discover(mac(1)).packet().message;
-    let draft = Draft { options: vec![(66, url.clone())], ..Draft::answer(Kind::Ack, &question) };
+    let draft = Draft { options: [(66, &url)].into_iter().collect(), ..Draft::answer(Kind::Ack, &question) };
     let Written { bytes, left_out } = draft.write(1_472);
     assert_eq!((&bytes[240..245], bytes[245 + 255], bytes[246 + 255]), (&[53, 1, 5, 66, 255][..], 66, 45));
     assert!(left_out.is_empty());
@@ -176,8 +177,8 @@ fn a_long_option_is_written_in_parts_and_the_message_padded() {
 fn what_finds_no_room_is_left_out_and_said_and_what_is_the_relays_always_finds_it() {
     let question = Ask::discover(mac(1)).packet().message;
     let options =
-        vec![(54, vec![1; 4]), (82, vec![2; 100]), (66, vec![3; 150]), (43, vec![4; 120]), (67, vec![5; 20])];
-    let draft = Draft { options, ..Draft::answer(Kind::Ack, &question) };
+        [(54, vec![1; 4]), (82, vec![2; 100]), (66, vec![3; 150]), (43, vec![4; 120]), (67, vec![5; 20])];
+    let draft = Draft { options: options.into_iter().collect(), ..Draft::answer(Kind::Ack, &question) };
     let Written { bytes, left_out } = draft.write(548);
     assert_eq!(left_out, [43]);
     let codes: Vec<u8> = Message::read(&bytes).unwrap().options.iter().map(|(code, _)| code).collect();
@@ -270,7 +271,7 @@ fn written_again(message: &Message) {
     let draft = Draft {
         secs: message.secs,
         ciaddr: message.ciaddr,
-        options: options.map(|(code, value)| (code, value.to_vec())).collect(),
+        options: options.collect(),
         ..Draft::answer(message.kind, message)
     };
     let Written { bytes, left_out } = draft.write(SIZE_MAX);

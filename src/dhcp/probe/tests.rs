@@ -24,7 +24,7 @@ fn answer(sending: &Sending, from: Ipv4Addr, url: &str) -> Packet {
     let asked = Message::read(&sending.draft.write(usize::MAX).bytes).unwrap();
     let kind = if asked.kind == Kind::Inform { Kind::Ack } else { Kind::Offer };
     let mut draft = Draft::answer(kind, &asked);
-    draft.options = vec![(54, from.octets().to_vec()), (66, url.as_bytes().to_vec())];
+    draft.options = [(54, &from.octets()[..]), (66, url.as_bytes())].into_iter().collect();
     Packet {
         interface: 3,
         sender: None,

@@ -355,7 +355,26 @@ fn registered(case: &Case<'_>) -> LifeStep {
     if accounts == 0 {
         return unseen("registered", "there is no account to register");
     }
-    unseen("registered", "not seen from here: the PBX tells")
+    let Some(newest) = case.newest(|moment| moment.stage == Channel::Sip) else {
+        return unseen("registered", "not seen from here: the PBX tells");
+    };
+    let text = newest.text.clone();
+    let (code, remedy) = match newest.step {
+        Sign::Registered => return done("registered", text).at(newest.last),
+        Sign::Rejected => (
+            "registrar_refuses",
+            format!(
+                "do account and password at the PBX agree with those here? offhook device reveal {} --kind sip shows ours",
+                case.mac
+            ),
+        ),
+        Sign::Unanswered => (
+            "registrar_silent",
+            "does the registrar run, and is it the one in sip.registrar or the account's own?".to_owned(),
+        ),
+        _ => return unseen("registered", text).at(newest.last),
+    };
+    broken("registered", code, text).at(newest.last).with_remedy(remedy)
 }
 
 impl Case<'_> {

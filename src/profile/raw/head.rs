@@ -21,10 +21,12 @@ enum Follows {
     /// The end of the element's name, and among its attributes this one or, if `false`, none that begins so:
     /// `<NAME idx="1">`.
     Tag(Option<(String, bool)>),
+    /// The same in an element of this name: a module.
+    Within(String),
     /// What stands between name and value, but for blanks and the value's own quote, and a value.
     Mark(String),
-    /// An attribute's mark and its value, on a line of its own within an element.
-    Attribute(String),
+    /// It is an attribute, which stands in a line of whatever else.
+    Attribute,
 }
 
 impl Head {
@@ -41,6 +43,10 @@ impl Head {
             _ => String::new(),
         };
         let filled = |text: &str| text.replace("{name}", name.name).replace(INDEX, &index);
+        if form.text.trim_start().starts_with("<{index}>") {
+            let start = format!("<{}", name.name);
+            return Self { start, follows: Follows::Within(name.index.unwrap_or_default().to_owned()) };
+        }
         let between = between.trim();
         let mark = || between.trim_end_matches(['"', '\'']).trim_end().to_owned();
         let follows = match between.chars().next() {
@@ -52,35 +58,36 @@ impl Head {
                     None => (unlike(form), false),
                 }))
             }
-            _ if format == Format::Xml => Follows::Attribute(mark()),
+            _ if format == Format::Xml => Follows::Attribute,
             _ => Follows::Mark(mark()),
         };
         Self { start: filled(start).trim_start().to_owned(), follows }
     }
 
+    /// The attribute that the parameter is, if it is one.
+    pub(super) fn attribute(&self) -> Option<&str> {
+        matches!(self.follows, Follows::Attribute).then_some(self.start.as_str())
+    }
+
     /// Whether this line, without blanks around it, is one that the parameter replaces.
-    pub(super) fn begins(&self, line: &str, place: Option<Place>) -> bool {
+    pub(super) fn begins(&self, line: &str, place: Option<Place<'_>>) -> bool {
         let Some(rest) = line.strip_prefix(self.start.as_str()) else { return false };
         let is_element = place.is_some_and(|place| place.is_sibling && place.is_element);
+        let ends_name = || rest.starts_with(['>', '/', ' ', '\t']);
         match &self.follows {
             Follows::Quote(quote) => is_element && rest.starts_with(*quote),
             Follows::Tag(attribute) => {
                 let tag = rest.split('>').next().unwrap_or_default();
                 let fits = |(text, wanted): &(String, bool)| tag.contains(text.as_str()) == *wanted;
-                is_element && rest.starts_with(['>', '/', ' ', '\t']) && attribute.as_ref().is_none_or(fits)
+                is_element && ends_name() && attribute.as_ref().is_none_or(fits)
+            }
+            Follows::Within(module) => {
+                let is_there = |place: Place<'_>| place.is_element && place.module == Some(module.as_str());
+                place.is_some_and(is_there) && ends_name()
             }
             Follows::Mark(mark) if mark.is_empty() => rest.starts_with([' ', '\t']),
             Follows::Mark(mark) => rest.trim_start().starts_with(mark.as_str()),
-            Follows::Attribute(mark) => {
-                let value = rest.trim_start().strip_prefix(mark.as_str()).map(str::trim);
-                place.is_some_and(|place| place.in_tag) && value.is_some_and(is_one_quoted)
-            }
+            Follows::Attribute => false,
         }
     }
-}
-
-/// A quoted value, and nothing behind it.
-fn is_one_quoted(text: &str) -> bool {
-    let inside = |quote: char| text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote));
-    ['"', '\''].into_iter().any(|quote| inside(quote).is_some_and(|value| !value.contains(quote)))
 }

@@ -1,11 +1,13 @@
-//! Where the lines of a template's XML stand: beside the place for raw parameters, within an element's tag, or elsewhere.
+//! Where the lines of a template's XML stand: beside the place for raw parameters, in a module there, or elsewhere; and the
+//! attributes of its tags.
 //! It reads text with marks in it, which is no XML yet, and makes the best of what is malformed.
 
 use super::super::template::{MARK_CLOSE, MARK_OPEN, RAW_MARK};
 
 /// A template's text, its tags found.
 #[derive(Debug)]
-pub(super) struct Markup {
+pub(super) struct Markup<'t> {
+    text: &'t str,
     tags: Vec<Tag>,
     /// The element in which the place for raw parameters stands.
     raw: Option<usize>,
@@ -13,13 +15,13 @@ pub(super) struct Markup {
 
 /// How a line stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Place<'t> {
     /// In the same element as the place for raw parameters.
     pub(super) is_sibling: bool,
     /// It is one whole element and nothing else.
     pub(super) is_element: bool,
-    /// It begins within a tag.
-    pub(super) in_tag: bool,
+    /// The element around it, where that stands beside the place for raw parameters.
+    pub(super) module: Option<&'t str>,
 }
 
 #[derive(Debug)]
@@ -40,8 +42,8 @@ enum Kind {
     Other,
 }
 
-impl Markup {
-    pub(super) fn new(text: &str) -> Self {
+impl<'t> Markup<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
         let mut tags: Vec<Tag> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         let mut from = 0;
@@ -55,22 +57,86 @@ impl Markup {
             }
             from = end;
         }
-        let mut markup = Self { tags, raw: None };
+        let mut markup = Self { text, tags, raw: None };
         let mark = text.find(&format!("{MARK_OPEN}{RAW_MARK}{MARK_CLOSE}"));
         markup.raw = mark.and_then(|at| markup.parent(at));
         markup
     }
 
     /// How the line stands that begins at this octet.
-    pub(super) fn line(&self, at: usize, line: &str) -> Place {
+    pub(super) fn line(&self, at: usize, line: &str) -> Place<'t> {
         let start = at + line.len() - line.trim_start().len();
         let end = at + line.trim_end().len();
         let first = self.tags.partition_point(|tag| tag.end <= start);
         let inside: Vec<&Tag> =
             self.tags.get(first..).unwrap_or_default().iter().take_while(|tag| tag.start < end).collect();
-        let in_tag = inside.first().is_some_and(|tag| tag.start < start);
-        let is_sibling = self.parent(start) == self.raw;
-        Place { is_sibling, is_element: is_element(&inside, start, end), in_tag }
+        let parent = self.parent(start);
+        let around = parent.and_then(|number| self.tags.get(number));
+        let module = around.filter(|tag| tag.parent == self.raw).map(|tag| self.name(tag));
+        Place { is_sibling: parent == self.raw, is_element: is_element(&inside, start, end), module }
+    }
+
+    /// The text without attributes of these names, none that holds a place for something else.
+    pub(super) fn without_attributes(&self, replaced: &[&str]) -> String {
+        let mut kept = String::with_capacity(self.text.len());
+        let mut at = 0;
+        for tag in self.tags.iter().filter(|tag| matches!(tag.kind, Kind::Open | Kind::Empty)) {
+            for (start, end) in self.attributes(tag, replaced) {
+                let (start, end) = self.with_its_blanks(start, end);
+                kept.push_str(self.text.get(at..start).unwrap_or_default());
+                at = at.max(end);
+            }
+        }
+        kept.push_str(self.text.get(at..).unwrap_or_default());
+        kept
+    }
+
+    /// Where the attributes of these names stand in a tag.
+    fn attributes(&self, tag: &Tag, names: &[&str]) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        let inside = self.text.get(tag.start..tag.end).unwrap_or_default();
+        let mut rest = inside.find(char::is_whitespace).and_then(|at| inside.get(at..)).unwrap_or_default();
+        loop {
+            rest = rest.trim_start();
+            let Some(length) = rest.find(|c: char| c.is_whitespace() || c == '=') else { return found };
+            let (name, behind) = rest.split_at(length);
+            let value = behind.trim_start().strip_prefix('=').map(str::trim_start);
+            let quoted = value.and_then(|value| {
+                let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+                value.get(1..)?.split_once(quote)
+            });
+            let start = tag.end - rest.len();
+            rest = match quoted {
+                Some((value, after)) => {
+                    if names.contains(&name) && !value.contains(MARK_OPEN) {
+                        found.push((start, tag.end - after.len()));
+                    }
+                    after
+                }
+                None => behind.strip_prefix('=').unwrap_or(behind),
+            };
+        }
+    }
+
+    /// From where to where an attribute is taken out: with its line where nothing else stands there.
+    fn with_its_blanks(&self, start: usize, end: usize) -> (usize, usize) {
+        let (before, after) =
+            (self.text.get(..start).unwrap_or_default(), self.text.get(end..).unwrap_or_default());
+        let blanks = before.len() - before.trim_end_matches([' ', '\t']).len();
+        let behind = after.len() - after.trim_start_matches([' ', '\t']).len();
+        let line_end =
+            ["\r\n", "\n"].into_iter().find(|end| after.get(behind..).unwrap_or_default().starts_with(end));
+        match (before.get(..start - blanks).unwrap_or_default().ends_with('\n'), line_end) {
+            (true, Some(line_end)) => (start - blanks, end + behind + line_end.len()),
+            (true, None) => (start, end + behind),
+            (false, _) => (start - blanks, end),
+        }
+    }
+
+    fn name(&self, tag: &Tag) -> &'t str {
+        let inside = self.text.get(tag.start..tag.end).unwrap_or_default();
+        let inside = inside.strip_prefix('<').unwrap_or(inside);
+        inside.split(|c: char| c.is_whitespace() || matches!(c, '/' | '>')).next().unwrap_or_default()
     }
 
     /// The element that this octet stands in.
@@ -138,14 +204,14 @@ fn tag_length(tag: &str) -> usize {
 mod tests {
     use super::*;
 
-    /// Of each line whether it stands beside `raw()`, is an element, is in a tag.
+    /// Of each line whether it stands beside `raw()`, is an element, is in a module.
     fn told(text: &str) -> String {
         let markup = Markup::new(text);
         let mut at = 0;
         let mut told = String::new();
         for line in text.split_inclusive('\n') {
-            let Place { is_sibling, is_element, in_tag } = markup.line(at, line);
-            let letters = [(is_sibling, 's'), (is_element, 'e'), (in_tag, 't')];
+            let Place { is_sibling, is_element, module } = markup.line(at, line);
+            let letters = [(is_sibling, 's'), (is_element, 'e'), (module.is_some(), 'm')];
             told.extend(letters.into_iter().filter(|(is, _)| *is).map(|(_, letter)| letter));
             told.push('|');
             at += line.len();
@@ -154,14 +220,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stands_in_an_element_or_in_a_tag() {
+    fn a_line_stands_in_an_element_or_in_a_module() {
         let raw = format!("{MARK_OPEN}{RAW_MARK}{MARK_CLOSE}");
         let deep = format!("<?xml v?>\n<a>\n  <b>\n    <c>1</c>\n  </b>\n  <c>1</c>\n  {raw}\n</a>\n");
-        assert_eq!(told(&deep), "||s|e||se|s|s|");
+        assert_eq!(told(&deep), "||s|em|m|se|s|s|");
         let several = format!("<a>\n<b/><c/>\n<b x=\">\"/>\n<b><d/></b>\n<b>\n</b>\n{raw}\n</a>\n");
-        assert_eq!(told(&several), "|s|se|se|s||s|s|");
+        assert_eq!(told(&several), "|s|se|se|s|m|s|s|");
         let within = format!("<a>\n<!-- <b> -->\n<b/>\r\n<d\n  x=\"1\"\n  {raw}\n/>\n<b>ü</b>\n");
-        assert_eq!(told(&within), "|s|se|s|st|st|st|se|");
+        assert_eq!(told(&within), "|s|se|s|s|s|s|se|");
     }
 
     #[test]

@@ -136,8 +136,21 @@ fn only_what_stands_beside_raw_is_replaced() {
 fn an_attribute_is_a_parameter_of_whichever_element() {
     let form = RawForm::parse("{name}=\"{value}\"", None).unwrap();
     let text = "<c>\n<voice\n  v.a=\"1\"\n  v.ab=\"1\"\n  v.a=\"1\" v.c=\"2\"\n/>\n<t>\nv.a=\"1\"\n</t>\n<device\n  v.a=\"2\"\n";
-    let rest = "<c>\n<voice\n  v.ab=\"1\"\n  v.a=\"1\" v.c=\"2\"\n/>\n<t>\nv.a=\"1\"\n</t>\n<device\n";
+    let rest = "<c>\n<voice\n  v.ab=\"1\"\n  v.c=\"2\"\n/>\n<t>\nv.a=\"1\"\n</t>\n<device\n";
     assert_eq!(replaced(&form, Format::Xml, "v.a", text), rest);
+    let text = "<k k.1.c=\"a > b\" k.1.i='0' k.12.c=\"x\"/>\n<k  k.1.i = \"1\"/>\n<k k.1.i=\"\u{1}7\u{2}\"/>\n<!-- k.1.i=\"1\" -->\n<d\n";
+    let rest =
+        "<k k.1.c=\"a > b\" k.12.c=\"x\"/>\n<k/>\n<k k.1.i=\"\u{1}7\u{2}\"/>\n<!-- k.1.i=\"1\" -->\n<d\n";
+    assert_eq!(replaced(&form, Format::Xml, "k.1.i", text), rest);
+    assert_eq!(replaced(&form, Format::Xml, "k.1.c", "<k k.1.c=\"1\"/>\n<d\n"), "<k/>\n<d\n");
+}
+
+#[test]
+fn a_parameter_of_a_module_takes_the_place_of_what_stands_in_it() {
+    let form = RawForm::parse("<{index}><{name}>{value}</{name}></{index}>", Some("{index}")).unwrap();
+    let text = "<c>\n<qos>\n<vlan>1</vlan>\n<vlans>1</vlans>\n<in>\n<vlan>2</vlan>\n</in>\n</qos>\n<sip>\n<vlan>3</vlan>\n</sip>\n<vlan>4</vlan>\n";
+    let rest = text.replace("<vlan>1</vlan>\n", "");
+    assert_eq!(replaced(&form, Format::Xml, "vlan[qos]", text), rest);
 }
 
 /// What is left of a text whose last line is the place for raw parameters.
@@ -348,10 +361,10 @@ fn one_that_breaks_a_file_takes_no_other_with_it() {
     let acme = fixture::vendor("acme", &[("profile.toml", profile), ("templates/t", template)]);
     let (catalog, errors) = Catalog::of_folders(&[acme]);
     assert_eq!(errors, []);
-    let files = drawn(&catalog, "acme", "A", 0, &[("b", "3"), ("d", "4"), ("e", "5")]);
+    let files = drawn(&catalog, "acme", "A", 0, &[("b", "3"), ("d", "4"), ("e", "5"), ("x:f", "6")]);
     let [file] = files.as_slice() else { unreachable!("one file") };
-    assert_eq!(file.plain(), "<a\n b=\"1\" c=\"2\"\n d=\"4\"\n e=\"5\"\n/>\n");
-    assert_eq!(file.notes(), ["the raw parameter b is left out: with it the file would be malformed"]);
+    assert_eq!(file.plain(), "<a\n c=\"2\"\n b=\"3\"\n d=\"4\"\n e=\"5\"\n/>\n");
+    assert_eq!(file.notes(), ["the raw parameter x:f is left out: with it the file would be malformed"]);
 }
 
 #[test]

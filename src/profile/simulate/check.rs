@@ -137,6 +137,7 @@ fn check_reading(read: &Reading, key: &str, findings: &mut Findings<'_>) {
         ("roots", !read.roots.is_empty()),
         ("index", !read.index.is_empty()),
         ("name", read.name.is_some()),
+        ("name_in", read.name_in.is_some()),
         ("value", read.value.is_some()),
         ("attributes", !read.attributes.is_empty()),
         ("depth", read.depth.is_some()),

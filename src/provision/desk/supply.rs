@@ -13,7 +13,7 @@ use crate::device::{Approval, Channel, Commons, Device, Identity, Mac, Source, S
 use crate::firmware::{Plan, Release, ReleaseFile, Stock};
 use crate::profile::{Clue, NOTHING_SUPPLIED, Profile, Requested, Scope, Subject, Supplied};
 use crate::provision::evidence::Deed;
-use crate::provision::firmware::{Course, course, taught, told};
+use crate::provision::firmware::{Course, course, taught, tells, told};
 use crate::provision::shelf::Taken;
 use crate::provision::{Answer, Area, FileRequest, Proof, Receipt, Root, Want};
 
@@ -37,7 +37,7 @@ impl Inner {
         let mut supplied = self.languages(case, device, requested, own).await.unwrap_or_default();
         let stock = self.parts.store.inventory().stock();
         let is_brought = || stock.releases.iter().any(|release| release.vendor == *profile.vendor());
-        if own && is_brought() {
+        if is_brought() && tells(profile, requested.file) {
             supplied.extend(self.firmware(case, device, profile, &stock).await.unwrap_or_default());
         }
         supplied
@@ -106,9 +106,15 @@ impl Inner {
             return None;
         }
         let limit = usize::from(self.parts.firmware.concurrent);
-        if case.request.want == Want::Head || !self.places().take(mac, limit, self.parts.clock.instant()) {
+        let now = self.parts.clock.instant();
+        let had_one = self.places().has(mac, now);
+        if case.request.want == Want::Head || !self.places().take(mac, limit, now) {
             debug!(device.mac = %mac, "{mac} waits for its firmware {}", release.version);
             return None;
+        }
+        if !had_one {
+            let had = current.unwrap_or_default().to_owned();
+            self.deed(Deed::Upgrading { mac, release: Arc::clone(&release), had });
         }
         Some(told(&release, &self.firmware_base(case.request)?))
     }

@@ -77,6 +77,7 @@ async fn bench() -> Bench {
         roots: Roots { http: Some(SocketAddr::from(([0_u16; 8], 8480))), ..Roots::default() },
         sightings,
         deeds: sender,
+        again: mpsc::channel(1).0,
         alarms: alarms.clone(),
     });
     Bench { desk, store, clock, deeds, alarms, _folder: folder }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::announce::Announced;
 use super::{knock, web};
 use crate::clock::Entropy;
 use crate::device::{Mac, Source};
@@ -14,8 +15,10 @@ use crate::scan::message::SipAnswer;
 pub(super) struct Host {
     /// Where.
     pub(super) address: Ipv4Addr,
-    /// Who, where ARP has told.
+    /// Who, where ARP has told, and nobody else speaks for it.
     pub(super) mac: Option<Mac>,
+    /// Somebody has answered for it by ARP.
+    pub(super) is_there: bool,
     /// Our address on its link; unspecified behind a router.
     pub(super) ours: Ipv4Addr,
     /// How far the sweep had come when it was found: whoever goes on from there finds it again.
@@ -26,12 +29,17 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub(super) struct Visited {
     pub(super) host: Host,
-    /// `None`: behind a router, and nobody is there.
+    /// `None`: nobody is there.
     pub(super) found: Option<Identified>,
 }
 
 /// Visits a host.
-pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy) -> Visited {
+pub(super) async fn visit(
+    host: Host,
+    catalog: Arc<Catalog>,
+    entropy: Entropy,
+    announced: Announced,
+) -> Visited {
     let mut clues: Vec<Clue> =
         host.mac.map(|mac| Clue::new(Source::Oui, mac.to_string())).into_iter().collect();
     let first_page = web::page(host.address, "/");
@@ -39,25 +47,65 @@ pub(super) async fn visit(host: Host, catalog: Arc<Catalog>, entropy: Entropy) -
         tokio::join!(knock::knock(host.address, host.ours, &entropy), first_page)
     } else {
         let sip = knock::knock(host.address, host.ours, &entropy).await;
-        let is_makers = host.mac.is_some_and(|mac| catalog.range_owner(mac).is_some());
         // Nobody else's pages are any business of ours.
-        let page = if sip.is_some() || is_makers { first_page.await } else { web::Page::Nothing };
+        let page =
+            if sip.is_some() || is_makers(host, &catalog) { first_page.await } else { web::Page::Nothing };
         (sip, page)
     };
-    if host.mac.is_none() && sip.is_none() && page == web::Page::Nothing {
+    if !host.is_there && sip.is_none() && page == web::Page::Nothing {
         return Visited { host, found: None };
     }
     clues.extend(sip.iter().flat_map(SipAnswer::clues));
-    if let Some(answer) = page.answer() {
+    let asks_pages = host.mac.is_none() || sip.is_some() || is_makers(host, &catalog);
+    let web = if asks_pages { Web::of(host.address, page).await } else { Web::default() };
+    clues.extend(web.name.iter().map(|name| Clue::new(Source::TlsSubject, name)));
+    if let Some(answer) = web.page.answer() {
         clues.extend(answer.clues());
         clues.extend(catalog.pages_at("/").flat_map(|page| page.clues(answer.body())));
-        clues.extend(identity_pages(host.address, &catalog, &clues).await);
+        clues.extend(identity_pages(host.address, web.is_secure, &catalog, &clues).await);
+    }
+    if host.is_there {
+        clues.extend(announced.of(host.address).await);
     }
     Visited { host, found: Some(catalog.identify(&clues)) }
 }
 
+fn is_makers(host: Host, catalog: &Catalog) -> bool {
+    host.mac.is_some_and(|mac| catalog.range_owner(mac).is_some())
+}
+
+/// A host's first page, and by which way there are more.
+#[derive(Default)]
+struct Web {
+    page: web::Page,
+    is_secure: bool,
+    /// The common name in its certificate.
+    name: Option<String>,
+}
+
+impl Web {
+    /// By TLS where the page in clear says nothing: there is none, or it is only to be had there.
+    async fn of(host: Ipv4Addr, page: web::Page) -> Self {
+        let in_clear = match &page {
+            web::Page::Answer(_) => {
+                page.answer().is_some_and(|answer| !(300..400).contains(&answer.status()))
+            }
+            web::Page::Refused => false,
+            // Whoever does not even say that nobody listens is not asked at every port.
+            web::Page::Nothing => true,
+        };
+        if in_clear {
+            return Self { page, ..Self::default() };
+        }
+        match web::secure_page(host, "/").await {
+            (secure @ web::Page::Answer(_), name) => Self { page: secure, is_secure: true, name },
+            (_, name) => Self { page, is_secure: false, name },
+        }
+    }
+}
+
 /// What the pages say by which phones of that look tell who they are, as long as that is not known.
-async fn identity_pages(address: Ipv4Addr, catalog: &Catalog, clues: &[Clue]) -> Vec<Clue> {
+async fn identity_pages(address: Ipv4Addr, is_secure: bool, catalog: &Catalog, clues: &[Clue]) -> Vec<Clue> {
     let (mut known, mut asked) = (clues.to_vec(), vec!["/".to_owned()]);
     while asked.len() <= PAGES_MAX {
         let found = catalog.identify(&known);
@@ -65,7 +113,12 @@ async fn identity_pages(address: Ipv4Addr, catalog: &Catalog, clues: &[Clue]) ->
             catalog.pages(&found).into_iter().find(|page| !asked.iter().any(|path| path == page.path()));
         let Some(page) = next else { break };
         asked.push(page.path().to_owned());
-        if let Some(answer) = web::page(address, page.path()).await.answer() {
+        let answer = if is_secure {
+            web::secure_page(address, page.path()).await.0
+        } else {
+            web::page(address, page.path()).await
+        };
+        if let Some(answer) = answer.answer() {
             known.extend(page.clues(answer.body()));
         }
     }

@@ -26,15 +26,22 @@ pub(super) fn read(body: &[u8], reading: &Reading) -> Result<Contents, String> {
             read_node(node, &path, children.is_empty(), reading, &mut contents);
         }
         let inner = |child: Node<'_, '_>| [&path[..], &[segment(child, reading)]].concat();
-        pending.extend(children.into_iter().rev().map(|child| (child, inner(child))));
+        let says_more = |child: &Node<'_, '_>| reading.name_in.as_deref() != Some(child.tag_name().name());
+        let children = children.into_iter().rev().filter(says_more);
+        pending.extend(children.map(|child| (child, inner(child))));
     }
     Ok(contents)
 }
 
-/// An element's part of the path: its name, or the one in its attribute, with its index behind it.
+/// An element's part of the path: its name, or the one in its attribute or in an element of its own, with its index behind
+/// it.
 fn segment(node: Node<'_, '_>, reading: &Reading) -> String {
     let named = reading.name.as_ref().and_then(|name| node.attribute(name.as_str()));
-    let mut segment = named.unwrap_or(node.tag_name().name()).to_owned();
+    let inner = reading.name_in.as_ref().and_then(|name| {
+        let child = node.children().find(|child| child.has_tag_name(name.as_str()));
+        child.and_then(|child| child.text()).map(str::trim)
+    });
+    let mut segment = named.or(inner).unwrap_or(node.tag_name().name()).to_owned();
     segment.extend(reading.index.iter().filter_map(|index| node.attribute(index.as_str())));
     segment
 }
@@ -125,6 +132,11 @@ mod tests {
             "attributes = ['*']\ndepth = 0",
             r#"<polycomConfig><reg reg.1.address="1" reg.1.label="&lt;a&gt;"/></polycomConfig>"#,
             &["reg.1.address=1", "reg.1.label=<a>"],
+        );
+        check(
+            "name_in = 'Name'\ndepth = 3",
+            "<l><o><Name>A.1.</Name><p><Name>User</Name><Value>x</Value></p></o><o><Name>B.</Name></o></l>",
+            &["A.1./User/Value=x"],
         );
         check(
             "index = ['button']\ndepth = 2",

@@ -45,9 +45,11 @@ on_both! {
         for _ in 0..2 {
             one.count_firmware(mac(1), &release, "108.86.0.20").await.unwrap();
         }
+        one.tell_firmware(mac(1), &release, "108.86.0.20").await.unwrap();
         one.count_firmware(mac(2), &release, "108.86.0.20").await.unwrap();
         other.refresh().await.unwrap();
         let stock = other.inventory().stock();
+        assert_eq!(stock, one.inventory().stock(), "with the same moments");
         assert!(stock.is_stuck(mac(1), &release, "108.86.0.20"));
         assert!(!stock.is_stuck(mac(1), &release, "108.86.0.45"));
         assert_eq!(stock.tries.len(), 1, "of a phone that is none nothing is counted");

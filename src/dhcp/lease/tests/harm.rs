@@ -28,7 +28,7 @@ fn d6_a_nak_is_only_about_our_own_record() {
             && draft.kind == Kind::Nak
         {
             assert_eq!((to, draft.yiaddr, draft.ciaddr), (Destination::Broadcast, NONE, NONE), "{what}");
-            assert_eq!(draft.options.iter().map(|(code, _)| *code).collect::<Vec<_>>(), [54, 56], "{what}");
+            assert_eq!(draft.options.iter().map(|(code, _)| code).collect::<Vec<_>>(), [54, 56], "{what}");
         }
     };
     let far = Ipv4Addr::new(10, 1, 1, 7);
@@ -184,7 +184,7 @@ fn d7_addresses_in_use_are_known_before_the_first_question() {
     lan.pass(10_000);
     let rest: Vec<Ipv4Addr> = (101..200).map(address).collect();
     assert_eq!(lan.server.to_sweep(), rest, "all but the one that is leased");
-    let mut swept = |last, by| lan.hand(Input::Swept { address: address(last), by: mac(by) }).len();
+    let mut swept = |last, by| lan.hand(Input::Swept { address: address(last), by: Some(mac(by)) }).len();
     assert_eq!([swept(100, 9), swept(101, 2), swept(104, 7)], [0; 3], "whose they are, or were");
     assert_eq!([swept(101, 9), swept(102, 9), swept(103, 9), swept(104, 9)], [1; 4], "written down");
     assert_eq!(lan.server.stand(), Stand::Serving, "nobody was harmed, however many they are");

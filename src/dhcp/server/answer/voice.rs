@@ -126,7 +126,7 @@ impl Voice {
 
     fn say_would(&self, reply: &Reply, interface: &str, beside: &str) {
         let draft = &reply.draft;
-        let options: Options = draft.options.iter().cloned().collect();
+        let options: Options = draft.options.iter().map(|(code, value)| (code, value.to_vec())).collect();
         let address =
             if draft.yiaddr.is_unspecified() { String::new() } else { format!(" {}", draft.yiaddr) };
         let text = format!(
@@ -187,13 +187,13 @@ impl Voice {
 }
 
 fn seconds(reply: &Reply) -> u32 {
-    let lease = reply.draft.options.iter().find(|(code, _)| *code == code::LEASE_TIME);
-    let octets = lease.and_then(|(_, value)| <[u8; 4]>::try_from(value.as_slice()).ok());
+    let lease = reply.draft.options.get(code::LEASE_TIME);
+    let octets = lease.and_then(|value| <[u8; 4]>::try_from(value).ok());
     octets.map_or(0, u32::from_be_bytes)
 }
 
 fn codes(reply: &Reply) -> String {
-    let codes = reply.draft.options.iter().map(|(code, _)| *code).filter(|code| *code != code::SERVER);
+    let codes = reply.draft.options.iter().map(|(code, _)| code).filter(|code| *code != code::SERVER);
     codes.map(|code| code.to_string()).collect::<Vec<_>>().join(", ")
 }
 

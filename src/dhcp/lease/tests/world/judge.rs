@@ -37,7 +37,7 @@ impl World {
                 self.must(in_pool, "P7", || format!("{}, which is not of the pool", told()));
             }
             Kind::Ack => {
-                let codes: Vec<u8> = draft.options.iter().map(|(code, _)| *code).collect();
+                let codes: Vec<u8> = draft.options.iter().map(|(code, _)| code).collect();
                 let is_lean = codes.iter().all(|code| *code == 54 || decide::is_for_provisioning(*code));
                 self.must(is_lean && reply.because == Because::Inform, "P8", || {
                     format!("{}: {codes:?}", told())
