@@ -25,7 +25,7 @@
 //! | [`dhcp`] | the companion of the LAN's DHCP server: hears what was asked and given ([`dhcp::hear`], [`dhcp::tell`]), asks ([`dhcp::probe`]), and answers INFORM or gives leases where it is told to |
 //! | [`scan`] | finds the phones that did not ask: ARP on a link, SIP and HTTP behind a router |
 //! | [`http`], [`tftp`] | the phones' files |
-//! | [`push`] | tells running phones to fetch again or to start anew, by SIP NOTIFY |
+//! | [`push`] | tells running phones to fetch again, to start anew, or where their files are, by SIP NOTIFY and by their web interfaces |
 //! | [`register`] | overhears whether phones register, where the PBX is on this host |
 //! | [`store`] | the only SQL, one text for SQLite and PostgreSQL; the sealed secrets, their keys and backups; the inventory in memory; the chained audit |
 //! | [`accounts`] | where accounts and contacts come from: CSV, vCard |
@@ -102,6 +102,12 @@
 //! [`scan::sweep::Sweep`] gives the questions at their rate, whoever was silent once more, and tells who answered.
 //! [`scan::server`] sends them ([`net::arp::ArpWire`]), visits each who is there (SIP OPTIONS, pages, what it announces by multicast DNS), lets the profiles vote,
 //! and writes each second whom it found and how far it has come, from where the next one goes on.
+//!
+//! **Somebody points a phone here.** `operate/point.rs` says who may be: approved, or adopted when it comes, and not
+//! another server's. Each means of the profile is tried, the gentlest first: a NOTIFY with the phone's URL
+//! ([`push::server`]), then its web interface. [`push::visit::Visitor`] gives the requests that the profile names
+//! ([`profile::Visit`]) and takes in the answers; before each ARP proves who is there ([`push::server::web`]), and a row
+//! says how far it has come ([`store::PointRow`]), from where the next run goes on.
 //!
 //! **A command writes.** It opens the same store, writes rows, and pokes the agent's socket; the agent reads what has
 //! changed since the generation that it knows. Without a poke it notices within 200 ms.

@@ -10,6 +10,7 @@ pub(crate) mod firmware;
 pub(crate) mod fleet;
 pub(crate) mod keys;
 pub(crate) mod plan;
+pub(crate) mod point;
 pub(crate) mod push;
 pub(crate) mod release;
 pub(crate) mod round;

@@ -44,7 +44,9 @@ mod stranger;
 mod subject;
 mod template;
 mod trial;
+mod visit;
 mod web;
+mod whole;
 mod zone;
 
 use std::sync::Arc;
@@ -78,7 +80,9 @@ pub use schema::{Format, Retention, Scope, WithoutScheme};
 pub use simulate::{AccountNames, KeyNames, Names, OnNotify, ReadFormat, Reading, Simulate};
 pub use subject::{NOTHING_SUPPLIED, Site, Subject, Supplied};
 pub use trial::{bless, test_all};
+pub use visit::{Digesting, Mention, Payload, Phrase, Stage, Visit, VisitStep};
 pub use web::{ANSWER_BYTES_MAX, PAGE_BYTES_MAX, WebAnswer};
+pub use whole::Whole;
 pub use zone::{Zone, ZoneError, ZoneRule};
 
 use escape::Writing;
@@ -102,6 +106,7 @@ pub struct Profile {
     retention: Retention,
     release: Release,
     reach: Reach,
+    visits: Vec<Visit>,
     pnp: Option<PnpUrl>,
     pnp_content_type: String,
     dhcp: Option<Dhcp>,
@@ -251,6 +256,12 @@ impl Profile {
     pub fn permit(&self, model: Option<&str>) -> Option<&str> {
         let table = self.model_or_any(model);
         self.reach.permit(Some(&table.name), table.family.as_deref())
+    }
+
+    /// The web interfaces by which a phone of this model may be told where its configuration is, the likeliest first.
+    pub fn visits(&self, model: Option<&str>) -> impl Iterator<Item = &Visit> {
+        let table = self.model_or_any(model);
+        self.visits.iter().filter(|visit| visit.is_of(&table.name, table.family.as_deref()))
     }
 
     /// What the phones read from DHCP.

@@ -71,6 +71,7 @@ pub(crate) use key_file::give_to_owner;
 pub use lease::{LeaseRow, LeaseState, Reservation};
 pub use mark::{Mark, MarkFile, Rollback};
 pub use plan::{Change, FieldChange, Plan, Tally, Verb};
+pub use push::{PointRow, PointState};
 pub use release::{Armed, Decided, Delivery, Refused, ReleaseRequest, Terms, wanted_by};
 pub use restore::{Restore, Restored, restore};
 pub use rotate::{KeyUse, Rotation, VaultKey};

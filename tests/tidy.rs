@@ -82,6 +82,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("src/menu", &["device"]),
     ("src/firmware", &["device", "clock"]),
     ("src/profile", &["firmware", "menu", "release", "device", "secret", "clock", "config"]),
+    // A visit to a web interface only says what is next; the room's shell sends it.
+    ("src/push/visit", &["hex", "net", "profile", "device", "secret"]),
     ("src/release", &["device", "secret", "clock", "rule"]),
     ("src/hex", &[]),
     ("src/rule", &[]),
@@ -190,6 +192,7 @@ const EXPOSURES: &[(&str, &str)] = &[
     ("src/accounts", "writes what an export with passwords asks for"),
     ("src/simulate", "the phone's own copy: it registers with it"),
     ("src/profile", "fills the slots of a phone's file"),
+    ("src/push", "proves a password to a phone's web page, tells a phone its own URL"),
     ("src/provision", "compares a token, builds the phone's own URL"),
     ("src/cli", "shows one password to the person who asked for it"),
 ];

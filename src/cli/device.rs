@@ -1,6 +1,7 @@
 //! `offhook device`: the phones of the inventory and those that wait, one deed per subcommand.
 
 pub(super) mod arm;
+pub(super) mod point;
 mod push;
 mod setting;
 
@@ -48,6 +49,8 @@ pub(crate) enum Args {
     Resync(push::Args),
     /// Tell running phones to start anew, by SIP NOTIFY, and say who came
     Reboot(push::Args),
+    /// Point running phones here: by SIP NOTIFY, or by the web interface of a phone as sold, and say who came
+    Point(point::Args),
     /// Never serve phones; they keep their accounts
     Block {
         /// In any usual form
@@ -128,6 +131,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Outcome {
         Args::Confirm(args) => arm::confirm(context, &store, args).await,
         Args::Resync(args) => push::run(context, &store, args, Told::Resync).await,
         Args::Reboot(args) => push::run(context, &store, args, Told::Reboot).await,
+        Args::Point(args) => point::run(context, args).await,
         Args::Block { macs } => {
             for mac in &macs {
                 store.block(*mac).await?;

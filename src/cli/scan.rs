@@ -4,13 +4,15 @@ mod report;
 
 use tokio_util::sync::CancellationToken;
 
+use super::device::point::{self, Manner};
 use super::{Context, Failure, Outcome, open, output, run};
 use crate::clock::{Clock, Entropy};
 use crate::config::SCAN_RATE_MAX;
 use crate::net::Prefix;
 use crate::net::interfaces::Table;
 use crate::operate::scan::Wanted;
-use crate::scan::server::{News, Order, ScanParts, scan};
+use crate::scan::finding::Kind;
+use crate::scan::server::{News, Order, Report, ScanParts, scan};
 use crate::store::ScanState;
 
 #[derive(Debug, clap::Args)]
@@ -30,6 +32,15 @@ pub(crate) struct Args {
     /// Begin anew where the last scan of these networks did not come to its end
     #[arg(long)]
     fresh: bool,
+    /// Point the phones here that were found and have not come yet, as device point --found does
+    #[arg(long, conflicts_with = "dry_run")]
+    push: bool,
+    /// Point even phones here that another provisioning server has
+    #[arg(long, requires = "push")]
+    foreign: bool,
+    /// How long a phone that was pointed here may take to come; 0: nobody is waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = point::WAIT_S, requires = "push")]
+    wait: u32,
     /// Say who would be asked and how long it takes, and ask nobody
     #[arg(long)]
     dry_run: bool,
@@ -89,12 +100,34 @@ async fn perform(args: &Args, order: Order, context: &Context) -> Outcome {
     live.progress.end();
     open::poke(context);
     let report = report?;
-    if context.json {
-        output::value(&report::json(&report, &networks, args.all));
-    } else {
+    if !context.json {
         output::print(&report::foot(&report, args.all));
     }
-    if report.state == ScanState::Complete { Ok(()) } else { Err(Failure::told()) }
+    let is_complete = report.state == ScanState::Complete;
+    let pointed = if args.push && is_complete { Some(push(args, &report, context).await?) } else { None };
+    if context.json {
+        let mut value = report::json(&report, &networks, args.all);
+        if let (Some(pointed), Some(fields)) = (&pointed, value.as_object_mut()) {
+            fields.insert("pointed".to_owned(), serde_json::json!(pointed.rows));
+        }
+        output::value(&value);
+    }
+    match pointed {
+        _ if !is_complete => Err(Failure::told()),
+        Some(pointed) => pointed.outcome(context),
+        None => Ok(()),
+    }
+}
+
+/// Points the phones that were found here.
+async fn push(args: &Args, report: &Report, context: &Context) -> Result<point::Done, Failure> {
+    let phones = report.found.iter().filter(|finding| finding.kind == Kind::Phone);
+    let manner = Manner { foreign: args.foreign, wait: args.wait };
+    let pointed = point::found(context, phones.filter_map(|finding| finding.mac).collect(), &manner).await?;
+    if !context.json {
+        pointed.show();
+    }
+    Ok(pointed)
 }
 
 /// What a person sees while it runs.

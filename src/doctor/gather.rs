@@ -164,7 +164,8 @@ async fn of_data(patient: &Patient<'_>, wishes: Wishes, kernel: &Kernel) -> Vec<
     findings.push(disk::key(&files::key(places), folder.as_ref(), is_used));
     findings.push(disk::room(files::room(&places.data), &places.data.display().to_string()));
     let (catalog, broken) = Catalog::load(config.profiles.dir.as_deref());
-    let profiles = phones::profiles(&broken, config.profiles.dir.as_deref(), catalog.profiles().count());
+    let missing = config.profiles.dir.as_deref().filter(|folder| !folder.is_dir());
+    let profiles = phones::profiles(&broken, missing, catalog.profiles().count());
     let listed = tls::listing(&places.tls(), &config.https);
     let used = used(config);
     let own: Vec<IpAddr> =

@@ -40,7 +40,7 @@ pub(super) fn agent(agent: &Agent, data: &str) -> Finding {
         None => Finding::unknown(
             "agent",
             format!("whether an agent runs on {data} was not checked"),
-            "needs the folder of its socket: run the command as root, or as the user of the service",
+            "the folder of its socket: run the command as root, or as the user of the service",
         ),
     }
 }
@@ -71,7 +71,7 @@ pub(super) struct Rights {
 pub(super) fn capabilities(config: &Config, agent: &Agent, rights: &Rights) -> Finding {
     let (whose, effective) = match (agent.runs, rights.agents, rights.own) {
         (Some(true), Some(agents), _) => ("the agent", agents),
-        (Some(true), None, _) | (_, _, None) => {
+        (Some(true), None, _) | (None, ..) | (_, _, None) => {
             let text = "the rights of the agent were not checked";
             return Finding::unknown("capabilities", text, "run the command as root");
         }

@@ -8,6 +8,9 @@ use super::{Finding, some_of};
 use crate::config::Config;
 use crate::net::interfaces::Interface;
 
+/// How often a querier asks, unless it is told otherwise (RFC 3376, 8.2).
+const QUERIED_EVERY_S: u64 = 125;
+
 /// A link as sysfs shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Link {
@@ -204,7 +207,7 @@ pub(super) fn container(marks: &Marks, interfaces: &[Interface], links: &[Link])
         return Finding::unknown(
             "container",
             format!("this is a container ({sign}); what kind of network it has was not checked"),
-            "needs /sys of the container",
+            "/sys of the container",
         );
     }
     if used.is_empty() || !used.iter().all(is_inner) {
@@ -264,6 +267,11 @@ pub(super) fn snooping(
                 format!("echo 1 > /sys/class/net/{name}/bridge/multicast_querier"),
             )
             .seen(format!("/sys/class/net/{name}/bridge")),
+            (Listened::For(seconds, _), None) if *seconds < QUERIED_EVERY_S => Finding::unknown(
+                "snooping",
+                format!("nobody on {name} asked who is a member of groups within {seconds} s, which says little"),
+                "offhook doctor --wait 130s: a querier usually asks every 125 s",
+            ),
             (Listened::For(seconds, _), None) => Finding::warn(
                 "snooping",
                 format!("nobody on {name} asked who is a member of groups within {seconds} s: a switch that snoops on \
@@ -274,7 +282,7 @@ pub(super) fn snooping(
             (Listened::Denied(why), None) => Finding::unknown(
                 "snooping",
                 format!("whether somebody on {name} asks who is a member of groups was not checked: {why}"),
-                "needs CAP_NET_RAW: run the command as root",
+                "CAP_NET_RAW: run the command as root",
             ),
             (Listened::No, None) => Finding::unknown(
                 "snooping",
@@ -393,6 +401,7 @@ Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter
         check(&[], &Listened::No, State::Unknown);
         check(&[], &Listened::Denied("not permitted".to_owned()), State::Unknown);
         check(&[], &Listened::For(130, vec![]), State::Warn);
+        check(&[], &Listened::For(9, vec![]), State::Unknown);
         check(&[], &Listened::For(130, vec!["eth1".to_owned()]), State::Ok);
         check(&bridge(true, false), &Listened::No, State::Warn);
         check(&bridge(true, true), &Listened::No, State::Ok);

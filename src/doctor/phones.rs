@@ -9,9 +9,9 @@ use crate::device::{Approval, Device, Mac};
 use crate::profile::{Catalog, ProfileError};
 use crate::store::Holding;
 
-/// Profiles that were refused.
-pub(super) fn profiles(broken: &[ProfileError], folder: Option<&Path>, count: usize) -> Vec<Finding> {
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+/// Profiles that were refused. `missing`: the folder of added ones, where there is none.
+pub(super) fn profiles(broken: &[ProfileError], missing: Option<&Path>, count: usize) -> Vec<Finding> {
+    if let Some(folder) = missing {
         let text = format!("profiles.dir is {}, and there is no such folder", folder.display());
         return vec![Finding::broken(
             "profiles",

@@ -19,7 +19,7 @@ use crate::push::server::{News, Order, Pace, Parts, To, push};
 use crate::store::{Seen, Store, StoreError};
 
 /// How often the store is asked who came: the agent writes what it saw in batches of about this age.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// What phones are told, and by which way.
 #[derive(Debug, Clone, Copy)]
@@ -223,7 +223,7 @@ impl Round {
 }
 
 /// Whoever asks for a file, or where files are, has come; whoever renews a lease has not.
-fn is_coming(channel: Channel) -> bool {
+pub(super) fn is_coming(channel: Channel) -> bool {
     match channel {
         Channel::Pnp | Channel::Http | Channel::Https | Channel::Tftp => true,
         Channel::Dhcp | Channel::Push | Channel::Scan | Channel::Sip => false,

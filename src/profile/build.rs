@@ -26,6 +26,7 @@ use super::release::Release;
 use super::rendered::{ESCAPE_BYTES_MAX, SecretForm};
 use super::schema::{FileToml, MatchToml, ModelToml, ProfileToml, SCHEMA, Scope, Text};
 use super::template::{Maps, Templates};
+use super::visit::Visit;
 use super::{Manual, PnpUrl, Profile, ProfileFile};
 use crate::device::Vendor;
 
@@ -143,6 +144,8 @@ impl<'f> Draft<'f> {
         let above = parent.map(Profile::reach);
         let reach = Reach::read(toml.reach.as_ref(), &toml.push, above, &parts.models, &mut findings);
         let dated = toml.http.dated.iter().filter_map(|text| findings.pattern(text, "http.dated")).collect();
+        let above = parent.map(|parent| parent.visits.as_slice());
+        let visits = Visit::all(&toml.web, above, &parts.models, &mut findings);
         findings.language_files(toml.language_files.as_ref());
         let templates = findings.templates(&parts, &files, menu.is_some() || phonebook.is_some());
         let (Some(models), Some(templates), true) = (models, templates, findings.errors.is_empty()) else {
@@ -163,6 +166,7 @@ impl<'f> Draft<'f> {
             release,
             retention: toml.retention.or(parent.map(|parent| parent.retention)).unwrap_or_default(),
             reach,
+            visits,
             pnp,
             pnp_content_type,
             dhcp,

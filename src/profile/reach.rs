@@ -52,7 +52,7 @@ pub struct Reach {
 }
 
 /// What a phone can be told while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Told {
     /// To look whether its configuration has changed.

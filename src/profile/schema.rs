@@ -9,6 +9,7 @@ use super::language::LanguageToml;
 use super::menu::MenuToml;
 use super::reach::{PushToml, ReachToml};
 use super::simulate::Simulate;
+use super::visit::VisitToml;
 use crate::device::Source;
 use crate::release::CloseOn;
 use crate::secret::SecretKind;
@@ -34,6 +35,8 @@ pub(super) struct ProfileToml {
     pub(super) http: HttpToml,
     #[serde(default)]
     pub(super) push: Vec<Spanned<PushToml>>,
+    #[serde(default)]
+    pub(super) web: Vec<Spanned<VisitToml>>,
     pub(super) manual: Option<ManualToml>,
     #[serde(default, rename = "match")]
     pub(super) matches: Vec<MatchToml>,

@@ -74,6 +74,11 @@ impl<'b> WebAnswer<'b> {
         &self.body
     }
 
+    /// Its headers as they came, `name: value`, the names in lower case.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.headers.iter().map(|(name, value)| format!("{name}: {value}"))
+    }
+
     /// What it says of who answers: title, realms, server.
     pub fn clues(&self) -> Vec<Clue> {
         let title = title(&self.body).map(|title| Clue::new(Source::HttpTitle, title));

@@ -1,6 +1,8 @@
 //! The shell of pushing: looks who is behind an address, sends, waits for the answer, and tells what happened as it
 //! happens. Each NOTIFY has a socket of its own, so that the kernel's word that nobody listens there belongs to it.
 
+pub mod web;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::net::interfaces::Interfaces;
 use crate::net::neighbours::Neighbours;
 use crate::net::udp::{UdpEndpoint, Via};
 use crate::profile::Means;
+use crate::secret::Secret;
 
 /// News that wait to be taken.
 const NEWS_MAX: usize = 64;
@@ -58,8 +61,8 @@ pub struct Order {
     pub user: Option<String>,
     /// What it is told, and by which event.
     pub means: Means,
-    /// A URL for it, with its media type.
-    pub url: Option<(String, String)>,
+    /// A URL for it, with its media type; as secret as a token in it.
+    pub url: Option<(Secret, String)>,
 }
 
 /// Where a NOTIFY is sent.
@@ -193,7 +196,7 @@ impl Desk {
             ours: call.ours,
             names: Names::new(random),
             means: &order.means,
-            url: order.url.as_ref().map(|(url, content_type)| (url.as_str(), content_type.as_str())),
+            url: order.url.as_ref().map(|(url, content_type)| (url.expose(), content_type.as_str())),
         };
         self.ticks.lock().await.tick().await;
         drop(looking);

@@ -28,7 +28,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// In this order, and never edited once released.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "inventory", include_str!("migrations/0001_inventory.sql")),
     (2, "release", include_str!("migrations/0002_release.sql")),
     (3, "timeline", include_str!("migrations/0003_timeline.sql")),
@@ -39,6 +39,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "directory", include_str!("migrations/0008_directory.sql")),
     (9, "scan", include_str!("migrations/0009_scan.sql")),
     (10, "scan_report", include_str!("migrations/0010_scan_report.sql")),
+    (11, "point", include_str!("migrations/0011_point.sql")),
 ];
 
 /// The newest migration that this program knows.

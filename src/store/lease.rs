@@ -247,7 +247,6 @@ fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Resul
 mod tests {
     use super::super::testing::{Bench, mac, on_both};
     use super::*;
-    use crate::clock::Clock;
     use futures_util::future::join_all;
 
     pub(super) fn lease(last: u8, until: i64) -> LeaseRow {
@@ -260,7 +259,7 @@ mod tests {
             class: Some("yealink".to_owned()),
             state: LeaseState::Bound,
             granted: Timestamp(until - 3_600_000),
-            granted_boot: Clock::System.boot(),
+            granted_boot: BootInstant { boot: BootId("a boot".into()), ms: 5_000 },
             duration: Duration::from_hours(1),
         }
     }

@@ -31,7 +31,7 @@ fn behind_a_relay_a_phone_gets_renews_and_gives_back_its_lease() {
         // It took the pool's first address without asking anybody; behind a router a ping finds it.
         let squatter = lab.phone("squatter", "00:04:13:aa:bb:09", "voice", "10.64.0.10/16");
         lab.await_cables();
-        squatter.ip(&["route", "add", "default", "via", "10.64.0.2"]);
+        squatter.ip(&["route", "replace", "default", "via", "10.64.0.2"]);
         router.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
         server.ip(&["route", "add", "10.64.0.0/16", "via", "192.168.40.254"]);
         let seen = server.capture();

@@ -41,6 +41,7 @@ mod neighbours;
 mod network;
 mod pbx;
 mod phone;
+mod point;
 mod push;
 mod rearm;
 mod release;

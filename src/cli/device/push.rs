@@ -97,7 +97,7 @@ async fn tell(
 }
 
 /// The network, as a command beside the agent sees it: it pins nothing.
-fn parts(context: &Context, way: Way) -> Result<Parts, Failure> {
+pub(super) fn parts(context: &Context, way: Way) -> Result<Parts, Failure> {
     let unread = |error: std::io::Error| {
         Failure::failed(
             "network",

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::secure::connector;
-use crate::profile::{ANSWER_BYTES_MAX, WebAnswer};
-use crate::scan::message::{Whole, get};
+use crate::profile::{ANSWER_BYTES_MAX, WebAnswer, Whole};
+use crate::scan::message::get;
 use crate::tls::common_name;
 
 /// Where phones' pages are, in clear and by TLS.
