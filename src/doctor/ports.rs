@@ -197,6 +197,7 @@ pub(super) fn table(config: &Config, agent: &Agent, tables: &Tables) -> (Vec<Por
         ports.push(port);
     }
     ports.push(dhcp(config, agent, tables));
+    ports.push(sip(config, agent, tables));
     if findings.is_empty() {
         let text = match agent.runs {
             Some(true) => "the agent has every port that it is to have",
@@ -354,20 +355,32 @@ fn dhcp(config: &Config, agent: &Agent, tables: &Tables) -> PortLine {
         Some(holder) => format!("; {holder} is a DHCP server on this host"),
         None => "; another program on this host is a DHCP server".to_owned(),
     });
+    let state = heard(agent, tables, mode == DhcpMode::Off);
+    let note = format!("dhcp.mode = \"{mode}\", by a packet socket{}", beside.unwrap_or_default());
+    PortLine { service: "DHCP", port: "67-68/udp".to_owned(), state, holder: None, note }
+}
+
+/// Registrations are overheard, beside whoever has the port.
+fn sip(config: &Config, agent: &Agent, tables: &Tables) -> PortLine {
+    let (state, watch) = (heard(agent, tables, !config.sip.watch), config.sip.watch);
+    let note = format!("sip.watch = {watch}, by a packet socket");
+    PortLine { service: "SIP", port: "5060/udp".to_owned(), state, holder: None, note }
+}
+
+/// Whether the agent hears by a packet socket: that it has one is all that the kernel tells.
+fn heard(agent: &Agent, tables: &Tables, is_off: bool) -> PortState {
     let owned = |pid: Option<i32>| {
         let holds = |inode: &u64| tables.holders.get(inode).is_some_and(|holder| Some(holder.pid) == pid);
         tables.packets.iter().any(holds)
     };
     let sees = tables.holders.values().any(|holder| Some(holder.pid) == agent.pid);
-    let state = match agent.runs {
-        _ if mode == DhcpMode::Off => PortState::Off,
+    match agent.runs {
+        _ if is_off => PortState::Off,
         Some(false) => PortState::Free,
         Some(true) if owned(agent.pid) => PortState::On,
         Some(true) if sees => PortState::Missing,
         Some(true) | None => PortState::Unknown,
-    };
-    let note = format!("dhcp.mode = \"{mode}\", by a packet socket{}", beside.unwrap_or_default());
-    PortLine { service: "DHCP", port: "67-68/udp".to_owned(), state, holder: None, note }
+    }
 }
 
 /// Datagrams that the agent had no room for.
