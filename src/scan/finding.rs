@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::device::{Approval, Device, Identity, Mac};
-use crate::profile::{Certainty, Identified, ReadClue};
+use crate::profile::{Certainty, Clue, Identified, ReadClue};
 
 /// What a host is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -141,6 +141,16 @@ impl Finding {
         }
     }
 
+    /// Shows what it said of itself, whether a profile knows it or not.
+    pub fn show(&mut self, said: &[Clue]) {
+        for clue in said {
+            let text = format!("{} {}", clue.source.as_str(), clue.text);
+            if !self.evidence.contains(&text) {
+                self.evidence.push(text);
+            }
+        }
+    }
+
     /// Who it is, as a sighting tells it: of the MAC that ARP proved, not of one that a phone writes. `None` where the
     /// phone writes another one: somebody answers for it.
     pub fn identity(proved: Mac, found: &Identified) -> Option<Identity> {
@@ -256,7 +266,7 @@ impl Key {
 mod tests {
     use super::*;
     use crate::device::Source;
-    use crate::profile::{Catalog, Clue};
+    use crate::profile::Catalog;
 
     fn identified(clues: &[(Source, &str)]) -> Identified {
         let clues: Vec<Clue> = clues.iter().map(|(source, text)| Clue::new(*source, *text)).collect();

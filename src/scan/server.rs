@@ -325,7 +325,7 @@ impl Walk {
     }
 
     async fn take_in(&mut self, visited: Visited, tell: &mut impl FnMut(&News)) {
-        let Visited { host, found } = visited;
+        let Visited { host, found, said } = visited;
         if let Some(count) = self.under_way.get_mut(&host.position) {
             *count -= 1;
             if *count == 0 {
@@ -338,6 +338,7 @@ impl Walk {
             return self.expect(host.address, None, true);
         }
         let mut finding = Finding::new(host.address, host.mac, &found, self.parts.clock.now());
+        finding.show(&said);
         self.ledger.add(&mut finding, &found, host.mac).await;
         let news = News::Found(Box::new(finding));
         tell(&news);

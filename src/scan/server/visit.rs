@@ -31,6 +31,8 @@ pub(super) struct Visited {
     pub(super) host: Host,
     /// `None`: nobody is there.
     pub(super) found: Option<Identified>,
+    /// What it said of itself that is shown whether a profile knows it or not.
+    pub(super) said: Vec<Clue>,
 }
 
 /// Visits a host.
@@ -53,21 +55,22 @@ pub(super) async fn visit(
         (sip, page)
     };
     if !host.is_there && sip.is_none() && page == web::Page::Nothing {
-        return Visited { host, found: None };
+        return Visited { host, found: None, said: Vec::new() };
     }
     clues.extend(sip.iter().flat_map(SipAnswer::clues));
     let asks_pages = host.mac.is_none() || sip.is_some() || is_makers(host, &catalog);
     let web = if asks_pages { Web::of(host.address, page).await } else { Web::default() };
-    clues.extend(web.name.iter().map(|name| Clue::new(Source::TlsSubject, name)));
+    let mut said: Vec<Clue> = web.name.iter().map(|name| Clue::new(Source::TlsSubject, name)).collect();
     if let Some(answer) = web.page.answer() {
         clues.extend(answer.clues());
         clues.extend(catalog.pages_at("/").flat_map(|page| page.clues(answer.body())));
         clues.extend(identity_pages(host.address, web.is_secure, &catalog, &clues).await);
     }
     if host.is_there {
-        clues.extend(announced.of(host.address).await);
+        said.extend(announced.of(host.address).await);
     }
-    Visited { host, found: Some(catalog.identify(&clues)) }
+    clues.extend(said.iter().cloned());
+    Visited { host, found: Some(catalog.identify(&clues)), said }
 }
 
 fn is_makers(host: Host, catalog: &Catalog) -> bool {
