@@ -18,6 +18,8 @@ use tokio::time::timeout;
 
 /// How long an answer is waited for: a site's routers take milliseconds.
 const WAIT: Duration = Duration::from_millis(500);
+/// How often who is silent is asked: what comes first may be lost while a router looks for who has the address.
+const TIMES: usize = 3;
 /// A host answers with what it was asked; more of a packet is not read.
 const PACKET_BYTES_MAX: usize = 128;
 /// The head of an echo, and what follows it: the token and which address was asked.
@@ -29,25 +31,35 @@ const ECHO_BYTES: usize = HEAD_BYTES + 8 + 4;
 pub async fn answering(addresses: &[Ipv4Addr], token: [u8; 8]) -> io::Result<BTreeSet<Ipv4Addr>> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
     socket.set_nonblocking(true)?;
-    for address in addresses {
-        // Where no route leads nobody answers.
-        let _ = socket.send_to(&question(token, *address), &SocketAddrV4::new(*address, 0).into());
-    }
     #[expect(deprecated, reason = "sound for a socket that this value owns and never lends out")]
     let socket = AsyncFd::new(socket)?;
     let mut there = BTreeSet::new();
-    let listen = async {
-        let mut buffer = [0; PACKET_BYTES_MAX];
-        while there.len() < addresses.len() {
-            let read = |socket: &Socket| io::Read::read(&mut &*socket, &mut buffer);
-            let len = socket.async_io(Interest::READABLE, read).await?;
-            let packet = buffer.get(..len).unwrap_or_default();
-            there.extend(answer(packet, token).filter(|address| addresses.contains(address)));
+    for _ in 0..TIMES {
+        for address in addresses.iter().filter(|address| !there.contains(*address)) {
+            let to = SocketAddrV4::new(*address, 0).into();
+            // Where no route leads nobody answers.
+            let _ = socket.get_ref().send_to(&question(token, *address), &to);
         }
-        io::Result::Ok(())
-    };
-    timeout(WAIT, listen).await.unwrap_or(Ok(()))?;
+        timeout(WAIT, listen(&socket, addresses, token, &mut there)).await.unwrap_or(Ok(()))?;
+    }
     Ok(there)
+}
+
+/// Hears who answers, until all have.
+async fn listen(
+    socket: &AsyncFd<Socket>,
+    addresses: &[Ipv4Addr],
+    token: [u8; 8],
+    there: &mut BTreeSet<Ipv4Addr>,
+) -> io::Result<()> {
+    let mut buffer = [0; PACKET_BYTES_MAX];
+    while there.len() < addresses.len() {
+        let read = |socket: &Socket| io::Read::read(&mut &*socket, &mut buffer);
+        let len = socket.async_io(Interest::READABLE, read).await?;
+        let packet = buffer.get(..len).unwrap_or_default();
+        there.extend(answer(packet, token).filter(|address| addresses.contains(address)));
+    }
+    Ok(())
 }
 
 fn question(token: [u8; 8], address: Ipv4Addr) -> [u8; ECHO_BYTES] {

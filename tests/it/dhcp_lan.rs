@@ -97,7 +97,7 @@ fn sent_by(agent: &Host, seen: &Capture, lan: &Lan) -> Vec<Packet> {
     seen.expect("what the agent's host sends", |packet| {
         packet.source_mac == own && packet.payload == b"seen"
     });
-    assert!(seen.count(Packet::to_port(67)) >= lan.everybody.len(), "the office was heard");
+    seen.expect_count("the office", lan.everybody.len(), Packet::to_port(67));
     let (sent, others) = (seen.all(|packet| packet.source_mac == own), lan.others());
     let disturbed: Vec<_> = sent.iter().filter(|packet| others.contains(&packet.target_mac)).collect();
     assert!(disturbed.is_empty(), "{disturbed:?}");
